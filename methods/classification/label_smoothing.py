@@ -1,0 +1,30 @@
+"""Label smoothing, the classic remedy against overconfident classifiers."""
+
+from types import SimpleNamespace
+from typing import ClassVar
+
+from regbench.methods.classification.task import Batch, ClassificationMethod, Logits
+from regbench.methods.method import Paper, weight
+from torch import Tensor
+
+
+class LabelSmoothing(ClassificationMethod):
+    """Cross-entropy against targets mixed with the uniform distribution.
+
+    L = (1 - ε) H(y, p) + ε H(u, p), with u_k = 1/K (Szegedy et al., 2016, section 7).
+    """
+
+    paper: ClassVar[Paper | None] = Paper(
+        "Rethinking the Inception Architecture for Computer Vision", "Szegedy et al.", 2016, "CVPR", "1512.00567"
+    )
+
+    smoothing: float = weight(
+        0.1, off=0.0, ge=0, le=1, symbol="ε", differentiable=True, help="share of the uniform distribution in the target"
+    )
+
+    def objective(self, model: Logits, batch: Batch, weights: SimpleNamespace) -> tuple[Tensor, Tensor]:
+        """Cross-entropy with smoothed targets; see the class."""
+        logits = model(batch.x)
+        log_p = logits.log_softmax(1)
+        nll = -log_p.gather(1, batch.y[:, None]).mean()
+        return (1 - weights.smoothing) * nll - weights.smoothing * log_p.mean(), logits

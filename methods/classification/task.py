@@ -1,0 +1,188 @@
+"""The classification task: one loop that every method of the track shares. A method overrides only what its paper changes."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import TensorDataset
+
+from regbench.methods.classification import architectures
+from regbench.methods.classification.metrics import classification_metrics
+from regbench.methods.data import Data
+from regbench.methods.method import Method, Metric, Metrics, Track, hyperparameter
+from regbench.methods.run import Run
+
+TRACK = Track(
+    name="classification",
+    help="one label per input, judged by accuracy and by how far the confidences can be trusted",
+    metrics=(
+        Metric("accuracy", "max"),
+        Metric("error", "min"),
+        Metric("nll", "min"),
+        Metric("ece", "min"),
+        Metric("aurc", "min"),
+    ),
+    data=("digits", "digits_noisy", "digits_noisy40", "fashion_mnist"),
+    baseline="cross_entropy",
+    smoke={"epochs": 3},
+)
+
+Logits = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A mini-batch and its place in training.
+
+    Attributes:
+        x: inputs ``[B, *shape]``.
+        y: labels ``[B]``, int64.
+        index: the rows' indices in the training split ``[B]``, int64.
+        classes: number of classes K.
+        epoch: the current epoch, from 1.
+        epochs: the planned number of epochs.
+        memory: what the method remembers across batches (from ``build_memory``), or None.
+        generator: random stream for the method's own noise, on the device of ``x``.
+    """
+
+    x: Tensor
+    y: Tensor
+    index: Tensor
+    classes: int
+    epoch: int
+    epochs: int
+    memory: nn.Module | None
+    generator: torch.Generator
+
+
+class ClassificationMethod(Method):
+    """Trains a network by mini-batch gradient descent and validates it after each epoch.
+
+    A method of the track may override ``objective`` (a loss), ``activation`` (a layer), ``build_model``, ``build_memory`` and
+    ``remember`` (state across epochs), ``parameter_groups`` (what the optimizer treats differently), ``evaluate`` (more
+    metrics) and ``diagnostics`` (learned quantities worth a curve).
+    """
+
+    track: ClassVar[Track] = TRACK
+
+    architecture: architectures.Architecture = hyperparameter("mlp", help="network: mlp (2 x 256) or deep_mlp (10 x 24)")
+    epochs: int = hyperparameter(30, ge=1, help="passes over the training data")
+    batch_size: int = hyperparameter(64, ge=1, help="mini-batch size over all workers")
+    optimizer: Literal["sgd", "adam"] = hyperparameter("sgd", help="sgd (Nesterov momentum 0.9) or adam (decoupled decay)")
+    learning_rate: float = hyperparameter(0.05, gt=0, help="initial learning rate")
+    schedule: Literal["step", "cosine", "constant"] = hyperparameter(
+        "step", help="learning rate over epochs: x0.1 at 50 % and 75 %, half a cosine, or constant"
+    )
+    weight_decay: float = hyperparameter(5e-4, ge=0, help="L2 penalty of SGD, decoupled decay of Adam")
+
+    @property
+    def rounds(self) -> int:
+        """One metrics mapping per epoch."""
+        return self.epochs
+
+    def objective(self, model: Logits, batch: Batch, weights: SimpleNamespace) -> tuple[Tensor, Tensor]:
+        """The training objective of one mini-batch, as a pure function of its arguments.
+
+        Args:
+            model: maps inputs ``[B, *shape]`` to logits ``[B, K]``.
+            batch: the mini-batch; its memory is read, never written.
+            weights: the method's regularization weights as attributes, numbers or scalar tensors.
+
+        Returns:
+            The scalar to minimize, and the logits ``[B, K]`` of the batch's own inputs.
+        """
+        logits = model(batch.x)
+        return nn.functional.cross_entropy(logits, batch.y), logits
+
+    def activation(self) -> nn.Module:
+        """A new hidden activation."""
+        return nn.ReLU()
+
+    def build_model(self, data: Data) -> nn.Module:
+        """The network, with fresh parameters."""
+        return architectures.build(self.architecture, data.meta["shape"], data.meta["classes"], self.activation)
+
+    def build_memory(self, data: Data) -> nn.Module | None:
+        """A module whose buffers are remembered across batches and saved in checkpoints; None for most methods."""
+        return None
+
+    def remember(self, batch: Batch, logits: Tensor, run: Run) -> None:
+        """Updates ``batch.memory`` after an optimizer step, from the detached logits ``[B, K]`` of the same forward pass."""
+
+    def parameter_groups(self, model: nn.Module) -> list[dict[str, Any]]:
+        """Optimizer parameter groups; ``rate`` in a group multiplies its learning rate, ``weight_decay`` replaces the default."""
+        return [{"params": list(model.parameters())}]
+
+    def diagnostics(self, model: nn.Module) -> Metrics:
+        """Learned quantities to record each epoch."""
+        return {}
+
+    def evaluate(self, model: nn.Module, split: TensorDataset, run: Run) -> Metrics:
+        """Metrics of a model in evaluation mode on a split, names without the split's prefix."""
+        x, y = run.tensors(split)[:2]
+        with torch.no_grad():
+            logits = torch.cat([model(part) for part in x.split(4096)])
+        return classification_metrics(logits, y)
+
+    def train(self, run: Run) -> Iterator[Metrics]:
+        """Trains for ``epochs`` and yields training loss and validation metrics after each."""
+        network = self.build_model(run.data).to(run.device)
+        memory = self.build_memory(run.data)
+        if memory is not None:
+            memory.to(run.device)
+        optimizer = self.build_optimizer(network)
+        model = run.prepare(network)
+        run.restore(model=network, optimizer=optimizer, memory=memory)
+        for epoch in run.rounds(self.epochs):
+            self.set_learning_rate(optimizer, epoch)
+            metrics = {"train/loss": self.train_epoch(model, optimizer, memory, epoch, run)}
+            network.eval()
+            metrics |= {f"val/{name}": value for name, value in self.evaluate(network, run.data.validation, run).items()}
+            metrics |= self.diagnostics(network)
+            if run.test and run.last:
+                metrics |= {f"test/{name}": value for name, value in self.evaluate(network, run.data.test, run).items()}
+            yield metrics
+
+    def train_epoch(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, memory: nn.Module | None, epoch: int, run: Run
+    ) -> float:
+        """One pass over the training split; returns the mean objective of this worker's batches."""
+        model.train()
+        weights = self.weight_values()
+        noise = run.generator("objective", run.device)
+        total, seen = torch.zeros((), device=run.device), 0
+        for x, y, index in run.loader(run.data.train, self.batch_size):
+            batch = Batch(x, y, index, run.data.meta["classes"], epoch, self.epochs, memory, noise)
+            loss, logits = self.objective(model, batch, weights)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            self.remember(batch, logits.detach(), run)
+            total, seen = total + loss.detach() * len(y), seen + len(y)
+        return total.item() / seen
+
+    def build_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+        """The optimizer over ``parameter_groups``."""
+        groups = [{"rate": 1.0, "weight_decay": self.weight_decay} | group for group in self.parameter_groups(model)]
+        if self.optimizer == "sgd":
+            return torch.optim.SGD(groups, lr=self.learning_rate, momentum=0.9, nesterov=True)
+        return torch.optim.AdamW(groups, lr=self.learning_rate)
+
+    def set_learning_rate(self, optimizer: torch.optim.Optimizer, epoch: int) -> None:
+        """Sets each group's rate (and decay) for an epoch from this configuration.
+
+        Nothing is read back from the optimizer, so a run that resumes, even with another configuration (population-based
+        training), follows its own schedule.
+        """
+        done = (epoch - 1) / self.epochs
+        factor = {
+            "step": 0.1 ** ((done >= 0.5) + (done >= 0.75)),
+            "cosine": 0.5 * (1 + math.cos(math.pi * done)),
+            "constant": 1.0,
+        }[self.schedule]
+        for group in optimizer.param_groups:
+            group["lr"] = self.learning_rate * factor * group["rate"]

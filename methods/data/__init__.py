@@ -1,0 +1,114 @@
+"""Named data sets: ``load(name)`` returns fixed train, validation and test splits.
+
+A data set is one function in one of this package's modules, decorated with ``dataset``. Embedded sets need no file; the others
+are looked up under the folder that ``REGBENCH_DATA`` names.
+"""
+
+import importlib
+import os
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import TensorDataset
+
+from regbench.methods.errors import ConfigError, DataError, nearest
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """A data set in three splits, the same ones in every run.
+
+    Attributes:
+        name: its registered name.
+        train: what methods learn from.
+        validation: what tuning sees.
+        test: what only confirmed configurations are judged on.
+        meta: facts that models need, such as ``classes`` (int) and ``shape`` (of one input).
+    """
+
+    name: str
+    train: TensorDataset
+    validation: TensorDataset
+    test: TensorDataset
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A registered data set: its name, what it is, the folder that it needs under ``REGBENCH_DATA`` (None: embedded)."""
+
+    name: str
+    help: str
+    folder: str | None
+    read: Callable[[], Data]
+
+
+_sources: dict[str, Source] = {}
+
+
+def dataset(name: str, *, help: str, folder: str | None = None) -> Callable[[Callable[[], Data]], Callable[[], Data]]:
+    """Registers a function without arguments as the loader of a data set.
+
+    Args:
+        name: how suites call it.
+        help: one line: what it is, how many rows, where it comes from.
+        folder: the folder below ``REGBENCH_DATA`` that it reads; None when it needs no file.
+    """
+
+    def register(read: Callable[[], Data]) -> Callable[[], Data]:
+        _sources[name] = Source(name, help, folder, read)
+        return read
+
+    return register
+
+
+def sources() -> dict[str, Source]:
+    """All registered data sets by name."""
+    _discover()
+    return dict(sorted(_sources.items()))
+
+
+@cache
+def load(name: str) -> Data:
+    """Loads a data set; a process keeps what it has loaded.
+
+    Raises:
+        ConfigError: there is no data set of that name.
+        DataError: its files are missing or damaged.
+    """
+    known = sources()
+    if name not in known:
+        raise ConfigError(f"unknown data set '{name}'; {nearest(name, known)}")
+    return known[name].read()
+
+
+def data_root() -> Path | None:
+    """The folder that ``REGBENCH_DATA`` names, or None."""
+    root = os.environ.get("REGBENCH_DATA")
+    return Path(root).expanduser() if root else None
+
+
+def require(folder: str, *files: str) -> list[Path]:
+    """The paths of a data set's files below ``REGBENCH_DATA``.
+
+    Raises:
+        DataError: the variable is not set or a file is missing; says where to put it.
+    """
+    root = data_root()
+    if root is None:
+        raise DataError(f"data set '{folder}' needs files: set REGBENCH_DATA to a folder that holds {folder}/{files[0]}")
+    paths = [root / folder / file for file in files]
+    for path in paths:
+        if not path.is_file():
+            raise DataError(f"data set '{folder}' is not complete: put {path.name} into {path.parent}")
+    return paths
+
+
+@cache
+def _discover() -> None:
+    for module in pkgutil.iter_modules(__path__):
+        importlib.import_module(f"{__name__}.{module.name}")

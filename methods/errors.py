@@ -1,0 +1,39 @@
+"""The errors that regbench raises on purpose: each message is one line that says what to do."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class RegbenchError(Exception):
+    """Base of all errors that a user can act on; the command line prints its message and exits with 2."""
+
+
+class ConfigError(RegbenchError):
+    """A name, key or value in a suite, a setting or a command is wrong."""
+
+
+class DataError(RegbenchError):
+    """A data set is missing or does not have the expected format."""
+
+
+class CheckpointError(RegbenchError):
+    """A checkpoint cannot be read, or belongs to something else."""
+
+
+class DivergedError(RegbenchError):
+    """Training produced a metric that is not finite."""
+
+
+class StorageError(RegbenchError):
+    """Results cannot be written or read."""
+
+
+class TrackingError(RegbenchError):
+    """The MLflow tracking server cannot be reached or refuses a request."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The hint that ends an "unknown name" message: the nearest known name, or the list of all."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known) or 'none'}"

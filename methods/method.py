@@ -1,0 +1,185 @@
+"""What a method is: a validated set of hyperparameters, some of them regularization weights, and a way to train."""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from regbench.methods.run import Run
+
+Metrics = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Paper:
+    """Where a method was published. ``arxiv`` is the bare identifier, such as ``2006.12000``."""
+
+    title: str
+    authors: str
+    year: int
+    venue: str
+    arxiv: str | None = None
+
+    @property
+    def citation(self) -> str:
+        """One line: authors, title, venue, arXiv identifier."""
+        return f"{self.authors}. {self.title}. {self.venue} {self.year}" + (f", arXiv:{self.arxiv}" if self.arxiv else "")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A quantity by which methods of a track are compared, without its split prefix (``accuracy``, ``frechet``)."""
+
+    name: str
+    mode: Literal["max", "min"]
+
+    @property
+    def validation(self) -> str:
+        """Its name on validation data, the only one that tuning sees."""
+        return f"val/{self.name}"
+
+    @property
+    def test(self) -> str:
+        """Its name on test data, computed once, for a chosen configuration."""
+        return f"test/{self.name}"
+
+
+@dataclass(frozen=True)
+class Track:
+    """A family of methods that share a task, data sets, an evaluation and a primary metric, so that they can be compared.
+
+    Attributes:
+        name: the folder under ``methods/``.
+        help: one line, what is learned and how it is judged.
+        metrics: the first is the primary metric; the others may serve as further objectives.
+        data: data sets that fit the track; the first, always embedded, is the default.
+        baseline: slug of the track's plain method: the same training with no regularizer.
+        smoke: settings that make any method of the track train within seconds, for tests.
+    """
+
+    name: str
+    help: str
+    metrics: tuple[Metric, ...]
+    data: tuple[str, ...]
+    baseline: str
+    smoke: Mapping[str, Any]
+
+    @property
+    def primary(self) -> Metric:
+        """The metric by which the track ranks its methods."""
+        return self.metrics[0]
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A regularization weight: a field of a method that scales what its paper adds.
+
+    Attributes:
+        name: the field.
+        symbol: the paper's symbol.
+        default: the paper's value (or the card's recommendation where the paper gives none).
+        off: the value at which the regularizer vanishes.
+        differentiable: whether the training objective is differentiable in it, so that it can be learned by gradient.
+        help: its meaning, one line.
+    """
+
+    name: str
+    symbol: str
+    default: Any
+    off: Any
+    differentiable: bool
+    help: str
+
+
+def weight(default: Any, *, off: Any, symbol: str, help: str, differentiable: bool, **limits: Any) -> Any:
+    """Declares a regularization weight of a method.
+
+    Args:
+        default: the paper's value.
+        off: the value that switches the regularizer off.
+        symbol: the paper's symbol.
+        help: one line, what it weighs.
+        differentiable: whether the training objective is differentiable in it.
+        **limits: pydantic's ``ge``, ``gt``, ``le``, ``lt``.
+    """
+    extra = {"weight": {"off": off, "symbol": symbol, "differentiable": differentiable}}
+    return Field(default, description=help, json_schema_extra=extra, **limits)
+
+
+def hyperparameter(default: Any, *, help: str, **limits: Any) -> Any:
+    """Declares any other hyperparameter of a method: a default, one line of help, and pydantic's limits."""
+    return Field(default, description=help, **limits)
+
+
+class Method(BaseModel):
+    """A regularization method: its fields are its hyperparameters, and nothing else.
+
+    **A method must** set ``paper`` (None for a classic without one), inherit ``track`` from its track's task, and be the one
+    public method of its module, ``methods/<track>/<slug>.py``; it is found there and registered nowhere else.
+
+    **It must write** ``rounds`` and ``train`` (usually inherited from the track's task).
+
+    **It may write** ``baseline`` when switching it off takes more than its weights' off values.
+
+    **It must not** import Ray, Optuna, MLflow or ``regbench.platform``, keep state on itself (it is frozen), or draw random
+    numbers other than from ``run.generator(name)`` and torch's global generator.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+    slug: ClassVar[str]
+    track: ClassVar[Track]
+    paper: ClassVar[Paper | None] = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.slug = cls.__module__.rpartition(".")[2]
+
+    @property
+    @abstractmethod
+    def rounds(self) -> int:
+        """How many metrics mappings ``train`` yields: the planned budget (epochs, problems, iterations / report interval)."""
+
+    @abstractmethod
+    def train(self, run: Run) -> Iterator[Metrics]:
+        """Trains and yields one mapping of standard metric names to floats per round.
+
+        The mapping holds ``val/<metric>`` for every metric of the track; the last one of a run with ``run.test`` also
+        ``test/<metric>``. Everything that must survive an interruption is handed to ``run.restore`` before the loop
+        over ``run.rounds``. The caller may stop iterating after any round.
+        """
+
+    @classmethod
+    def weights(cls) -> dict[str, Weight]:
+        """The regularization weights by field name, in the order of declaration."""
+        found = {}
+        for name, field in cls.model_fields.items():
+            extra = field.json_schema_extra
+            if isinstance(extra, dict) and isinstance(marked := extra.get("weight"), dict):
+                found[name] = Weight(
+                    name=name,
+                    symbol=str(marked["symbol"]),
+                    default=field.default,
+                    off=marked["off"],
+                    differentiable=bool(marked["differentiable"]),
+                    help=field.description or "",
+                )
+        return found
+
+    def weight_values(self) -> SimpleNamespace:
+        """This configuration's weights, as attributes. Objectives read weights from such a namespace, never from ``self``,
+
+        so that a bilevel learner or packed execution can put tensors in the place of the numbers.
+        """
+        return SimpleNamespace(**{name: getattr(self, name) for name in self.weights()})
+
+    def baseline(self) -> Self:
+        """The same training with every weight at its off value."""
+        return self.replace(**{name: weight.off for name, weight in self.weights().items()})
+
+    def replace(self, **settings: Any) -> Self:
+        """A copy with some fields changed, validated like a new one."""
+        return type(self)(**(dict(self) | settings))

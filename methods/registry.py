@@ -1,0 +1,74 @@
+"""Finds methods: one public method a module, ``methods/<track>/<slug>.py``. A file dropped into place is found."""
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import regbench.methods
+from regbench.methods.errors import ConfigError, nearest
+from regbench.methods.method import Method, Track
+from pydantic import ValidationError
+
+
+@cache
+def all_methods() -> dict[str, type[Method]]:
+    """Every method by slug, sorted by track, the track's baseline first, then by slug."""
+    found: dict[str, type[Method]] = {}
+    for package in pkgutil.iter_modules(regbench.methods.__path__, "regbench.methods."):
+        if package.ispkg:
+            path = importlib.import_module(package.name).__path__
+            for module in pkgutil.iter_modules(path, f"{package.name}."):
+                found |= methods_in(module.name)
+    return dict(sorted(found.items(), key=lambda item: (item[1].track.name, item[0] != item[1].track.baseline, item[0])))
+
+
+def methods_in(module: str) -> dict[str, type[Method]]:
+    """The methods defined in a module (by import name) whose class has a track and nothing left abstract."""
+    members = vars(importlib.import_module(module)).values()
+    classes = [m for m in members if isinstance(m, type) and issubclass(m, Method) and m.__module__ == module]
+    return {cls.slug: cls for cls in classes if hasattr(cls, "track") and "paper" in vars(cls)}
+
+
+def method_class(slug: str) -> type[Method]:
+    """The method of that slug.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    known = all_methods()
+    if slug not in known:
+        raise ConfigError(f"unknown method '{slug}'; {nearest(slug, known)}")
+    return known[slug]
+
+
+def tracks() -> dict[str, Track]:
+    """Every track that has a method, by name."""
+    return {cls.track.name: cls.track for cls in all_methods().values()}
+
+
+def create(slug: str, settings: Mapping[str, Any]) -> Method:
+    """Builds a method from settings.
+
+    Raises:
+        ConfigError: unknown method, unknown setting (with the nearest known name), or a value out of range.
+    """
+    cls = method_class(slug)
+    for name in settings:
+        if name not in cls.model_fields:
+            raise ConfigError(f"{slug} has no setting '{name}'; {nearest(name, cls.model_fields)}")
+    try:
+        return cls(**settings)
+    except ValidationError as error:
+        raise ConfigError(f"{slug}: {explain(error)}") from None
+
+
+def explain(error: ValidationError) -> str:
+    """A pydantic error as one line: where, what was wrong, and the value."""
+    parts = []
+    for item in error.errors(include_url=False):
+        where = ".".join(str(step) for step in item["loc"])
+        value = "" if isinstance(item.get("input"), dict | list) else f" (got {item.get('input')!r})"
+        parts.append(f"{where}: {item['msg']}{value}" if where else f"{item['msg']}")
+    return "; ".join(parts)

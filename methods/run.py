@@ -1,0 +1,216 @@
+"""All that a method sees of the outside: data, device, randomness, other workers, and what survives an interruption."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import TensorDataset
+
+from regbench.methods.data import Data, load
+from regbench.methods.errors import CheckpointError
+
+CHECKPOINT_FORMAT = 1
+
+
+class World(Protocol):
+    """The processes that train one model together, seen from one of them (``rank`` of ``size``)."""
+
+    rank: int
+    size: int
+
+    def prepare(self, model: nn.Module) -> nn.Module:
+        """Wraps a model so that its gradients are averaged over all workers."""
+
+    def gather(self, tensor: Tensor) -> Tensor:
+        """Concatenates equally shaped tensors of all workers along the first axis, in the order of ranks."""
+
+
+class Alone:
+    """A world of one process."""
+
+    rank = 0
+    size = 1
+
+    def prepare(self, model: nn.Module) -> nn.Module:
+        """Returns the model as it is."""
+        return model
+
+    def gather(self, tensor: Tensor) -> Tensor:
+        """Returns the tensor as it is."""
+        return tensor
+
+
+class Run:
+    """One training as a method sees it.
+
+    Creating a run seeds torch's global generator, so that initial parameters and dropout follow ``seed`` too.
+
+    Args:
+        data: a data set, or the name of a registered one.
+        seed: seeds every random stream of the run; non-negative.
+        device: where models and batches live.
+        test: whether the last round also computes ``test/…`` metrics (confirmation stage only).
+        checkpoint: what ``state()`` of an interrupted run returned; the run continues after it.
+        world: the processes that train together; by default just this one.
+    """
+
+    def __init__(
+        self,
+        data: Data | str,
+        *,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        test: bool = False,
+        checkpoint: Mapping[str, Any] | None = None,
+        world: World | None = None,
+    ) -> None:
+        self.data = load(data) if isinstance(data, str) else data
+        self.seed = seed
+        self.device = torch.device(device)
+        self.test = test
+        self.world: World = world or Alone()
+        self._checkpoint = checkpoint
+        self._named: dict[str, Any] = {}
+        self._generators: dict[str, torch.Generator] = {}
+        self._shared: dict[str, bool] = {}
+        self._on_device: dict[int, tuple[Tensor, ...]] = {}
+        self.round = 0
+        self.total = 0
+        # Every worker must build the same parameters; dropout and the like are made to differ in `restore`.
+        torch.manual_seed(_stream_seed(seed, "global"))
+
+    @property
+    def last(self) -> bool:
+        """Whether the round in progress is the last one planned."""
+        return self.round == self.total
+
+    def rounds(self, total: int) -> Iterator[int]:
+        """Counts rounds 1 to ``total``; a resumed run starts after the last one that its checkpoint holds."""
+        self.total = total
+        for number in range(self.round + 1, total + 1):
+            self.round = number
+            yield number
+
+    def generator(self, name: str, device: torch.device | str = "cpu", *, shared: bool = False) -> torch.Generator:
+        """An independent random stream, named after its use, so that one use never shifts the numbers of another.
+
+        Args:
+            name: what the numbers are for.
+            device: where they are drawn.
+            shared: whether all workers draw the same numbers (an order of batches) or each its own (noise on its samples).
+        """
+        if name not in self._generators:
+            self._generators[name] = torch.Generator(device=device)
+            self._shared[name] = shared
+            self._seed_generator(name)
+        return self._generators[name]
+
+    def _seed_generator(self, name: str) -> None:
+        generator, rank = self._generators[name], self.world.rank
+        resumed = self._checkpoint is not None and self.round > 0
+        if rank and not self._shared[name]:
+            # A checkpoint is written by rank 0 alone: after a resume the others draw fresh numbers of their own.
+            generator.manual_seed(_stream_seed(self.seed, f"{name} rank {rank} round {self.round}"))
+        elif resumed and name in self._checkpoint["generators"]:
+            generator.set_state(self._checkpoint["generators"][name])
+        else:
+            generator.manual_seed(_stream_seed(self.seed, name))
+
+    def numpy_seed(self, name: str) -> int:
+        """A seed for a NumPy, SciPy or scikit-learn routine, derived from the run's seed and a name; 32 bits."""
+        return _stream_seed(self.seed, name) % 2**32
+
+    def prepare(self, model: nn.Module) -> nn.Module:
+        """Moves a model to the device and, with several workers, wraps it for distributed training."""
+        return self.world.prepare(model.to(self.device))
+
+    def gather(self, tensor: Tensor) -> Tensor:
+        """Concatenates equally shaped tensors of all workers along the first axis; alone, returns the tensor."""
+        return self.world.gather(tensor)
+
+    def tensors(self, split: TensorDataset) -> tuple[Tensor, ...]:
+        """The tensors of a split on the run's device, copied there once."""
+        if id(split) not in self._on_device:
+            self._on_device[id(split)] = tuple(tensor.to(self.device) for tensor in split.tensors)
+        return self._on_device[id(split)]
+
+    def loader(
+        self, split: TensorDataset, batch_size: int, *, shuffle: bool = True, drop_last: bool = False
+    ) -> Iterator[tuple[Tensor, ...]]:
+        """Goes once through a split in mini-batches.
+
+        ``batch_size`` is the size over all workers: each takes an equal share of every batch, so that the number of workers
+        does not change the optimization. A last batch that cannot be shared equally loses at most ``world.size - 1`` rows.
+
+        Yields:
+            The split's tensors for the batch, on the device, then the rows' indices in the split, an int64 tensor ``[B]``.
+        """
+        tensors = self.tensors(split)
+        count, rank, size = len(split), self.world.rank, self.world.size
+        order = torch.randperm(count, generator=self.generator("shuffle", shared=True)) if shuffle else torch.arange(count)
+        order = order.to(self.device)
+        for start in range(0, count - batch_size + 1 if drop_last else count, batch_size):
+            batch = order[start : start + batch_size]
+            batch = batch[: len(batch) - len(batch) % size][rank::size]
+            if len(batch):
+                yield *(tensor[batch] for tensor in tensors), batch
+
+    def restore(self, **named: Any) -> None:
+        """Declares what makes up the run's state, and fills it from the checkpoint of an interrupted run, if there is one.
+
+        Args:
+            **named: objects with ``state_dict`` and ``load_state_dict`` (modules, optimizers), or plain dictionaries of
+                tensors, numbers, strings and lists of them, which are changed in place. None is skipped.
+
+        Raises:
+            CheckpointError: the checkpoint has another format or other parts.
+        """
+        self._named = {name: part for name, part in named.items() if part is not None}
+        if self._checkpoint is None:
+            if self.world.rank:
+                torch.manual_seed(_stream_seed(self.seed, f"rank {self.world.rank}"))
+            return
+        saved = self._checkpoint
+        if saved.get("format") != CHECKPOINT_FORMAT or set(saved["state"]) != set(self._named):
+            raise CheckpointError(
+                f"the checkpoint holds {sorted(saved.get('state', {}))}, this method needs {sorted(self._named)}: "
+                "it was written by another method or version; delete it to start again"
+            )
+        for name, part in self._named.items():
+            if isinstance(part, dict):
+                part.clear()
+                part.update(saved["state"][name])
+            else:
+                part.load_state_dict(saved["state"][name])
+        self.round = saved["round"]
+        for name in self._generators:
+            self._seed_generator(name)
+        if self.world.rank:
+            torch.manual_seed(_stream_seed(self.seed, f"rank {self.world.rank} round {self.round}"))
+            return
+        torch.set_rng_state(saved["rng"])
+        if self.device.type == "cuda" and "cuda_rng" in saved:
+            torch.cuda.set_rng_state(saved["cuda_rng"], self.device)
+
+    def state(self) -> dict[str, Any]:
+        """The run's state after the round just finished: tensors, numbers, strings and containers of them, nothing to unpickle."""
+        state = {
+            "format": CHECKPOINT_FORMAT,
+            "round": self.round,
+            "state": {
+                name: dict(part) if isinstance(part, dict) else part.state_dict() for name, part in self._named.items()
+            },
+            "generators": {name: generator.get_state() for name, generator in self._generators.items()},
+            "rng": torch.get_rng_state(),
+        }
+        if self.device.type == "cuda":
+            state["cuda_rng"] = torch.cuda.get_rng_state(self.device)
+        return state
+
+
+def _stream_seed(seed: int, name: str) -> int:
+    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+    return int(np.frombuffer(digest[:8], dtype="<u8")[0] >> np.uint64(1))
