@@ -1,0 +1,50 @@
+"""Starts or joins the Ray cluster that a sweep runs on."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# Read by Ray when it is imported or when its workers start: set before `import ray`, kept where the user has set them.
+QUIET = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_WARN_THRESHOLD_S": "30",
+}
+
+
+@contextmanager
+def cluster(address: str | None = None, cpus: int | None = None, gpus: int | None = None) -> Iterator[dict[str, float]]:
+    """A running Ray cluster, left as it was found.
+
+    Args:
+        address: of a running cluster (``auto`` or ``host:port``); by default a private one starts on this machine.
+        cpus: logical CPUs of the private cluster; by default every core.
+        gpus: logical GPUs of the private cluster; by default every GPU.
+
+    Yields:
+        Its resources, such as ``{"CPU": 8.0, "GPU": 1.0}``.
+    """
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+    started = not ray.is_initialized()
+    if started and address:
+        ray.init(address=address, **quiet)
+    elif started:
+        ray.init(address="local", num_cpus=cpus, num_gpus=gpus, include_dashboard=False, **quiet)
+    try:
+        yield ray.cluster_resources()
+    finally:
+        if started:
+            ray.shutdown()

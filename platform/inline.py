@@ -1,0 +1,26 @@
+"""Runs the trials of a sweep in this process, one after the other, without Ray: for debugging and for a single GPU."""
+
+from collections.abc import Callable
+
+from regbench.platform.records import Report, Trial
+from regbench.platform.search import Search
+from regbench.platform.trial import Place, failure, train
+
+
+def run_inline(search: Search, place: Place, watch: Callable[[Trial, Report | None], None]) -> None:
+    """Trains every trial of a search.
+
+    Args:
+        search: what to train.
+        place: where and how.
+        watch: called with a trial and its report after each round, and with None when the trial has ended.
+    """
+    while (trial := search.next()) is not None:
+        current = trial
+        try:
+            train(trial, place, lambda report, current=current: watch(current, report))
+        except Exception as error:
+            search.finish(trial.key, "failed", failure(error))
+        else:
+            search.finish(trial.key, "completed")
+        watch(trial, None)

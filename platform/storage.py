@@ -1,0 +1,132 @@
+"""Files of a sweep on any ``pyarrow.fs`` file system: a local folder, ``s3://…``, ``gs://…``."""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pyarrow import fs
+
+from regbench.methods.errors import StorageError
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+
+
+class Storage:
+    """A folder on a ``pyarrow.fs`` file system, with whole-file reads, atomic whole-file writes, and appends.
+
+    Args:
+        uri: a path or a URI that ``pyarrow.fs.FileSystem.from_uri`` understands.
+
+    Raises:
+        StorageError: the URI's scheme is unknown.
+    """
+
+    def __init__(self, uri: str | Path) -> None:
+        text = str(uri)
+        self.uri = text if "://" in text else str(Path(text).expanduser().absolute())
+        try:
+            self.filesystem, self.root = fs.FileSystem.from_uri(self.uri)
+        except (OSError, ValueError) as error:
+            raise StorageError(f"cannot use '{text}' as storage: {_reason(error)}") from None
+
+    @property
+    def local(self) -> Path | None:
+        """The folder as a path where it is on this machine, else None."""
+        return Path(self.root) if isinstance(self.filesystem, fs.LocalFileSystem) else None
+
+    def child(self, name: str) -> "Storage":
+        """The sub-folder of that name.
+
+        Raises:
+            StorageError: the name could leave the folder, or has characters that file systems refuse.
+        """
+        if not NAME.fullmatch(name) or ".." in name:
+            raise StorageError(f"'{name}' cannot name a folder: use letters, digits, '_', '-' and '.'")
+        base, _, query = self.uri.partition("?")
+        return Storage(f"{base.rstrip('/')}/{name}" + (f"?{query}" if query else ""))
+
+    def read(self, path: str) -> bytes:
+        """The whole file.
+
+        Raises:
+            FileNotFoundError: there is none.
+            StorageError: it cannot be read.
+        """
+        with self._explained("read", path), self.filesystem.open_input_stream(self._full(path)) as stream:
+            return stream.read()
+
+    def write(self, path: str, content: bytes) -> None:
+        """Writes a whole file so that readers see the old content or the new, never a part of it.
+
+        Raises:
+            StorageError: it cannot be written (no space, no permission).
+        """
+        with self._explained("write", path):
+            target = self._full(path)
+            if self.local is None:
+                with self.filesystem.open_output_stream(target) as stream:
+                    stream.write(content)
+                return
+            folder, _, name = target.rpartition("/")
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            partial = f"{folder}/.{name}.{os.getpid()}"
+            try:
+                Path(partial).write_bytes(content)
+                Path(partial).replace(target)
+            finally:
+                Path(partial).unlink(missing_ok=True)
+
+    def append(self, path: str, content: bytes) -> None:
+        """Adds to the end of a file; object stores, which cannot, get the whole object again.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        if self.local is None:
+            before = self.read(path) if self.exists(path) else b""
+            self.write(path, before + content)
+            return
+        with self._explained("write", path):
+            target = Path(self._full(path))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open("ab") as stream:
+                stream.write(content)
+
+    def exists(self, path: str) -> bool:
+        """Whether there is a file or folder at ``path``."""
+        with self._explained("read", path):
+            return self.filesystem.get_file_info(self._full(path)).type != fs.FileType.NotFound
+
+    def names(self, folder: str = "") -> list[str]:
+        """The names in a folder, sorted, without partly written files; empty when there is no folder."""
+        with self._explained("read", folder):
+            selector = fs.FileSelector(self._full(folder), allow_not_found=True)
+            found = self.filesystem.get_file_info(selector)
+        return sorted(info.base_name for info in found if not info.base_name.startswith("."))
+
+    def delete(self, path: str) -> None:
+        """Deletes a file if it is there."""
+        if self.exists(path):
+            with self._explained("delete", path):
+                self.filesystem.delete_file(self._full(path))
+
+    def _full(self, path: str) -> str:
+        return f"{self.root}/{path}".rstrip("/")
+
+    @contextmanager
+    def _explained(self, verb: str, path: str) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise StorageError(
+                f"cannot {verb} {path or 'the folder'} in {self.uri}: {_reason(error)}; "
+                "make room or grant access, then run `regbench resume`, or choose another --storage"
+            ) from None
+
+
+def _reason(error: Exception) -> str:
+    return (getattr(error, "strerror", None) or str(error)).splitlines()[0]

@@ -1,0 +1,155 @@
+"""Trains one trial, in whatever process it is called: the one loop that every way of execution shares."""
+
+import io
+import math
+import random
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from regbench.methods.errors import CheckpointError, DivergedError, RegbenchError
+from regbench.methods.registry import create
+from regbench.methods.run import Run, World
+from regbench.platform.records import Records, Report, Trial
+from regbench.platform.storage import Storage
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and how a trial trains.
+
+    Attributes:
+        storage: URI of the sweep's folder.
+        threads: CPU threads of this worker.
+        device: ``cpu``, ``cuda``, …; ``auto`` takes a GPU when this process has one.
+        checkpoint_seconds: at least so long between two checkpoints; 0 writes one after every round.
+    """
+
+    storage: str
+    threads: int = 1
+    device: str = "auto"
+    checkpoint_seconds: float = 15.0
+
+
+def reset_process(seed: int, threads: int) -> None:
+    """Puts process-wide state where a fresh process has it: a reused worker must not carry one trial's state into the next."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+    torch.set_default_dtype(torch.float32)
+    torch.set_grad_enabled(True)
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(False)
+
+
+def train(
+    trial: Trial,
+    place: Place,
+    report: Callable[[Report], None],
+    *,
+    world: World | None = None,
+    state: dict[str, Any] | None = None,
+) -> None:
+    """Trains a trial to its end: logs every report, keeps a checkpoint, and continues an interrupted training.
+
+    Args:
+        trial: what to train.
+        place: where and how.
+        report: called after each round, when log and checkpoint are written; may end the training by raising.
+        world: the workers that train together; rank 0 alone writes.
+        state: a checkpoint to continue from (another trial's, for population-based training) in place of its own.
+
+    Raises:
+        DivergedError: a metric is not finite.
+        RegbenchError: settings, data or checkpoint are wrong.
+    """
+    reset_process(trial.seed, place.threads)
+    records = Records(Storage(place.storage))
+    device = _device(place.device)
+    method = create(trial.method, trial.settings)
+    state = state or load_checkpoint(records.storage, trial.key)
+    before = state["seconds"] if state else 0.0
+    run = Run(
+        trial.data,
+        seed=trial.seed,
+        device=device,
+        test=trial.stage != "tune",
+        checkpoint=state["run"] if state else None,
+        world=world,
+    )
+    writes = run.world.rank == 0
+    began = saved = time.monotonic()
+    if writes:
+        records.start_attempt(trial.key, host=socket.gethostname(), device=str(device), workers=run.world.size)
+    for metrics in method.train(run):
+        _require_finite(metrics, run.round)
+        seconds = before + time.monotonic() - began
+        entry = Report(run.round, time.time(), seconds, metrics, trial.searched)
+        if writes:
+            records.report(trial.key, entry)
+            if run.last or time.monotonic() - saved >= place.checkpoint_seconds:
+                save_checkpoint(records.storage, trial.key, run, seconds)
+                saved = time.monotonic()
+        report(entry)
+
+
+def _device(name: str) -> torch.device:
+    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+
+
+def _require_finite(metrics: dict[str, float], round_: int) -> None:
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            raise DivergedError(f"{name} became {value} in round {round_}: training diverged; lower the learning rate or the weights")
+
+
+def checkpoint_bytes(run: Run, seconds: float) -> bytes:
+    """A run's state as a file's content; ``torch.load(weights_only=True)`` reads it."""
+    buffer = io.BytesIO()
+    torch.save({"seconds": seconds, "run": run.state()}, buffer)
+    return buffer.getvalue()
+
+
+def save_checkpoint(storage: Storage, key: str, run: Run, seconds: float) -> None:
+    """Writes the newest state of a trial over its last one."""
+    storage.write(f"checkpoints/{key}.pt", checkpoint_bytes(run, seconds))
+
+
+def load_checkpoint(storage: Storage, key: str) -> dict[str, Any] | None:
+    """The newest state of a trial, or None when it has none.
+
+    Raises:
+        CheckpointError: the file is damaged.
+    """
+    path = f"checkpoints/{key}.pt"
+    try:
+        content = storage.read(path)
+    except FileNotFoundError:
+        return None
+    return parse_checkpoint(content, f"{storage.uri}/{path}")
+
+
+def parse_checkpoint(content: bytes, name: str) -> dict[str, Any]:
+    """Reads what ``checkpoint_bytes`` wrote.
+
+    Raises:
+        CheckpointError: the content is damaged.
+    """
+    try:
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        return {"seconds": float(state["seconds"]), "run": state["run"]}
+    except Exception as error:
+        raise CheckpointError(
+            f"checkpoint {name} is damaged ({type(error).__name__}): delete it and the trial starts again from round 1"
+        ) from None
+
+
+def failure(error: BaseException) -> str:
+    """Why a trial failed, one line, for its record."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, RegbenchError) else f"{type(error).__name__}: {text}"

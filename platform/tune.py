@@ -1,0 +1,251 @@
+"""Runs the trials of a sweep as one Ray Tune experiment: one queue over all studies, actors reused between trials."""
+
+import io
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+from ray import tune
+from ray.tune.search import Searcher
+
+from regbench.methods.errors import RegbenchError, StorageError
+from regbench.platform.records import Records, Report, Trial
+from regbench.platform.schedulers import ROUND, SCORE, StudySchedulers
+from regbench.platform.search import Search
+from regbench.platform.spec import Suite
+from regbench.platform.trial import Place, failure, load_checkpoint, parse_checkpoint, train
+
+Watch = Callable[[Trial, Report | None], None]
+FAILURE, STORAGE_FAILURE = "failure", "storage_failure"
+REPORT_SECONDS = 0.25
+STATE_FILE = "state.pt"
+
+
+def run_trial(config: dict[str, Any]) -> None:
+    """The trainable: trains the trial in ``config`` in this actor and reports to Tune.
+
+    An expected failure is reported, not raised, so that the actor is kept for the next trial.
+    """
+    trial = Trial.from_json(config["trial"])
+    trial = replace(trial, searched=config["params"], settings=trial.settings | config["params"])
+    place = Place(**config["place"])
+    last_report = 0.0
+
+    def report(entry: Report) -> None:
+        nonlocal last_report
+        if not config["judged"] and entry.round < trial.planned_rounds and time.monotonic() - last_report < REPORT_SECONDS:
+            return
+        last_report = time.monotonic()
+        result = {ROUND: entry.round, SCORE: entry.metrics[trial.objectives[0]], "seconds": entry.seconds}
+        if not config["pausable"]:
+            tune.report(result)
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            content = Records(_storage(place)).storage.read(f"checkpoints/{trial.key}.pt")
+            (Path(folder) / STATE_FILE).write_bytes(content)
+            tune.report(result, checkpoint=tune.Checkpoint.from_directory(folder))
+
+    try:
+        train(trial, place, report, state=_handed_over())
+    except Exception as error:
+        kind = STORAGE_FAILURE if isinstance(error, StorageError) else FAILURE
+        tune.report({kind: failure(error)})
+
+
+def _storage(place: Place) -> Any:
+    from regbench.platform.storage import Storage
+
+    return Storage(place.storage)
+
+
+def _handed_over() -> dict[str, Any] | None:
+    """The state that Tune gives a trial it resumes, or that population-based training copies from another one."""
+    checkpoint = tune.get_checkpoint()
+    if checkpoint is None:
+        return None
+    with checkpoint.as_directory() as folder:
+        return parse_checkpoint((Path(folder) / STATE_FILE).read_bytes(), "handed over by Tune")
+
+
+class QueueSearcher(Searcher):
+    """Gives Tune the trials of a `Search`, and the search their ends.
+
+    Args:
+        search: the studies.
+        suite: says how trials are run.
+        place: where and how.
+        capacity: how many trials the cluster can hold at once.
+        watch: called with a trial and None when it has ended.
+    """
+
+    def __init__(self, search: Search, suite: Suite, place: Place, capacity: int, watch: Watch) -> None:
+        super().__init__()
+        self.search = search
+        self.suite = suite
+        self.place = place
+        self.capacity = capacity
+        self.watch = watch
+        self.trials: dict[str, Trial] = {}
+        self.live: set[str] = set()
+        self.paused: set[str] = set()
+        self.problem: RegbenchError | None = None
+
+    def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
+        """Each study has its own metric and mode."""
+        return True
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next trial's configuration, None while all must wait, ``FINISHED`` when the sweep is complete."""
+        if self.problem is not None:
+            return Searcher.FINISHED
+        if len(self.live - self.paused) >= self.capacity:
+            return None
+        try:
+            trial = self.search.next()
+        except RegbenchError as error:
+            self.problem = error
+            return Searcher.FINISHED
+        if trial is None:
+            return Searcher.FINISHED if self.search.done else None
+        self.trials[trial_id] = trial
+        self.live.add(trial_id)
+        judged = self.suite.scheduler.name != "none" and trial.stage == "tune"
+        return {
+            "trial": trial.to_json(),
+            "params": dict(trial.searched),
+            "place": asdict(self.place),
+            "study": trial.study,
+            "stage": trial.stage,
+            "judged": judged,
+            "pausable": judged and self.suite.scheduler.name in ("hyperband", "pbt"),
+        }
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """A trial ended by itself, was stopped by its scheduler, or its process died for good."""
+        self.live.discard(trial_id)
+        self.paused.discard(trial_id)
+        trial = self.trials.get(trial_id)
+        if trial is None:
+            return
+        result = result or {}
+        try:
+            self._finish(trial, result, error)
+        except RegbenchError as problem:
+            self.problem = problem
+        self.watch(trial, None)
+
+    def _finish(self, trial: Trial, result: dict[str, Any], error: bool) -> None:
+        if STORAGE_FAILURE in result:
+            raise StorageError(result[STORAGE_FAILURE])
+        if error:
+            self.search.finish(trial.key, "failed", f"its process died {self.suite.retries + 1} times; see Ray's logs")
+        elif FAILURE in result:
+            self.search.finish(trial.key, "failed", result[FAILURE])
+        else:
+            log = self.search.records.log(trial.key)
+            finished = bool(log.reports) and log.reports[-1].round >= trial.planned_rounds
+            self.search.finish(trial.key, "completed" if finished else "stopped")
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the records are the truth, and a resumed sweep is built from them."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing; see ``save``."""
+
+
+class Watcher(tune.Callback):
+    """Shows results as they arrive, and tells the searcher which trials are paused."""
+
+    def __init__(self, searcher: QueueSearcher, watch: Watch) -> None:
+        self.searcher = searcher
+        self.watch = watch
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Paused trials hold no resources, so others may start."""
+        self.searcher.paused = {trial.trial_id for trial in trials if trial.status == "PAUSED"}
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
+        """A trial reported."""
+        if SCORE in result and trial.trial_id in self.searcher.trials:
+            known = self.searcher.trials[trial.trial_id]
+            report = Report(result[ROUND], time.time(), result["seconds"], {known.objectives[0]: result[SCORE]})
+            self.watch(known, report)
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Finds trials that Tune gave up without telling the searcher (a reused actor that could not be reset)."""
+        for trial in trials:
+            if trial.status == "ERROR" and trial.trial_id in self.searcher.live:
+                self.searcher.on_trial_complete(trial.trial_id, error=True)
+
+
+def capacity(suite: Suite, resources: dict[str, float]) -> int:
+    """How many trials fit on a cluster at once.
+
+    Raises:
+        RegbenchError: not even one does.
+    """
+    from regbench.methods.errors import ConfigError
+
+    need = {"CPU": suite.resources.cpu * suite.workers, "GPU": suite.resources.gpu * suite.workers}
+    fits = [int(resources.get(name, 0) / amount + 1e-9) for name, amount in need.items() if amount]
+    if min(fits) < 1:
+        has = ", ".join(f"{resources.get(name, 0):g} {name}" for name in need)
+        asks = ", ".join(f"{amount:g} {name}" for name, amount in need.items() if amount)
+        raise ConfigError(f"one trial asks for {asks}, the cluster has {has}: lower `resources` or `workers`, or use a larger cluster")
+    return min(fits)
+
+
+def run_tune(search: Search, suite: Suite, place: Place, resources: dict[str, float], watch: Watch) -> None:
+    """Trains every trial of a search on the running Ray cluster; returns early when interrupted (``search.done`` is then False).
+
+    Raises:
+        RegbenchError: the storage failed, or no trial fits on the cluster.
+    """
+    slots = capacity(suite, resources)
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots)
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    searcher = QueueSearcher(search, suite, place, slots, watch)
+    trainable, reuse = _trainable(suite)
+    with tempfile.TemporaryDirectory(prefix="regbench-tune-") as folder:
+        tuner = tune.Tuner(
+            trainable,
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                scheduler=StudySchedulers(suite, [state.study for state in search.states.values()], search.records),
+                num_samples=-1,
+                reuse_actors=reuse,
+                trial_name_creator=_short_name,
+                trial_dirname_creator=_short_name,
+            ),
+            run_config=tune.RunConfig(
+                name="tune",
+                storage_path=folder,
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=suite.retries),
+                callbacks=[Watcher(searcher, watch)],
+            ),
+        )
+        tuner.fit()
+    if searcher.problem is not None:
+        raise searcher.problem
+
+
+def _trainable(suite: Suite) -> tuple[Any, bool]:
+    """What Tune runs for each trial, with its resources, and whether its actors can be reused."""
+    if suite.execution == "train":
+        from regbench.platform.train import run_trial_with_train
+
+        return tune.with_parameters(tune.with_resources(run_trial_with_train, {"cpu": 0.01}), suite=suite.model_dump_json()), False
+    need = {"cpu": suite.resources.cpu} | ({"gpu": suite.resources.gpu} if suite.resources.gpu else {})
+    return tune.with_resources(run_trial, need), True
+
+
+def _short_name(trial: Any) -> str:
+    return trial.trial_id
