@@ -39,9 +39,14 @@ class StudySchedulers(TrialScheduler):
     def __init__(self, suite: Suite, studies: Iterable[Study], records: Records) -> None:
         super().__init__()
         self._unjudged = FIFOScheduler()
+        self._identities: dict[str, dict[str, Any]] = {}
         self._inner = {study.name: scheduler_for(suite, study) for study in studies} if suite.scheduler.name != "none" else {}
         if suite.scheduler.name in ("asha", "median"):
             self._replay(records)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune snapshots its scheduler, but a sweep is resumed from the records."""
+        return {}
 
     @property
     def supports_buffered_results(self) -> bool:
@@ -69,6 +74,7 @@ class StudySchedulers(TrialScheduler):
 
     def on_trial_add(self, tune_controller: Any, trial: TuneTrial) -> None:
         """A trial enters the queue."""
+        self._identities[trial.trial_id] = {name: value for name, value in trial.config.items() if name != "params"}
         self._for(trial).on_trial_add(self._view(tune_controller, self._for(trial)), trial)
 
     def on_trial_error(self, tune_controller: Any, trial: TuneTrial) -> None:
@@ -79,7 +85,10 @@ class StudySchedulers(TrialScheduler):
         """A trial reported a round: it continues, pauses or stops."""
         if SCORE not in result:
             return TrialScheduler.CONTINUE
-        return self._for(trial).on_trial_result(self._view(tune_controller, self._for(trial)), trial, result)
+        decision = self._for(trial).on_trial_result(self._view(tune_controller, self._for(trial)), trial, result)
+        # Population-based training copies another trial's whole configuration: only its parameters are meant.
+        trial.config.update(self._identities[trial.trial_id])
+        return decision
 
     def on_trial_complete(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> None:
         """A trial ended by itself."""

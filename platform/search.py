@@ -4,13 +4,14 @@ Knows nothing of how trials run: `Search.next` hands out a trial, `Search.finish
 """
 
 import hashlib
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import TrialState, create_trial
 
 from regbench.methods.errors import ConfigError
 from regbench.platform.plan import Study, grid
@@ -238,11 +239,4 @@ class Search:
 
 
 def _searched(row: Mapping[str, Any]) -> dict[str, Any]:
-    import json
-
     return json.loads(row["searched"])
-
-
-def frozen(state: StudyState) -> list[FrozenTrial]:
-    """The Optuna trials of a study, for tests and plots."""
-    return state.optuna.get_trials(deepcopy=False)

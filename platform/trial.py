@@ -87,7 +87,7 @@ def train(
     if writes:
         records.start_attempt(trial.key, host=socket.gethostname(), device=str(device), workers=run.world.size)
     for metrics in method.train(run):
-        _require_finite(metrics, run.round)
+        require_finite(metrics, run.round)
         seconds = before + time.monotonic() - began
         entry = Report(run.round, time.time(), seconds, metrics, trial.searched)
         if writes:
@@ -102,7 +102,8 @@ def _device(name: str) -> torch.device:
     return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
 
 
-def _require_finite(metrics: dict[str, float], round_: int) -> None:
+def require_finite(metrics: dict[str, float], round_: int) -> None:
+    """Raises DivergedError when a metric of a round is not finite."""
     for name, value in metrics.items():
         if not math.isfinite(value):
             raise DivergedError(f"{name} became {value} in round {round_}: training diverged; lower the learning rate or the weights")

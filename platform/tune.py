@@ -74,7 +74,14 @@ def _handed_over() -> dict[str, Any] | None:
         return parse_checkpoint((Path(folder) / STATE_FILE).read_bytes(), "handed over by Tune")
 
 
-class QueueSearcher(Searcher):
+class Unsaved:
+    """Pickled as an empty shell: Tune snapshots its parts, but a sweep is resumed from the records, never from a snapshot."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class QueueSearcher(Unsaved, Searcher):
     """Gives Tune the trials of a `Search`, and the search their ends.
 
     Args:
@@ -117,14 +124,17 @@ class QueueSearcher(Searcher):
         self.trials[trial_id] = trial
         self.live.add(trial_id)
         judged = self.suite.scheduler.name != "none" and trial.stage == "tune"
+        # Paused trials continue from, and population-based training copies, the state of the round just reported.
+        pausable = judged and self.suite.scheduler.name in ("hyperband", "pbt")
+        place = replace(self.place, checkpoint_seconds=0) if pausable else self.place
         return {
             "trial": trial.to_json(),
             "params": dict(trial.searched),
-            "place": asdict(self.place),
+            "place": asdict(place),
             "study": trial.study,
             "stage": trial.stage,
             "judged": judged,
-            "pausable": judged and self.suite.scheduler.name in ("hyperband", "pbt"),
+            "pausable": pausable,
         }
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
@@ -160,7 +170,7 @@ class QueueSearcher(Searcher):
         """Nothing; see ``save``."""
 
 
-class Watcher(tune.Callback):
+class Watcher(Unsaved, tune.Callback):
     """Shows results as they arrive, and tells the searcher which trials are paused."""
 
     def __init__(self, searcher: QueueSearcher, watch: Watch) -> None:

@@ -1,0 +1,32 @@
+# Two commands matter: `make demo` runs the main job, `make test` passes the tests. Both set up everything they need.
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint types setup clean
+
+demo: setup
+	$(BIN)/regbench sweep quickstart --continue
+
+test: setup lint types
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# mypy follows folders, not the mapping of pyproject.toml: it gets a tree of links.
+types: setup
+	mkdir -p build/types/regbench
+	for part in platform methods search_spaces clusters; do ln -sfn ../../../$$part build/types/regbench/$$part; done
+	MYPYPATH=build/types $(BIN)/mypy -p regbench
+
+setup: $(VENV)/installed
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

@@ -1,0 +1,107 @@
+"""What there is, as terminal tables: methods, data sets, and what a suite would run."""
+
+import inspect
+from collections.abc import Iterable
+from typing import Any
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from regbench.methods.data import data_root, sources
+from regbench.methods.method import Method, Track
+from regbench.platform.plan import Study
+from regbench.platform.spec import Suite
+
+
+def methods_table(track: Track, methods: Iterable[type[Method]]) -> Table:
+    """The methods of a track: paper, weights with default and off value; ∂ marks a weight that can be learned by gradient."""
+    table = Table(
+        title=f"[bold]{track.name}[/bold]: {track.help}; ranked by {track.primary.name} ({track.primary.mode})",
+        title_justify="left",
+        header_style="dim",
+    )
+    table.add_column("method", no_wrap=True)
+    table.add_column("paper")
+    table.add_column("weights: symbol = default (off), ∂ = differentiable")
+    for method in methods:
+        weights = [
+            f"{weight.name}: {weight.symbol} = {weight.default} ({weight.off})" + (" ∂" if weight.differentiable else "")
+            for weight in method.weights().values()
+        ]
+        name = f"{method.slug} [dim](baseline)[/dim]" if method.slug == track.baseline else method.slug
+        paper = method.paper
+        source = f"{paper.authors}, {paper.venue} {paper.year}" + (f", arXiv:{paper.arxiv}" if paper.arxiv else "") if paper else ""
+        table.add_row(name, source, "\n".join(weights))
+    return table
+
+
+def method_page(method: type[Method], space: dict[str, BaseDistribution]) -> Group:
+    """One method: its docstring, its paper, and its settings with defaults, off values and search ranges."""
+    parts: list[Any] = [Text(f"{method.slug} ({method.track.name})", style="bold"), Text(inspect.getdoc(method) or "")]
+    if method.paper:
+        parts.append(Text(f"\n{method.paper.citation}", style="italic"))
+    table = Table(header_style="dim", title_justify="left")
+    for column in ("setting", "default", "off", "searched", "meaning"):
+        table.add_column(column, no_wrap=column == "setting")
+    weights = method.weights()
+    # The method's own settings first: those that it adds to its track's task.
+    inherited = {name for parent in method.__mro__[1:] for name in getattr(parent, "model_fields", {})}
+    for name in sorted(method.model_fields, key=lambda name: (name not in weights, name in inherited)):
+        field = method.model_fields[name]
+        weight = weights.get(name)
+        table.add_row(
+            f"[bold]{name}[/bold] {weight.symbol}" if weight else name,
+            str(field.default),
+            str(weight.off) if weight else "",
+            range_text(space[name]) if name in space else "",
+            field.description or "",
+        )
+    return Group(*parts, table)
+
+
+def range_text(distribution: BaseDistribution) -> str:
+    """A search range in a few characters, such as ``0.01 … 0.3 log``."""
+    if isinstance(distribution, CategoricalDistribution):
+        return ", ".join(str(choice) for choice in distribution.choices)
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    return f"{distribution.low:g} … {distribution.high:g}" + (" log" if distribution.log else "")
+
+
+def plan_table(suite: Suite, studies: Iterable[Study]) -> Table:
+    """What a suite would run: its studies, what each searches, and how many trials there are."""
+    table = Table(
+        title=f"[bold]{suite.name}[/bold]: sampler {suite.sampler.name}, scheduler {suite.scheduler.name}, execution {suite.execution}",
+        title_justify="left",
+        header_style="dim",
+    )
+    for column in ("study", "objective", "tune", "confirm", "ablate", "searched"):
+        table.add_column(column, no_wrap=column == "study")
+    for study in studies:
+        table.add_row(
+            study.name,
+            ", ".join(f"{metric.validation} ({metric.mode})" for metric in study.objectives),
+            str(suite.trials),
+            str(suite.confirm.seeds),
+            str(suite.confirm.seeds if suite.confirm.ablate and study.method.weights() else 0),
+            "\n".join(f"{name}: {range_text(limits)}" for name, limits in study.space.items()),
+        )
+    return table
+
+
+def data_table() -> Table:
+    """The data sets, what they are, and whether their files are here."""
+    table = Table(header_style="dim")
+    for column in ("data set", "what", "files"):
+        table.add_column(column, no_wrap=column == "data set")
+    root = data_root()
+    for source in sources().values():
+        if source.folder is None:
+            files = "embedded"
+        elif root is not None and (root / source.folder).is_dir():
+            files = "here"
+        else:
+            files = f"missing: put them into {root or '$REGBENCH_DATA'}/{source.folder}"
+        table.add_row(source.name, source.help, files)
+    return table

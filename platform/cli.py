@@ -1,0 +1,321 @@
+"""The command line. Heavy imports happen inside the commands, so that ``--help`` answers at once."""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from regbench.platform.spec import Suite
+    from regbench.platform.storage import Storage
+    from regbench.platform.sweep import Outcome
+
+HELP = """Which regularizer, with which weight, really helps?
+
+Published regularization methods, tuned under equal budgets, confirmed on fresh seeds, compared with honest statistics.
+
+Start with:  regbench sweep quickstart   then   regbench compare quickstart   then   regbench ui
+"""
+
+app = typer.Typer(
+    help=HELP,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="rich",
+)
+data_app = typer.Typer(help="The data sets: which there are, and where their files are looked for.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+StorageOption = Annotated[
+    str,
+    typer.Option("--storage", envvar="REGBENCH_STORAGE", help="folder or pyarrow.fs URI (s3://…, gs://…) that holds all sweeps"),
+]
+TrackingOption = Annotated[
+    str | None,
+    typer.Option(
+        "--tracking",
+        envvar=["REGBENCH_TRACKING", "MLFLOW_TRACKING_URI"],
+        help="MLflow server or store; default: a SQLite file in the storage folder; none: no MLflow",
+    ),
+]
+SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="a setting; may be given several times")]
+AddressOption = Annotated[str | None, typer.Option(help="address of a running Ray cluster; default: a private one on this machine")]
+CpusOption = Annotated[int | None, typer.Option(min=1, help="CPU cores of the private Ray cluster; default: all")]
+GpusOption = Annotated[int | None, typer.Option(min=0, help="GPUs of the private Ray cluster; default: all")]
+DEFAULT_STORAGE = "regbench-results"
+
+
+def _version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        typer.echo(f"regbench {version('regbench')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="show the version and exit")] = False,
+) -> None:
+    pass
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    return Console()
+
+
+@app.command("list")
+def list_methods(track: Annotated[str | None, typer.Option(help="only this track")] = None) -> None:
+    """List the methods by track: papers, weights, what switches each weight off."""
+    from regbench.methods.errors import ConfigError, nearest
+    from regbench.methods.registry import all_methods, tracks
+    from regbench.platform.catalog import methods_table
+
+    if track is not None and track not in tracks():
+        raise ConfigError(f"unknown track '{track}'; {nearest(track, tracks())}")
+    for name in [track] if track else sorted(tracks()):
+        methods = [method for method in all_methods().values() if method.track.name == name]
+        _console().print(methods_table(tracks()[name], methods))
+
+
+@app.command()
+def show(method: Annotated[str, typer.Argument(help="slug of a method, see `regbench list`")]) -> None:
+    """Show one method: what it computes, its paper, its settings and what is searched."""
+    from regbench.methods.registry import method_class
+    from regbench.platform.catalog import method_page
+    from regbench.search_spaces import space
+
+    _console().print(method_page(method_class(method), space(method)))
+
+
+@app.command()
+def run(
+    method: Annotated[str, typer.Argument(help="slug of a method, see `regbench list`")],
+    settings: SetOption = None,
+    data: Annotated[str | None, typer.Option(help="data set; default: the track's own")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="seed of the training")] = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …")] = "cpu",
+    test: Annotated[bool, typer.Option("--test", help="compute the test metrics at the end")] = False,
+    off: Annotated[bool, typer.Option("--off", help="with every regularization weight switched off")] = False,
+) -> None:
+    """Train one method once, here, and print its metrics."""
+    from regbench.platform.single import run_once
+
+    run_once(method, _settings(settings or []), data, seed=seed, device=device, test=test, off=off, console=_console())
+
+
+@app.command()
+def sweep(
+    suite: Annotated[str, typer.Argument(help="a ready-made suite (quickstart, …) or a YAML file")],
+    storage: StorageOption = DEFAULT_STORAGE,
+    tracking: TrackingOption = None,
+    name: Annotated[str | None, typer.Option(help="name of the sweep; default: the suite's")] = None,
+    continue_: Annotated[bool, typer.Option("--continue", help="continue the sweep if it exists already")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="check everything and show what would run")] = False,
+    address: AddressOption = None,
+    cpus: CpusOption = None,
+    gpus: GpusOption = None,
+) -> None:
+    """Run a suite: tune every method under the same budget, confirm on fresh seeds, compare."""
+    from regbench.platform import sweep as engine
+    from regbench.platform.plan import studies
+    from regbench.platform.spec import read_suite
+    from regbench.platform.storage import Storage
+
+    spec = read_suite(suite)
+    if name is not None:
+        spec = _renamed(spec, name)
+    console = _console()
+    if dry_run:
+        from regbench.platform.catalog import plan_table
+
+        console.print(plan_table(spec, studies(spec)))
+        return
+    store = Storage(storage)
+    cluster = {"address": address, "cpus": cpus, "gpus": gpus}
+    if continue_ and spec.name in engine.sweeps(store):
+        outcome = engine.resume(spec.name, store, tracking, console, **cluster)
+    else:
+        outcome = engine.start(spec, store, tracking, console, **cluster)
+    _conclude(spec.name, outcome, store, storage, tracking, console)
+
+
+@app.command()
+def resume(
+    name: Annotated[str, typer.Argument(help="name of the sweep, see `regbench status`")],
+    storage: StorageOption = DEFAULT_STORAGE,
+    tracking: TrackingOption = None,
+    address: AddressOption = None,
+    cpus: CpusOption = None,
+    gpus: GpusOption = None,
+) -> None:
+    """Continue an interrupted sweep: nothing that has ended is run again."""
+    from regbench.platform import sweep as engine
+    from regbench.platform.storage import Storage
+
+    store, console = Storage(storage), _console()
+    outcome = engine.resume(name, store, tracking, console, address=address, cpus=cpus, gpus=gpus)
+    _conclude(name, outcome, store, storage, tracking, console)
+
+
+@app.command()
+def status(
+    name: Annotated[str | None, typer.Argument(help="a sweep; default: all")] = None, storage: StorageOption = DEFAULT_STORAGE
+) -> None:
+    """Show how far sweeps have come, and what failed."""
+    from regbench.platform.status import overview, sweep_status
+    from regbench.platform.storage import Storage
+
+    _console().print(sweep_status(name, Storage(storage)) if name else overview(Storage(storage)))
+
+
+@app.command()
+def compare(
+    names: Annotated[list[str], typer.Argument(help="one or more sweeps")],
+    storage: StorageOption = DEFAULT_STORAGE,
+    out: Annotated[Path | None, typer.Option(help="folder for report.html and the tables; default: the sweep's own")] = None,
+) -> None:
+    """Print the ranked comparison; write it as CSV, Parquet and one HTML page."""
+    from regbench.platform.storage import Storage
+    from regbench.platform.sweep import open_sweep
+
+    store = Storage(storage)
+    _print_comparison([open_sweep(name, store) for name in names], out, _console())
+
+
+@app.command()
+def ui(
+    storage: StorageOption = DEFAULT_STORAGE,
+    tracking: TrackingOption = None,
+    host: Annotated[str, typer.Option(help="address to listen on; only this machine by default")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
+) -> None:
+    """Open the MLflow UI on the results (Ctrl-C ends it)."""
+    import subprocess
+
+    from regbench.platform.storage import Storage
+    from regbench.platform.tracking import default_uri, ui_command
+
+    uri = tracking or default_uri(Storage(storage))
+    if uri.startswith(("http://", "https://")):
+        _console().print(f"The MLflow server is {uri}")
+        return
+    command, environment = ui_command(uri, host, port)
+    _console().print(f"MLflow UI: [bold]http://{host}:{port}[/bold]  (Ctrl-C ends it)")
+    raise typer.Exit(subprocess.run(command, env=os.environ | environment, check=False).returncode)
+
+
+@app.command()
+def sync(
+    name: Annotated[str, typer.Argument(help="name of the sweep, see `regbench status`")],
+    storage: StorageOption = DEFAULT_STORAGE,
+    tracking: TrackingOption = None,
+) -> None:
+    """Bring MLflow up to date with a sweep's records; doing it twice adds nothing."""
+    from regbench.platform.storage import Storage
+    from regbench.platform.sweep import open_sweep
+    from regbench.platform.tracking import Exporter, check, default_uri
+
+    store = Storage(storage)
+    uri = tracking or default_uri(store)
+    check(uri)
+    result = Exporter(open_sweep(name, store), uri).sync(final=True)
+    _console().print(f"{name}: {result}")
+
+
+@data_app.command("list")
+def data_list() -> None:
+    """List the data sets, and whether their files are here."""
+    from regbench.platform.catalog import data_table
+
+    _console().print(data_table())
+
+
+@data_app.command("where")
+def data_where(name: Annotated[str, typer.Argument(help="a data set")]) -> None:
+    """Say where a data set's files are, or where to put them."""
+    from regbench.methods.data import data_root, sources
+    from regbench.methods.errors import ConfigError, nearest
+
+    if name not in sources():
+        raise ConfigError(f"unknown data set '{name}'; {nearest(name, sources())}")
+    folder = sources()[name].folder
+    if folder is None:
+        typer.echo(f"{name} is embedded: it needs no files")
+    else:
+        typer.echo(str((data_root() or Path("$REGBENCH_DATA")) / folder))
+
+
+def _settings(pairs: list[str]) -> dict[str, Any]:
+    import yaml
+
+    from regbench.methods.errors import ConfigError
+
+    found = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise ConfigError(f"--set takes KEY=VALUE, not '{pair}'")
+        found[key.strip()] = yaml.safe_load(value)
+    return found
+
+
+def _renamed(suite: "Suite", name: str) -> "Suite":
+    from regbench.platform.spec import parse_suite
+
+    return parse_suite(suite.model_dump() | {"name": name}, "--name")
+
+
+def _print_comparison(records: list[Any], out: Path | None, console: "Console") -> None:
+    from regbench.platform.compare import compare as compare_records
+    from regbench.platform.report import write_report
+    from regbench.platform.storage import Storage
+    from regbench.platform.tables import comparison
+
+    console.print(comparison(compare_records(records)))
+    target = Storage(out) if out else records[0].storage.child("report")
+    console.print(f"Report: {write_report(records, target)}")
+
+
+def _conclude(
+    name: str, outcome: "Outcome", store: "Storage", storage: str, tracking: str | None, console: "Console"
+) -> None:
+    """Says how a sweep ended and what to do next; exits non-zero where it did not do its work."""
+    from regbench.platform.sweep import open_sweep
+
+    place = "" if storage == DEFAULT_STORAGE else f" --storage {storage}"
+    if not outcome.complete:
+        console.print(f"Stopped. Nothing is lost: continue with [bold]regbench resume {name}{place}[/bold]")
+        raise typer.Exit(130)
+    _print_comparison([open_sweep(name, store)], None, console)
+    for key, reason in outcome.failed.items():
+        console.print(f"[yellow]failed[/yellow] {key}: {reason}", soft_wrap=True, highlight=False)
+    if outcome.tracking_problem:
+        console.print(f"[yellow]MLflow is not up to date:[/yellow] {outcome.tracking_problem}", soft_wrap=True)
+    elif tracking != "none":
+        console.print(f"MLflow: [bold]regbench ui{place}[/bold]")
+    if outcome.barren:
+        console.print(f"[red]No trial of {', '.join(outcome.barren)} was trained to the end.[/red]")
+    if outcome.barren or outcome.tracking_problem:
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Runs the command line; a user's mistake ends with one line on standard error and exit status 2."""
+    from regbench.methods.errors import RegbenchError
+
+    try:
+        app()
+    except RegbenchError as error:
+        typer.secho(f"error: {error}", fg="red", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.secho("stopped", err=True)
+        sys.exit(130)

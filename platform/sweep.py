@@ -1,0 +1,235 @@
+"""Runs a suite from start to end, or from where it was interrupted."""
+
+import datetime
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from rich.console import Console
+
+from regbench.methods.data import load
+from regbench.methods.errors import ConfigError, nearest
+from regbench.platform.plan import Study, studies
+from regbench.platform.progress import SweepProgress
+from regbench.platform.records import SCHEMA_VERSION, Records
+from regbench.platform.search import Search
+from regbench.platform.spec import Suite, parse_suite
+from regbench.platform.storage import Storage
+from regbench.platform.trial import Place
+
+PACKAGES = ("regbench", "torch", "ray", "optuna", "mlflow", "pyarrow")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a sweep ended.
+
+    Attributes:
+        complete: every trial has ended.
+        failed: trials that failed, key and reason.
+        barren: studies none of whose trials was trained to the end, so that there is nothing to confirm.
+        tracking_problem: why MLflow is not up to date, or None.
+    """
+
+    complete: bool
+    failed: dict[str, str]
+    barren: list[str]
+    tracking_problem: str | None
+
+
+def start(suite: Suite, storage: Storage, tracking: str | None, console: Console, **cluster: Any) -> Outcome:
+    """Runs a new sweep.
+
+    Args:
+        suite: what to run.
+        storage: where results go; the sweep gets a folder in it.
+        tracking: MLflow's URI; None for a SQLite file in ``storage``; ``none`` for no MLflow.
+        console: where progress is shown.
+        **cluster: ``address``, ``cpus`` and ``gpus`` of `regbench.platform.cluster.cluster`.
+
+    Raises:
+        RegbenchError: the suite is wrong, the sweep exists already, or storage or tracking cannot be used.
+    """
+    planned = studies(suite)
+    records = Records(storage.child(suite.name))
+    if records.storage.exists("suite.json"):
+        raise ConfigError(
+            f"sweep '{suite.name}' exists in {storage.uri}: continue it with `regbench resume {suite.name}`, "
+            "or start another with --name"
+        )
+    for name in sorted({study.data for study in planned}):
+        load(name)
+    _check_tracking(storage, tracking)
+    records.storage.write("suite.json", json.dumps(describe(suite, planned), indent=1).encode())
+    return _run(suite, planned, storage, records, tracking, console, cluster)
+
+
+def resume(name: str, storage: Storage, tracking: str | None, console: Console, **cluster: Any) -> Outcome:
+    """Continues a sweep: unfinished trials first, from their checkpoints; what has ended is not run again.
+
+    Raises:
+        RegbenchError: there is no such sweep, or storage or tracking cannot be used.
+    """
+    records = open_sweep(name, storage)
+    suite = parse_suite(json.loads(records.storage.read("suite.json"))["suite"], name)
+    planned = studies(suite)
+    _check_tracking(storage, tracking)
+    return _run(suite, planned, storage, records, tracking, console, cluster)
+
+
+def open_sweep(name: str, storage: Storage) -> Records:
+    """The records of an existing sweep.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    records = Records(storage.child(name))
+    if not records.storage.exists("suite.json"):
+        raise ConfigError(f"no sweep '{name}' in {storage.uri}; {nearest(name, sweeps(storage))}")
+    return records
+
+
+def sweeps(storage: Storage) -> list[str]:
+    """The names of the sweeps in a storage folder."""
+    return [name for name in storage.names() if storage.exists(f"{name}/suite.json")]
+
+
+def describe(suite: Suite, planned: list[Study]) -> dict[str, Any]:
+    """What ``suite.json`` holds: the suite, its studies, and what it was started with."""
+    return {
+        "schema": SCHEMA_VERSION,
+        "suite": suite.model_dump(mode="json"),
+        "studies": [study.describe() for study in planned],
+        "provenance": {name: version(name) for name in PACKAGES}
+        | {
+            "python": sys.version.split()[0],
+            "git": _git_commit(),
+            "host": socket.gethostname(),
+            "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        },
+    }
+
+
+def _git_commit() -> str | None:
+    """The commit of the folder that the sweep is started from, where it is a git checkout."""
+    try:
+        return subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _tracking_uri(storage: Storage, tracking: str | None) -> str | None:
+    from regbench.platform.tracking import default_uri
+
+    return None if tracking == "none" else tracking or default_uri(storage)
+
+
+def _check_tracking(storage: Storage, tracking: str | None) -> None:
+    from regbench.platform.tracking import check
+
+    if uri := _tracking_uri(storage, tracking):
+        check(uri)
+
+
+def _run(
+    suite: Suite,
+    planned: list[Study],
+    storage: Storage,
+    records: Records,
+    tracking: str | None,
+    console: Console,
+    cluster: dict[str, Any],
+) -> Outcome:
+    with _only_driver(records.storage), _exported(records, _tracking_uri(storage, tracking)) as exported:
+        search = Search(suite, planned, records)
+        place = Place(
+            storage=records.storage.uri,
+            threads=max(1, int(suite.resources.cpu)),
+            device="auto",
+            checkpoint_seconds=suite.checkpoint_seconds,
+        )
+        if not search.done:
+            with SweepProgress(search, console) as progress, suppress(KeyboardInterrupt):
+                _execute(search, suite, place, progress, cluster)
+        if search.done:
+            from regbench.platform.report import write_report
+
+            # Before the last export, so that MLflow gets it as an artifact.
+            write_report([records], records.storage.child("report"))
+    rows = [row for state in search.states.values() for row in state.ended.values()]
+    return Outcome(
+        complete=search.done,
+        failed={row["key"]: row["reason"] for row in rows if row["status"] == "failed"},
+        barren=[state.study.name for state in search.states.values() if state.tuned and state.best() is None],
+        tracking_problem=exported[0] if exported else None,
+    )
+
+
+def _execute(search: Search, suite: Suite, place: Place, progress: SweepProgress, options: dict[str, Any]) -> None:
+    if suite.execution == "inline":
+        from regbench.platform.inline import run_inline
+
+        run_inline(search, place, progress.watch)
+        return
+    from regbench.platform.cluster import cluster
+
+    with cluster(**options) as resources:
+        from regbench.platform.tune import run_tune
+
+        run_tune(search, suite, place, resources, progress.watch)
+
+
+@contextmanager
+def _exported(records: Records, uri: str | None) -> Iterator[list[str]]:
+    """Projects the records into MLflow while the sweep runs and once more at its end; yields the problems it had."""
+    problems: list[str] = []
+    if uri is None:
+        yield problems
+        return
+    from regbench.platform.tracking import Exporter, LiveExporter
+
+    live = LiveExporter(Exporter(records, uri))
+    live.start()
+    try:
+        yield problems
+    finally:
+        live.stop()
+        if live.problem:
+            problems.append(live.problem)
+
+
+@contextmanager
+def _only_driver(storage: Storage) -> Iterator[None]:
+    """Refuses a second process that would run the same sweep from this machine."""
+    if (pid := running_driver(storage)) is not None:
+        raise ConfigError(f"the sweep is running already, as process {pid}: stop that one first")
+    storage.write("driver.json", json.dumps({"host": socket.gethostname(), "pid": os.getpid()}).encode())
+    try:
+        yield
+    finally:
+        storage.delete("driver.json")
+
+
+def running_driver(storage: Storage) -> int | None:
+    """The process that runs a sweep from this machine, or None; one that was killed does not count."""
+    if not storage.exists("driver.json"):
+        return None
+    driver = json.loads(storage.read("driver.json"))
+    if driver["host"] != socket.gethostname() or driver["pid"] == os.getpid():
+        return None
+    try:
+        os.kill(driver["pid"], 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass
+    return int(driver["pid"])
