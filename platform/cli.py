@@ -276,12 +276,13 @@ def _renamed(suite: "Suite", name: str) -> "Suite":
 def _print_comparison(records: list[Any], out: Path | None, console: "Console") -> None:
     from regbench.platform.compare import compare as compare_records
     from regbench.platform.report import write_report
-    from regbench.platform.storage import Storage
-    from regbench.platform.tables import comparison
+    from regbench.platform.tables import terminal
 
-    console.print(comparison(compare_records(records)))
-    target = Storage(out) if out else records[0].storage.child("report")
-    console.print(f"Report: {write_report(records, target)}")
+    comparison = compare_records(records)
+    console.print(terminal(comparison))
+    folder = str(out) if out else f"{records[0].storage.uri}/report"
+    comparison.write(folder)
+    console.print(f"Report: {write_report(records, f'{folder}/report.html')}", soft_wrap=True)
 
 
 def _conclude(

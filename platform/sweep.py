@@ -128,15 +128,17 @@ def _git_commit() -> str | None:
 
 
 def _tracking_uri(storage: Storage, tracking: str | None) -> str | None:
+    if tracking == "none":
+        return None
     from regbench.platform.tracking import default_uri
 
-    return None if tracking == "none" else tracking or default_uri(storage)
+    return tracking or default_uri(storage)
 
 
 def _check_tracking(storage: Storage, tracking: str | None) -> None:
-    from regbench.platform.tracking import check
-
     if uri := _tracking_uri(storage, tracking):
+        from regbench.platform.tracking import check
+
         check(uri)
 
 
@@ -164,7 +166,7 @@ def _run(
             from regbench.platform.report import write_report
 
             # Before the last export, so that MLflow gets it as an artifact.
-            write_report([records], records.storage.child("report"))
+            write_report(records, f"{records.storage.uri}/report/report.html")
     rows = [row for state in search.states.values() for row in state.ended.values()]
     return Outcome(
         complete=search.done,

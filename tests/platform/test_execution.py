@@ -1,0 +1,234 @@
+"""Inline, Tune and Train give the same numbers; interrupted trials go on; failures are recorded and the sweep goes on."""
+
+import json
+from pathlib import Path
+
+import pytest
+import ray
+from rich.console import Console
+
+from regbench.platform import sweep as engine
+from regbench.platform.cluster import cluster
+from regbench.platform.plan import studies
+from regbench.platform.records import Records
+from regbench.platform.search import Search
+from regbench.platform.spec import Suite, parse_suite
+from regbench.platform.storage import Storage
+from regbench.platform.trial import Place, train
+
+QUIET = Console(quiet=True)
+BASE = {
+    "name": "small",
+    "methods": ["label_smoothing"],
+    "data": ["digits_noisy"],
+    "settings": {"epochs": 4},
+    "trials": 3,
+    "sampler": "random",
+    "confirm": {"seeds": 2},
+    "checkpoint_seconds": 0,
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def two_cpus():
+    """One private Ray cluster for all sweeps of this file."""
+    with cluster(cpus=2, gpus=0) as resources:
+        yield resources
+
+
+def suite(**changes: object) -> Suite:
+    return parse_suite(BASE | changes)
+
+
+def run(folder: Path, **changes: object) -> tuple[engine.Outcome, Records]:
+    storage = Storage(folder)
+    spec = suite(**changes)
+    return engine.start(spec, storage, "none", QUIET), Records(storage.child(spec.name))
+
+
+def curves(records: Records) -> dict[tuple[str, int, str], float]:
+    table = records.curves().to_pylist()
+    return {(row["key"], row["round"], row["metric"]): row["value"] for row in table}
+
+
+@pytest.fixture(scope="module")
+def inline_curves(tmp_path_factory) -> dict[tuple[str, int, str], float]:
+    outcome, records = run(tmp_path_factory.mktemp("inline"), execution="inline")
+    assert outcome.complete
+    return curves(records)
+
+
+def test_tune_gives_the_curves_of_inline(tmp_path, inline_curves):
+    outcome, records = run(tmp_path, execution="tune")
+    assert outcome.complete
+    assert not outcome.failed
+    assert curves(records) == inline_curves
+
+
+def test_train_with_one_worker_gives_the_curves_of_inline(tmp_path, inline_curves):
+    outcome, records = run(tmp_path, execution="train", trials=1, confirm={"seeds": 0})
+    assert outcome.complete
+    found = curves(records)
+    assert {key for key, _, _ in found} == {"cross_entropy-digits_noisy-tune-0000", "label_smoothing-digits_noisy-tune-0000"}
+    assert found == {where: inline_curves[where] for where in found}
+
+
+def test_two_train_workers_average_their_gradients(tmp_path, inline_curves):
+    """A batch is shared, so two workers take the steps of one, up to the order in which floating-point sums are taken.
+
+    900 rows in batches of 64 end with one of 4: every batch can be shared equally.
+    """
+    outcome, records = run(
+        tmp_path, execution="train", workers=2, trials=1, confirm={"seeds": 0}, methods=["label_smoothing", "cross_entropy"]
+    )
+    assert outcome.complete
+    assert not outcome.failed
+    found = {where: value for where, value in curves(records).items() if where[2] == "val/nll"}
+    assert len(found) == 2 * 4
+    assert found == pytest.approx({where: inline_curves[where] for where in found}, rel=2e-3)
+    assert all(len(records.log(key).attempts) == 1 for key, _, _ in found)
+
+
+@pytest.mark.parametrize("after", [1, 3])
+def test_a_trial_interrupted_and_resumed_gives_the_curve_of_one_that_was_not(tmp_path, inline_curves, after):
+    spec = suite()
+    records = Records(Storage(tmp_path))
+    study = next(study for study in studies(spec) if study.entry == "label_smoothing")
+    trial = study.trial("tune", 0, spec.seed, study.defaults())
+    place = Place(records.storage.uri, checkpoint_seconds=0)
+
+    class Interrupted(Exception):
+        pass
+
+    def interrupt(report) -> None:
+        if report.round == after:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        train(trial, place, interrupt)
+    seen = []
+    train(trial, place, seen.append)
+    assert [report.round for report in seen] == list(range(after + 1, 5))
+    records.finish(trial, "completed")
+    found = curves(records)
+    assert found == {where: value for where, value in inline_curves.items() if where[0] == trial.key}
+    assert records.trials().to_pylist()[0]["attempts"] == 2
+
+
+@pytest.mark.parametrize("scheduler", ["asha", "hyperband", "median", "pbt"])
+def test_schedulers_end_every_trial_and_confirm(tmp_path, scheduler):
+    outcome, records = run(
+        tmp_path, scheduler=scheduler, trials=6, settings={"epochs": 6}, methods=["cross_entropy"], confirm={"seeds": 1}
+    )
+    assert outcome.complete
+    assert not outcome.failed
+    rows = records.trials().to_pylist()
+    tuned = [row for row in rows if row["stage"] == "tune"]
+    assert [row["number"] for row in tuned] == list(range(6))
+    assert all(row["rounds"] == 6 for row in rows if row["status"] == "completed")
+    stopped = [row for row in tuned if row["status"] == "stopped"]
+    if scheduler in ("asha", "median"):
+        assert stopped
+        worst_kept = min(row["values"][0] for row in tuned if row["status"] == "completed")
+        assert all(row["rounds"] < 6 for row in stopped)
+        assert min(row["values"][0] for row in stopped) < worst_kept
+    else:
+        assert not stopped
+
+
+def test_pbt_records_the_values_it_changed(tmp_path):
+    _, records = run(
+        tmp_path,
+        scheduler={"name": "pbt", "grace": 2},
+        trials=6,
+        settings={"epochs": 8},
+        methods=["cross_entropy"],
+        confirm={"seeds": 0},
+    )
+    changed = 0
+    for trial in records.planned():
+        reports = records.log(trial.key).reports
+        assert [report.round for report in reports] == list(range(1, 9))
+        assert all(report.searched for report in reports)
+        changed += reports[-1].searched != trial.searched
+        row = next(row for row in records.trials().to_pylist() if row["key"] == trial.key)
+        assert json.loads(row["searched"]) == reports[-1].searched
+    assert changed
+
+
+def test_a_resumed_sweep_runs_only_what_had_not_ended(tmp_path, inline_curves):
+    """Two trials ended, one stands at epoch 2, the rest was never started: the end is that of a sweep left alone."""
+    spec = suite()
+    storage = Storage(tmp_path)
+    records = Records(storage.child(spec.name))
+    planned = studies(spec)
+    records.storage.write("suite.json", json.dumps(engine.describe(spec, planned)).encode())
+    search, place = Search(spec, planned, records), Place(records.storage.uri, checkpoint_seconds=0)
+    for _ in range(2):
+        trial = search.next()
+        train(trial, place, lambda report: None)
+        search.finish(trial.key, "completed")
+    torn = search.next()
+
+    class Killed(Exception):
+        pass
+
+    def kill(report) -> None:
+        if report.round == 2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(torn, place, kill)
+    ended_before = {key: records.storage.read(f"records/trials/{key}.parquet") for key in records.ended()}
+
+    outcome = engine.resume(spec.name, storage, "none", QUIET)
+
+    assert outcome.complete
+    assert curves(records) == inline_curves
+    assert {key: records.storage.read(f"records/trials/{key}.parquet") for key in ended_before} == ended_before
+    attempts = {row["key"]: row["attempts"] for row in records.trials().to_pylist()}
+    assert attempts.pop(torn.key) == 2
+    assert set(attempts.values()) == {1}
+
+
+@pytest.mark.parametrize("execution", ["inline", "tune"])
+def test_a_diverging_method_fails_with_its_reason_and_the_sweep_goes_on(tmp_path, execution):
+    wild = {"method": "cross_entropy", "settings": {"learning_rate": 1e20}}
+    outcome, records = run(tmp_path, execution=execution, methods={"wild": wild, "cross_entropy": {}})
+    assert outcome.complete
+    assert outcome.barren == ["wild-digits_noisy"]
+    assert len(outcome.failed) == 3
+    assert all("diverged" in reason for reason in outcome.failed.values())
+    statuses = {row["key"]: row["status"] for row in records.trials().to_pylist()}
+    assert statuses["cross_entropy-digits_noisy-confirm-0001"] == "completed"
+
+
+def test_a_damaged_checkpoint_fails_its_trial_with_what_to_do(tmp_path):
+    spec = suite(execution="inline")
+    storage = Storage(tmp_path)
+    records = Records(storage.child(spec.name))
+    planned = studies(spec)
+    records.storage.write("suite.json", json.dumps(engine.describe(spec, planned)).encode())
+    trial = Search(spec, planned, records).next()
+    records.storage.write(f"checkpoints/{trial.key}.pt", b"not a checkpoint")
+    outcome = engine.resume(spec.name, storage, "none", QUIET)
+    assert outcome.complete
+    assert set(outcome.failed) == {trial.key}
+    assert "delete it" in outcome.failed[trial.key]
+
+
+def test_a_trial_that_does_not_fit_is_refused(tmp_path):
+    with pytest.raises(engine.ConfigError, match=r"one trial asks for 64 CPU, the cluster has 2 CPU"):
+        run(tmp_path, resources={"cpu": 64})
+
+
+def test_workers_find_the_standard_library_platform():
+    @ray.remote(num_cpus=0)
+    def system() -> str:
+        import platform
+
+        return platform.system()
+
+    import platform
+
+    assert ray.get(system.remote()) == platform.system()

@@ -1,0 +1,197 @@
+"""The report as a page: well-formed, self-contained, escaped, complete."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+from optuna.distributions import FloatDistribution
+from test_compare import ALIKE, BASE, BETTER, WORSE, Sweep
+
+from regbench.methods.errors import StorageError
+from regbench.platform import plots
+from regbench.platform.compare import compare
+from regbench.platform.records import Records
+from regbench.platform.report import finding, render, write_report
+from regbench.platform.storage import Storage
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+ODD = '<b>&"odd"$x_1$'
+VOID = {"meta", "br", "link", "img", "hr", "input", "source", "col"}
+LOADING = {"script", "link", "img", "iframe", "object", "embed", "image", "audio", "video", "source"}
+
+
+class Page(HTMLParser):
+    """Collects elements, ids, links and text of a page; fails on tags that do not nest."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.open, self.tags, self.ids, self.links, self.text = [], [], [], [], []
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.tags.append(tag)
+        self.ids += [attrs["id"]] if "id" in attrs else []
+        self.links += [(tag, name, attrs[name]) for name in ("href", "src", "xlink:href", "data", "srcset") if attrs.get(name)]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+    @property
+    def shown(self):
+        return " ".join(" ".join(self.text).split())
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    """Two data sets, every kind of section, and hostile names."""
+    made = Sweep(tmp_path_factory.mktemp("sweep"), objectives=("val/accuracy", "val/nll"), modes=("max", "min"))
+    for data in ("digits", "digits_noisy"):
+        made.confirm("cross_entropy", BASE, data=data)
+        made.confirm("label_smoothing", BETTER, data=data, searched={"smoothing": 0.125})
+        made.confirm("label_smoothing", ALIKE, data=data, stage="ablate")
+        made.confirm("bad", WORSE, data=data, method="method_of_someone")
+    made.tune("label_smoothing", 9, stopped=(2,))
+    made.tune("label_smoothing", 9, data="digits_noisy", space={"smoothing": FloatDistribution(0.01, 0.5, log=True)})
+    made.trial(ODD, "tune", 0, [], status="failed", reason="<script>alert(1)</script>", method="unknown<method>")
+    made.describe(description="<i>all</i> of it", trials=9, sampler={"name": "tpe"}, confirm={"seeds": 5, "ablate": True})
+    return made
+
+
+@pytest.fixture(scope="module")
+def html(sweep):
+    return render(compare(sweep.records))
+
+
+def test_page_is_well_formed_and_ids_are_unique(html):
+    page = Page(html)
+    assert len(page.ids) == len(set(page.ids))
+    assert html.lstrip().startswith("<!doctype html>")
+
+
+def test_references_inside_the_page_exist(html):
+    page = Page(html)
+    inner = [target[1:] for _, _, target in page.links if target.startswith("#")] + re.findall(r"url\(#([^)]+)\)", html)
+    assert len(inner) > 20
+    assert set(inner) <= set(page.ids)
+
+
+def test_nothing_is_loaded_from_elsewhere(html):
+    page = Page(html)
+    assert not LOADING & set(page.tags)
+    outward = [(tag, name, target) for tag, name, target in page.links if not target.startswith("#")]
+    assert {(tag, name) for tag, name, _ in outward} == {("a", "href")}
+    assert {target for _, _, target in outward} == {"https://arxiv.org/abs/1512.00567"}
+    assert not re.search(r"@import|url\((?!#)", html)
+
+
+def test_hostile_strings_are_escaped(html):
+    page = Page(html)
+    assert "i" not in page.tags
+    assert "b" not in page.tags
+    for text in (ODD, "<script>alert(1)</script>", "<i>all</i> of it", "unknown<method>"):
+        assert text in page.shown
+
+
+def test_every_entry_and_section_is_there(html):
+    shown = Page(html).shown
+    for text in (
+        *("cross_entropy", "label_smoothing", "bad", "better", "worse", "helps", "smoothing=0.125", "Friedman", "Holm"),
+        *("Not confirmed: validation only", "Failed trials", "Do the weights matter?", "Learning curves", "Sensitivity"),
+        *("Importance", "Trade-off", "Over data sets", "9 trials a study, sampler tpe"),
+        *(
+            "5 fresh seeds, also with the weights off",
+            "regbench 0.1.0",
+            "node-1 (cpu)",
+            "Rethinking the Inception Architecture",
+        ),
+    ):
+        assert text in shown, text
+
+
+def test_figures_take_the_colour_of_the_page(html):
+    assert plots.INK not in html
+    assert "currentColor" in html
+    assert html.count("<svg") == html.count('role="img"') > 8
+
+
+def test_entries_keep_their_colour_and_do_not_share_it(sweep):
+    found = compare(sweep.records)
+    look = plots.styles(found)
+    assert len(set(look.values())) == 4
+    for data in ("digits", "digits_noisy"):
+        assert look["bad"][0].lower() in plots.forest(found, "classification", data, look).lower()
+
+
+def test_finding_counts_verdicts(sweep):
+    found = compare(sweep.records)
+    assert finding(found.of("entries", "classification", "digits"), "digits") == (
+        "Of 2 compared on digits, 1 is better than cross_entropy (label_smoothing), 1 is worse than cross_entropy (bad), "
+        "and for 0 no difference was shown."
+    )
+
+
+def test_plots_of_nothing_are_empty(tmp_path):
+    sweep = Sweep(tmp_path)
+    sweep.trial("label_smoothing", "tune", 0, [], status="failed", reason="x")
+    found = compare(sweep.records)
+    place = (found, "classification", "digits", plots.styles(found))
+    drawn = [draw(*place) for draw in (plots.forest, plots.curves, plots.importance, plots.trade_offs)]
+    assert drawn == [""] * 4
+    assert plots.differences(*place, "baseline") == ""
+    assert plots.sensitivity(*place[:3], "label_smoothing", place[3]) == ""
+
+
+def test_a_single_seed_and_a_categorical_setting_are_drawn(tmp_path):
+    sweep = Sweep(tmp_path)
+    sweep.confirm("label_smoothing", [0.9], seeds=[1])
+    sweep.tune("label_smoothing", 4)
+    sweep.describe()
+    shown = Page(render(compare(sweep.records))).shown
+    assert "one seed only" in shown
+    assert "adam" in shown
+
+
+@pytest.mark.parametrize("content", [None, b"{}", b'{"suite": {}, "studies": [{}], "provenance": {}}'])
+def test_missing_facts_and_empty_sweeps_give_a_page(tmp_path, content):
+    storage = Storage(tmp_path / "demo")
+    if content:
+        storage.write("suite.json", content)
+    assert "nothing to compare" in Page(render(compare(Records(storage)))).shown
+
+
+def test_several_sweeps_in_one_page(tmp_path):
+    for name in ("old", "new"):
+        sweep = Sweep(tmp_path, name)
+        sweep.confirm("cross_entropy", BASE)
+    page = Page(render(compare([Records(Storage(tmp_path / name)) for name in ("old", "new")])))
+    assert "cross_entropy (old)" in page.shown
+    assert "old and new" in page.shown
+    assert len(page.ids) == len(set(page.ids))
+
+
+def test_write_report_says_where_it_is(tmp_path):
+    sweep = Sweep(tmp_path)
+    sweep.confirm("cross_entropy", BASE)
+    place = write_report(sweep.records, tmp_path / "deep" / "report.html")
+    assert place == str(tmp_path / "deep" / "report.html")
+    assert "cross_entropy" in (tmp_path / "deep" / "report.html").read_text()
+
+
+def test_unwritable_target_is_a_storage_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="cannot write"):
+        write_report(Sweep(tmp_path).records, tmp_path / "file" / "report.html")
