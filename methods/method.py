@@ -58,6 +58,8 @@ class Track:
         data: data sets that fit the track; the first, always embedded, is the default.
         baseline: slug of the track's plain method: the same training with no regularizer.
         smoke: settings that make any method of the track train within seconds, for tests.
+        iterative: whether rounds train one model further, so that its state can be handed to another configuration;
+            False where each round is a problem of its own.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Track:
     data: tuple[str, ...]
     baseline: str
     smoke: Mapping[str, Any]
+    iterative: bool = True
 
     @property
     def primary(self) -> Metric:

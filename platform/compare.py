@@ -108,6 +108,11 @@ class Paired:
     p: float
 
 
+def rows_of(frame: pd.DataFrame) -> list[Row]:
+    """The rows of a table as dictionaries."""
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+
+
 def estimate(values: Sequence[float]) -> Estimate:
     """The mean of ``values``, their standard deviation (n - 1), and the mean's two-sided 95 % t interval."""
     n = len(values)

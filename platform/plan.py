@@ -137,15 +137,17 @@ def _study(suite: Suite, name: str, entry: Entry, data: str) -> Study:
     shared = {key: value for key, value in suite.settings.items() if key in method.model_fields and key not in entry.space}
     fixed = shared | entry.settings
     create(method.slug, fixed)
+    space = resolve(method.slug, fixed, entry.space)
     return Study(
         sweep=suite.name,
         entry=name,
         method=method,
         data=data,
         fixed=fixed,
-        space=resolve(method.slug, fixed, entry.space),
+        space=space,
         objectives=_objectives(suite, method.track),
-        trials=suite.trials,
+        # With nothing to search, a second trial would be the first again.
+        trials=suite.trials if space else 1,
         seed=suite.seed,
     )
 
@@ -163,9 +165,7 @@ def _objectives(suite: Suite, track: Track) -> tuple[Metric, ...]:
 def _check_sampler(suite: Suite, study: Study) -> None:
     sampler = suite.sampler.name
     numeric = [name for name, distribution in study.space.items() if not isinstance(distribution, CategoricalDistribution)]
-    if not study.space and suite.trials > 1:
-        raise ConfigError(f"{study.entry}: every setting is fixed, nothing to search; leave one free")
-    if sampler == "cmaes" and len(numeric) < 2:
+    if sampler == "cmaes" and study.space and len(numeric) < 2:
         raise ConfigError(f"sampler cmaes adapts a covariance and needs two numeric settings, {study.entry} searches {numeric}; use tpe")
     if sampler == "grid":
         size = len(grid(study, suite.sampler.points))
@@ -174,6 +174,11 @@ def _check_sampler(suite: Suite, study: Study) -> None:
                 f"sampler grid: {study.entry} has {size} grid points ({suite.sampler.points} per setting), but trials is "
                 f"{suite.trials}; raise trials, lower sampler.points, or fix some settings"
             )
+    if suite.scheduler.name == "pbt" and not study.method.track.iterative:
+        raise ConfigError(
+            f"scheduler pbt copies models half way through their training, but the rounds of track {study.method.track.name} are "
+            "separate problems; use asha, median or none"
+        )
     if suite.scheduler.name == "pbt" and not numeric:
         raise ConfigError(f"scheduler pbt changes numeric settings while training, {study.entry} searches none")
 

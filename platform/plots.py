@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Mapping
 from html import escape
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -19,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from regbench.platform.compare import Comparison, estimate
+from regbench.platform.compare import Comparison, Estimate, estimate, rows_of
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C7AE6", "#A0785A")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -30,7 +31,7 @@ PIXELS = 96
 
 Styles = Mapping[str, tuple[str, str]]
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "regbench",
     "text.parse_math": False,
@@ -63,12 +64,12 @@ def forest(comparison: Comparison, track: str, data: str, look: Styles) -> str:
         return ""
     labels = entries["entry"].where(~entries["baseline"], entries["entry"] + " (baseline)")
     figure, axes = _rows(list(labels))
-    for place, row in enumerate(entries.itertuples()):
-        colour, marker = look[row.entry]
-        axes.plot(row.mean, place, marker, color=colour, markersize=7)
-        axes.plot([row.low, row.high], [place, place], color=colour, linewidth=2)
-        if row.baseline:
-            axes.axvline(row.mean, color=INK, linestyle="--", linewidth=1, alpha=0.6)
+    for place, row in enumerate(rows_of(entries)):
+        colour, marker = look[row["entry"]]
+        axes.plot(row["mean"], place, marker, color=colour, markersize=7)
+        axes.plot([row["low"], row["high"]], [place, place], color=colour, linewidth=2)
+        if row["baseline"]:
+            axes.axvline(row["mean"], color=INK, linestyle="--", linewidth=1, alpha=0.6)
     axes.set_xlabel(f"test {entries.iloc[0]['metric']} ({_better(entries.iloc[0]['mode'])}), mean and 95 % interval")
     return _inline(figure, f"forest-{track}-{data}", f"Mean test metric and interval of each entry on {data}")
 
@@ -84,7 +85,7 @@ def differences(comparison: Comparison, track: str, data: str, look: Styles, aga
     seeds = comparison.of("differences", track, data)
     figure, axes = _rows(list(entries["entry"]))
     axes.axvline(0, color=INK, linestyle="--", linewidth=1, alpha=0.6)
-    for place, row in enumerate(entries.to_dict("records")):
+    for place, row in enumerate(rows_of(entries)):
         colour, marker = look[row["entry"]]
         values = seeds["value"][(seeds["entry"] == row["entry"]) & (seeds["against"] == against)]
         axes.plot(values, np.full(len(values), place + 0.22), "o", color=colour, alpha=0.45, markersize=4.5, markeredgewidth=0)
@@ -120,7 +121,7 @@ def curves(comparison: Comparison, track: str, data: str, look: Styles) -> str:
 
 
 def _curve(axes: Axes, rows: pd.DataFrame, look: tuple[str, str]) -> None:
-    rounds = {number: estimate(list(values)) for number, values in rows.groupby("round")["value"]}
+    rounds: dict[Any, Estimate] = {number: estimate(list(values)) for number, values in rows.groupby("round")["value"]}
     means, lows, highs = zip(*((at.mean, at.low, at.high) for at in rounds.values()), strict=True)
     colour, marker = look
     every = max(1, len(rounds) // 6)
@@ -152,7 +153,7 @@ def sensitivity(comparison: Comparison, track: str, data: str, entry: str, look:
             Line2D([], [], color=colour, marker=marker, linestyle="", label="trained to the end"),
             Line2D([], [], color=colour, marker=marker, linestyle="", markerfacecolor="none", label="stopped early"),
         ]
-        figure.legend(handles=handles, loc="outside lower center", ncols=2)
+        figure.legend(handles=handles, loc="outside lower center", ncols=min(2, columns))
     return _inline(figure, f"sensitivity-{track}-{data}-{entry}", f"Sensitivity of {entry} to its searched settings on {data}")
 
 
@@ -229,9 +230,9 @@ def critical_difference(comparison: Comparison, track: str, look: Styles) -> str
         return ""
     width = float(comparison.friedman["critical_difference"][comparison.friedman["track"] == track].iloc[0])
     figure, axes = _rows(list(ranks["entry"]))
-    for place, row in enumerate(ranks.itertuples()):
-        colour, marker = look[row.entry]
-        axes.plot(row.rank, place, marker, color=colour, markersize=7)
+    for place, row in enumerate(rows_of(ranks)):
+        colour, marker = look[row["entry"]]
+        axes.plot(row["rank"], place, marker, color=colour, markersize=7)
     values = ranks["rank"].to_numpy()
     reach = [int(np.searchsorted(values, value + width, side="right")) - 1 for value in values]
     for start, end in enumerate(reach):

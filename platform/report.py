@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from regbench.methods.registry import all_methods
 from regbench.platform import plots, tables
-from regbench.platform.compare import ALPHA, IMPORTANCE_TRIALS, Comparison, compare
+from regbench.platform.compare import ALPHA, IMPORTANCE_TRIALS, Comparison, compare, rows_of
 from regbench.platform.records import Records
 from regbench.platform.storage import Storage
 
@@ -64,7 +64,7 @@ def render(comparison: Comparison) -> str:
 def _sweep(name: str, recorded: dict[str, Any], comparison: Comparison) -> dict[str, Any]:
     """What was run, on what, with what: label -> text, for what the records tell."""
     suite, provenance = recorded.get("suite") or {}, recorded.get("provenance") or {}
-    rows = comparison.sweeps[comparison.sweeps["sweep"] == name].to_dict("records")
+    rows = rows_of(comparison.sweeps[comparison.sweeps["sweep"] == name])
     facts: dict[str, str] = {}
     if rows:
         row = rows[0]
@@ -121,14 +121,14 @@ def _section(comparison: Comparison, track: str, data: str, look: plots.Styles) 
         "tuned_metric": first["tuned_metric"],
         "finding": finding(entries, data),
         "seeds": tables.seeds_text(entries),
-        "confirmed": entries[entries["confirmed"]].to_dict("records"),
-        "unconfirmed": entries[~entries["confirmed"]].to_dict("records"),
-        "entries": entries.to_dict("records"),
-        "ablated": entries[entries["ablation_pairs"] > 0].to_dict("records"),
+        "confirmed": rows_of(entries[entries["confirmed"]]),
+        "unconfirmed": rows_of(entries[~entries["confirmed"]]),
+        "entries": rows_of(entries),
+        "ablated": rows_of(entries[entries["ablation_pairs"] > 0]),
         "ablation_means": _means(comparison.of("metrics", track, data), first["metric"]),
         "metrics": _metrics(comparison.of("metrics", track, data), list(entries["entry"])),
-        "missing_importance": comparison.of("importance", track, data).query("missing != ''").to_dict("records"),
-        "failures": comparison.of("failures", track, data).to_dict("records"),
+        "missing_importance": rows_of(comparison.of("importance", track, data).query("missing != ''")),
+        "failures": rows_of(comparison.of("failures", track, data)),
         "notes": tables.notes(comparison, track, data),
         "plots": {
             "forest": Markup(plots.forest(*place, look)),
@@ -163,14 +163,14 @@ def finding(entries: pd.DataFrame, data: str) -> str:
 def _means(metrics: pd.DataFrame, metric: str) -> dict[str, dict[str, Any]]:
     """Estimates of a metric with the weights off, by entry."""
     chosen = metrics[(metrics["stage"] == "ablate") & (metrics["metric"] == metric)]
-    return {row["entry"]: row for row in chosen.to_dict("records")}
+    return {row["entry"]: row for row in rows_of(chosen)}
 
 
 def _metrics(metrics: pd.DataFrame, order: list[str]) -> dict[str, Any]:
     """All test metrics of the confirmed configurations: column heads, and for each entry its estimates by metric."""
     confirmed = metrics[metrics["stage"] == "confirm"]
     heads = dict(zip(confirmed["metric"], confirmed["mode"], strict=True))
-    estimates = {(row["entry"], row["metric"]): row for row in confirmed.to_dict("records")}
+    estimates = {(row["entry"], row["metric"]): row for row in rows_of(confirmed)}
     present = set(confirmed["entry"])
     rows = [(entry, [estimates.get((entry, metric)) for metric in heads]) for entry in order if entry in present]
     return {"heads": list(heads.items()), "rows": rows}
@@ -183,7 +183,7 @@ def _track(comparison: Comparison, track: str, look: plots.Styles) -> dict[str, 
         "track": track,
         "data_sets": row["data_sets"],
         "test": tables.friedman_text(row),
-        "ranks": comparison.ranks[comparison.ranks["track"] == track].to_dict("records"),
+        "ranks": rows_of(comparison.ranks[comparison.ranks["track"] == track]),
         "plot": Markup(plots.critical_difference(comparison, track, look)),
     }
 
@@ -194,7 +194,11 @@ def _papers(comparison: Comparison) -> list[dict[str, str]]:
     methods = dict(zip(comparison.entries["method"], comparison.entries["arxiv"], strict=True))
     found = []
     for slug, arxiv in sorted(methods.items()):
-        paper = known[slug].paper if slug in known else None
-        citation = paper.citation.partition(", arXiv:")[0] if paper else ("" if arxiv else "the track's plain method, no paper")
+        if slug not in known:
+            citation = "not a method of this installation"
+        elif paper := known[slug].paper:
+            citation = paper.citation.partition(", arXiv:")[0]
+        else:
+            citation = "no paper of its own"
         found.append({"method": slug, "citation": citation, "arxiv": arxiv})
     return found

@@ -127,12 +127,13 @@ class Search:
     @property
     def total(self) -> int:
         """How many trials the sweep has in all (an upper bound while studies may still fail)."""
-        per_study = self.suite.trials + self.suite.confirm.seeds * (1 + self.suite.confirm.ablate)
-        return sum(per_study - self._without_ablation(state) for state in self.states.values())
+        return sum(
+            state.study.trials + self.suite.confirm.seeds * (2 if self._ablated(state.study) else 1)
+            for state in self.states.values()
+        )
 
-    def _without_ablation(self, state: StudyState) -> int:
-        has_weights = bool(state.study.method.weights())
-        return self.suite.confirm.seeds if self.suite.confirm.ablate and not has_weights else 0
+    def _ablated(self, study: Study) -> bool:
+        return self.suite.confirm.ablate and bool(study.method.weights())
 
     @property
     def done(self) -> bool:
@@ -201,7 +202,7 @@ class Search:
         searched = _searched(best)
         seeds = [self.suite.confirm.first_seed + index for index in range(self.suite.confirm.seeds)]
         trials = [study.trial("confirm", index, seed, searched) for index, seed in enumerate(seeds)]
-        if self.suite.confirm.ablate and study.method.weights():
+        if self._ablated(study):
             trials += [study.trial("ablate", index, seed, searched, off=True) for index, seed in enumerate(seeds)]
         return trials
 

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from regbench.platform.compare import Comparison
+from regbench.platform.compare import Comparison, rows_of
 
 STYLES = {"better": "green", "helps": "green", "worse": "red", "hurts": "red", "baseline": "bold"}
 NONE = "–"
@@ -92,7 +92,9 @@ def terminal(comparison: Comparison) -> RenderableType:
     for track, data in comparison.tables():
         table = comparison.of("entries", track, data)
         if table["confirmed"].any():
-            parts += [ranking(comparison, track, data), ablation(comparison, track, data)]
+            parts.append(ranking(comparison, track, data))
+        if (table["ablation_pairs"] > 0).any():
+            parts.append(ablation(comparison, track, data))
         if not table["confirmed"].all():
             parts.append(unconfirmed(comparison, track, data))
         parts += [Text(f"• {line}", style="dim") for line in notes(comparison, track, data)]
@@ -106,7 +108,7 @@ def terminal(comparison: Comparison) -> RenderableType:
 def notes(comparison: Comparison, track: str, data: str) -> list[str]:
     """The notes of a table, each with its entry's name in front."""
     found = comparison.of("notes", track, data)
-    return [f"{row.entry}: {row.note}" if row.entry else row.note for row in found.itertuples()]
+    return [f"{row['entry']}: {row['note']}" if row["entry"] else row["note"] for row in rows_of(found)]
 
 
 def ranking(comparison: Comparison, track: str, data: str) -> Table:
@@ -121,7 +123,7 @@ def ranking(comparison: Comparison, track: str, data: str) -> Table:
     for name in ("mean", "rank", "difference to baseline", "p"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict", min_width=13)
-    for row in entries[entries["confirmed"]].to_dict("records"):
+    for row in rows_of(entries[entries["confirmed"]]):
         table.add_row(
             Text(row["entry"]),
             mean_text(row["mean"], row["low"], row["high"]),
@@ -143,7 +145,7 @@ def ablation(comparison: Comparison, track: str, data: str) -> Table:
     for name in ("weights off", "effect of the weights", "p"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict", min_width=13)
-    for row in entries[entries["ablation_pairs"] > 0].to_dict("records"):
+    for row in rows_of(entries[entries["ablation_pairs"] > 0]):
         table.add_row(
             Text(row["entry"]),
             mean_text(*off.loc[row["entry"], ["mean", "low", "high"]]),
@@ -151,7 +153,7 @@ def ablation(comparison: Comparison, track: str, data: str) -> Table:
             p_text(row["ablation_p_holm"]),
             _verdict(row["ablation_verdict"]),
         )
-    return table if table.rows else Text()
+    return table
 
 
 def unconfirmed(comparison: Comparison, track: str, data: str) -> Table:
@@ -164,7 +166,7 @@ def unconfirmed(comparison: Comparison, track: str, data: str) -> Table:
     table.add_column("entry", overflow="fold", min_width=12)
     table.add_column(f"best {entries.iloc[0]['tuned_metric']}", justify="right")
     table.add_column("trials (completed / stopped / failed)", justify="right")
-    for row in entries[~entries["confirmed"]].to_dict("records"):
+    for row in rows_of(entries[~entries["confirmed"]]):
         table.add_row(
             Text(row["entry"]), number(row["tuned_value"]), f"{row['completed']} / {row['stopped']} / {row['failed']}"
         )
@@ -177,8 +179,8 @@ def over_data_sets(comparison: Comparison, track: str) -> Table:
     table = _table(f"{track}: average ranks over {row['data_sets']} data sets", friedman_text(row))
     table.add_column("entry", overflow="fold", min_width=12)
     table.add_column("average rank", justify="right")
-    for entry in comparison.ranks[comparison.ranks["track"] == track].itertuples():
-        table.add_row(Text(entry.entry), f"{entry.rank:.2f}")
+    for entry in rows_of(comparison.ranks[comparison.ranks["track"] == track]):
+        table.add_row(Text(entry["entry"]), f"{entry['rank']:.2f}")
     return table
 
 

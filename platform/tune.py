@@ -252,7 +252,9 @@ def _trainable(suite: Suite) -> tuple[Any, bool]:
     if suite.execution == "train":
         from regbench.platform.train import run_trial_with_train
 
-        return tune.with_parameters(tune.with_resources(run_trial_with_train, {"cpu": 0.01}), suite=suite.model_dump_json()), False
+        # The driver of a Ray Train run computes nothing: it takes no CPU from the workers, and stays on the head node.
+        driver = tune.PlacementGroupFactory([{"node:__internal_head__": 0.001}])
+        return tune.with_resources(tune.with_parameters(run_trial_with_train, suite=suite.model_dump_json()), driver), False
     need = {"cpu": suite.resources.cpu} | ({"gpu": suite.resources.gpu} if suite.resources.gpu else {})
     return tune.with_resources(run_trial, need), True
 

@@ -1,0 +1,104 @@
+"""CRReLU: ReLU with a small learnable correction that lowers the entropy of what comes out."""
+
+import math
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+from torch import Tensor, nn
+
+from regbench.methods.classification.task import ClassificationMethod
+from regbench.methods.data import Data
+from regbench.methods.method import Metrics, Paper, hyperparameter, weight
+
+
+class CRReLU(nn.Module):
+    """f(x) = max(0, x) + ε x exp(-x² / 2), elementwise on ``[..., C]``.
+
+    Args:
+        epsilon: the correction weight: a scalar, or ``[C]`` for one value per channel. Modules that share a parameter share ε.
+    """
+
+    def __init__(self, epsilon: nn.Parameter) -> None:
+        super().__init__()
+        self.epsilon = epsilon
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The activation, of the shape of ``x``."""
+        return torch.relu(x) + self.epsilon * correction(x)
+
+
+def correction(x: Tensor) -> Tensor:
+    """x exp(-x² / 2), the derivative of CRReLU in ε; any shape. Vanishes for large |x| without overflow."""
+    return x * torch.exp(-0.5 * x.square())
+
+
+# ε beyond which the branch of positive x is no longer increasing.
+MONOTONE = (-1.0, 0.5 * math.exp(1.5))
+
+
+class CorrectionRegularizedReLU(ClassificationMethod):
+    """Replaces every ReLU by CRReLU(x) = max(0, x) + ε x exp(-x² / 2) with a learnable ε, started at a small value.
+
+    The correction comes from Entropy-based Activation Function Optimization (EAFO): a first-order change of the activation along
+    which the differential entropy of its output falls, for standard normal pre-activations. There is no loss term; ε is learned
+    from the task loss. The formula and its start at 0.01 are the paper's; its derivation is reconstructed here (calculus of
+    variations), and whether ε is shared or decays is not stated there: one ε per module and no decay are assumed, both settable.
+
+    Switched off, ε is frozen at 0: plain ReLU. (A learnable ε started at 0 is a different model, whose gradient is not zero.)
+    """
+
+    paper: ClassVar[Paper | None] = Paper(
+        "A Method on Searching Better Activation Functions", "Sun, Wu, Xia, Chang, Dong, Yuan, Chang, Wang", 2025, "ICLR", "2405.12954"
+    )
+
+    epsilon_init: float = weight(
+        0.01, off=0.0, ge=-1, le=2.24, symbol="ε₀", differentiable=False, help="correction weight at the start (and the end, if frozen)"
+    )
+    epsilon_learnable: bool = hyperparameter(True, help="learn ε with the network, or freeze it")
+    epsilon_granularity: Literal["module", "network", "channel"] = hyperparameter(
+        "module", help="one ε per activation module, one for the network, or one per channel"
+    )
+    epsilon_weight_decay: float = hyperparameter(0.0, ge=0, help="decay of ε")
+    epsilon_rate: float = hyperparameter(1.0, gt=0, help="learning rate of ε relative to the network's")
+
+    def baseline(self) -> Self:
+        """Plain ReLU: ε frozen at 0."""
+        return self.replace(epsilon_init=0.0, epsilon_learnable=False)
+
+    def build_model(self, data: Data) -> nn.Module:
+        """The track's network with a CRReLU in the place of each ReLU."""
+        network = super().build_model(data)
+        assert isinstance(network, nn.Sequential)
+        shared = self._epsilon(1)
+        width = 1
+        for index, layer in enumerate(network):
+            if isinstance(layer, nn.Linear):
+                width = layer.out_features
+            elif isinstance(layer, nn.ReLU):
+                network[index] = CRReLU(shared if self.epsilon_granularity == "network" else self._epsilon(width))
+        return network
+
+    def _epsilon(self, channels: int) -> nn.Parameter:
+        shape = (channels,) if self.epsilon_granularity == "channel" else ()
+        return nn.Parameter(torch.full(shape, self.epsilon_init), requires_grad=self.epsilon_learnable)
+
+    def parameter_groups(self, model: nn.Module) -> list[dict[str, Any]]:
+        """The network's parameters, and ε with a rate and decay of its own."""
+        epsilons = _epsilons(model)
+        chosen = {id(epsilon) for epsilon in epsilons}
+        groups: list[dict[str, Any]] = [{"params": [p for p in model.parameters() if id(p) not in chosen]}]
+        if self.epsilon_learnable:
+            groups.append({"params": epsilons, "rate": self.epsilon_rate, "weight_decay": self.epsilon_weight_decay})
+        return groups
+
+    def diagnostics(self, model: nn.Module) -> Metrics:
+        """The mean ε of each module, and the share of modules where it left the range in which x > 0 is increasing."""
+        means = [epsilon.mean().item() for epsilon in _epsilons(model)]
+        outside = sum(not MONOTONE[0] <= mean <= MONOTONE[1] for mean in means) / len(means)
+        return {f"epsilon/{index}": mean for index, mean in enumerate(means)} | {"epsilon/not_monotone": outside}
+
+
+def _epsilons(model: nn.Module) -> list[nn.Parameter]:
+    """Each distinct ε of a network, in the order of its layers."""
+    found = {id(module.epsilon): module.epsilon for module in model.modules() if isinstance(module, CRReLU)}
+    return list(found.values())

@@ -1,0 +1,144 @@
+"""The transport task: solve a few problems and judge the plans. A method overrides only how one problem is solved."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from types import SimpleNamespace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.utils.data import TensorDataset
+
+from regbench.methods.errors import ConfigError
+from regbench.methods.method import Method, Metric, Metrics, Track, hyperparameter
+from regbench.methods.run import Run
+from regbench.methods.transport.linear_program import solve_exactly
+
+TRACK = Track(
+    name="transport",
+    help="a plan that moves one histogram to another, judged by its cost, feasibility and sparsity, and by the solver's effort",
+    metrics=(
+        Metric("penalized_gap", "min"),
+        Metric("marginal_error", "min"),
+        Metric("nonzeros", "min"),
+        Metric("iterations", "min"),
+    ),
+    data=("gaussian_clouds", "digit_images"),
+    baseline="exact_transport",
+    smoke={"problems": 2},
+    iterative=False,
+)
+
+# Far below the mass of any row or column; only plans without exact zeros (entropic ones) depend on it.
+NONZERO = 1e-9
+
+
+@dataclass(frozen=True)
+class Solution:
+    """A transport plan ``[m, n]`` and the iterations that its solver took."""
+
+    plan: Tensor
+    iterations: int
+
+
+class TransportMethod(Method):
+    """Solves one validation problem a round and yields the means over the problems solved so far.
+
+    There is nothing to learn and no training data. A run's seed draws its problems from the data set's pools, so that two
+    methods with the same seed solve the same problems, and fresh seeds mean fresh problems. A scheduler that stops a
+    configuration early spares it the remaining problems.
+
+    A method of the track overrides ``solve``; this class solves the linear program, which is also what every regularized
+    method does when its weights are off. The primary metric of the exact solver is 0, so the comparison tells what smoothness
+    or sparsity costs; ``nonzeros`` and ``iterations`` tell what it buys (iterations compare only within one solver).
+    """
+
+    track: ClassVar[Track] = TRACK
+
+    problems: int = hyperparameter(5, ge=1, help="problems that are drawn and solved, in validation and again in test")
+
+    @property
+    def rounds(self) -> int:
+        """One metrics mapping per validation problem."""
+        return self.problems
+
+    def solve(self, cost: Tensor, a: Tensor, b: Tensor, weights: SimpleNamespace) -> Solution:  # noqa: ARG002
+        """Finds a transport plan.
+
+        Args:
+            cost: C ``[m, n]``, float64.
+            a: masses of the rows ``[m]``, of sum 1.
+            b: masses of the columns ``[n]``, of sum 1.
+            weights: the method's regularization weights as attributes, relative to the largest cost.
+        """
+        return Solution(*solve_exactly(cost, a, b))
+
+    def train(self, run: Run) -> Iterator[Metrics]:
+        """Solves the problems; the last round of a run with ``run.test`` solves as many test problems too."""
+        # Drawn before a checkpoint sets the generators to where they stood after drawing.
+        validation = self._draw(run.data.validation, "validation", run)
+        test = self._draw(run.data.test, "test", run)
+        results: dict[str, float] = {}
+        run.restore(results=results)
+        for number in run.rounds(self.problems):
+            _add(results, self._judge(run.data.validation, validation[number - 1], run))
+            metrics = {f"val/{name}": total / number for name, total in results.items()}
+            if run.test and run.last:
+                totals: dict[str, float] = {}
+                for index in test:
+                    _add(totals, self._judge(run.data.test, index, run))
+                metrics |= {f"test/{name}": total / len(test) for name, total in totals.items()}
+            yield metrics
+
+    def _draw(self, pool: TensorDataset, split: str, run: Run) -> list[int]:
+        if self.problems > len(pool):
+            raise ConfigError(f"{run.data.name} holds {len(pool)} {split} problems: set problems to at most {len(pool)}")
+        generator = run.generator(f"{split} problems", shared=True)
+        return torch.randperm(len(pool), generator=generator)[: self.problems].tolist()
+
+    def _judge(self, pool: TensorDataset, index: int, run: Run) -> Metrics:
+        cost, a, b = (tensor[index] for tensor in run.tensors(pool))
+        solution = self.solve(cost, a, b, self.weight_values())
+        return plan_metrics(solution.plan, cost, a, b, exact_cost(pool, index)) | {"iterations": float(solution.iterations)}
+
+
+@cache
+def exact_cost(pool: TensorDataset, index: int) -> float:
+    """The least transport cost of a problem of a pool, by linear programming."""
+    cost, a, b = pool[index]
+    plan, _ = solve_exactly(cost, a, b)
+    return (plan * cost).sum().item()
+
+
+def plan_metrics(plan: Tensor, cost: Tensor, a: Tensor, b: Tensor, least: float) -> Metrics:
+    """What a plan T costs and how far it is from feasible.
+
+    Args:
+        plan: T ≥ 0, ``[m, n]``.
+        cost: C ``[m, n]``.
+        a: masses of the rows ``[m]``.
+        b: masses of the columns ``[n]``.
+        least: the cost of an optimal plan.
+
+    Returns:
+        ``cost`` is ⟨T, C⟩; ``cost_gap`` its excess over the optimum, negative only if T is infeasible; ``marginal_error``
+        ‖T1 - a‖₁ + ‖Tᵀ1 - b‖₁; ``penalized_gap`` the gap plus the marginal error times the largest cost; ``nonzeros`` the mean
+        number per column. For C ≥ 0, repairing a plan adds mass of at most half its marginal error (by Algorithm 2 of
+        Altschuler et al., NeurIPS 2017), so the penalized gap is at least half its penalty: no infeasible plan can beat the
+        optimum.
+    """
+    total = (plan * cost).sum().item()
+    violation = ((plan.sum(1) - a).abs().sum() + (plan.sum(0) - b).abs().sum()).item()
+    return {
+        "penalized_gap": total - least + violation * cost.max().item(),
+        "marginal_error": violation,
+        "nonzeros": (plan > NONZERO).sum(0).double().mean().item(),
+        "cost_gap": total - least,
+        "cost": total,
+    }
+
+
+def _add(totals: dict[str, float], values: Metrics) -> None:
+    for name, value in values.items():
+        totals[name] = totals.get(name, 0.0) + value
