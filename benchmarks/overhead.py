@@ -1,7 +1,7 @@
 """How much of two cores a sweep of short trainings really uses: regbench, plain Ray Tune, and Optuna in two processes.
 
-All three run the same 32 trainings (cross-entropy on the digits with label noise; learning rate and weight decay sampled by TPE)
-and log every epoch to MLflow, side by side in one run on two logical CPUs. A trial's training seconds are measured inside it.
+All three run 32 trainings of the same length (cross-entropy on noisy digits; learning rate and weight decay sampled by TPE) and
+log every epoch to MLflow, side by side in one run on two logical CPUs. A trial's training seconds are measured inside it.
 The ideal is the time that inline training takes, divided by two; efficiency = ideal / wall time after start-up, where start-up
 ends with the first trial's first report.
 
@@ -188,7 +188,18 @@ def main() -> None:
         ideal = eight / 8 * TRIALS / 2
         for runner in ("regbench", "ray-tune-mlflow", "optuna-2-processes-mlflow"):
             startup, wall = measure(runner)
-            rows.append([repeat, runner, TRIALS, round(startup, 2), round(wall, 2), round(eight / 8, 3), round(ideal, 2), round(ideal / wall, 3)])
+            rows.append(
+                [
+                    repeat,
+                    runner,
+                    TRIALS,
+                    round(startup, 2),
+                    round(wall, 2),
+                    round(eight / 8, 3),
+                    round(ideal, 2),
+                    round(ideal / wall, 3),
+                ]
+            )
             print(dict(zip(FIELDS, rows[-1], strict=True)), flush=True)
     RESULTS.parent.mkdir(exist_ok=True)
     with RESULTS.open("w", newline="") as file:

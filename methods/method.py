@@ -108,7 +108,7 @@ def weight(default: Any, *, off: Any, symbol: str, help: str, differentiable: bo
         differentiable: whether the training objective is differentiable in it.
         **limits: pydantic's ``ge``, ``gt``, ``le``, ``lt``.
     """
-    extra = {"weight": {"off": off, "symbol": symbol, "differentiable": differentiable}}
+    extra: dict[str, Any] = {"weight": {"off": off, "symbol": symbol, "differentiable": differentiable}}
     return Field(default, description=help, json_schema_extra=extra, **limits)
 
 

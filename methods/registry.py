@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+from pydantic import ValidationError
+
 import regbench.methods
 from regbench.methods.errors import ConfigError, nearest
 from regbench.methods.method import Method, Track
-from pydantic import ValidationError
 
 
 @cache

@@ -110,12 +110,12 @@ class Run:
 
     def _seed_generator(self, name: str) -> None:
         generator, rank = self._generators[name], self.world.rank
-        resumed = self._checkpoint is not None and self.round > 0
+        saved = self._checkpoint["generators"] if self._checkpoint is not None and self.round else {}
         if rank and not self._shared[name]:
             # A checkpoint is written by rank 0 alone: after a resume the others draw fresh numbers of their own.
             generator.manual_seed(_stream_seed(self.seed, f"{name} rank {rank} round {self.round}"))
-        elif resumed and name in self._checkpoint["generators"]:
-            generator.set_state(self._checkpoint["generators"][name])
+        elif name in saved:
+            generator.set_state(saved[name])
         else:
             generator.manual_seed(_stream_seed(self.seed, name))
 
@@ -196,13 +196,11 @@ class Run:
             torch.cuda.set_rng_state(saved["cuda_rng"], self.device)
 
     def state(self) -> dict[str, Any]:
-        """The run's state after the round just finished: tensors, numbers, strings and containers of them, nothing to unpickle."""
+        """The run's state after the round just finished: tensors, numbers, strings, containers of them; no pickled objects."""
         state = {
             "format": CHECKPOINT_FORMAT,
             "round": self.round,
-            "state": {
-                name: dict(part) if isinstance(part, dict) else part.state_dict() for name, part in self._named.items()
-            },
+            "state": {name: dict(part) if isinstance(part, dict) else part.state_dict() for name, part in self._named.items()},
             "generators": {name: generator.get_state() for name, generator in self._generators.items()},
             "rng": torch.get_rng_state(),
         }

@@ -32,7 +32,9 @@ def methods_table(track: Track, methods: Iterable[type[Method]]) -> Table:
         ]
         name = f"{method.slug} [dim](baseline)[/dim]" if method.slug == track.baseline else method.slug
         paper = method.paper
-        source = f"{paper.authors}, {paper.venue} {paper.year}" + (f", arXiv:{paper.arxiv}" if paper.arxiv else "") if paper else ""
+        source = (
+            f"{paper.authors}, {paper.venue} {paper.year}" + (f", arXiv:{paper.arxiv}" if paper.arxiv else "") if paper else ""
+        )
         table.add_row(name, source, "\n".join(weights))
     return table
 
@@ -72,7 +74,8 @@ def range_text(distribution: BaseDistribution) -> str:
 def plan_table(suite: Suite, studies: Iterable[Study]) -> Table:
     """What a suite would run: its studies, what each searches, and how many trials there are."""
     table = Table(
-        title=f"[bold]{suite.name}[/bold]: sampler {suite.sampler.name}, scheduler {suite.scheduler.name}, execution {suite.execution}",
+        title=f"[bold]{suite.name}[/bold]: sampler {suite.sampler.name}, scheduler {suite.scheduler.name}, "
+        f"execution {suite.execution}",
         title_justify="left",
         header_style="dim",
     )

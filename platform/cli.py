@@ -33,7 +33,9 @@ app.add_typer(data_app, name="data")
 
 StorageOption = Annotated[
     str,
-    typer.Option("--storage", envvar="REGBENCH_STORAGE", help="folder or pyarrow.fs URI (s3://…, gs://…) that holds all sweeps"),
+    typer.Option(
+        "--storage", envvar="REGBENCH_STORAGE", help="folder or pyarrow.fs URI (s3://…, gs://…) that holds all sweeps"
+    ),
 ]
 TrackingOption = Annotated[
     str | None,
@@ -43,8 +45,12 @@ TrackingOption = Annotated[
         help="MLflow server or store; default: a SQLite file in the storage folder; none: no MLflow",
     ),
 ]
-SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="a setting; may be given several times")]
-AddressOption = Annotated[str | None, typer.Option(help="address of a running Ray cluster; default: a private one on this machine")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="a setting; may be given several times")
+]
+AddressOption = Annotated[
+    str | None, typer.Option(help="address of a running Ray cluster; default: a private one on this machine")
+]
 CpusOption = Annotated[int | None, typer.Option(min=1, help="CPU cores of the private Ray cluster; default: all")]
 GpusOption = Annotated[int | None, typer.Option(min=0, help="GPUs of the private Ray cluster; default: all")]
 DEFAULT_STORAGE = "regbench-results"
@@ -68,7 +74,9 @@ def _main(
 def _console() -> "Console":
     from rich.console import Console
 
-    return Console()
+    console = Console()
+    # Piped into a file, nothing says how wide a line may be: tables get what they need.
+    return console if console.is_terminal else Console(width=max(console.width, 110))
 
 
 @app.command("list")
@@ -274,20 +282,16 @@ def _renamed(suite: "Suite", name: str) -> "Suite":
 
 
 def _print_comparison(records: list[Any], out: Path | None, console: "Console") -> None:
-    from regbench.platform.compare import compare as compare_records
-    from regbench.platform.report import write_report
+    from regbench.platform.report import publish
+    from regbench.platform.storage import Storage
     from regbench.platform.tables import terminal
 
-    comparison = compare_records(records)
-    console.print(terminal(comparison))
-    folder = str(out) if out else f"{records[0].storage.uri}/report"
-    comparison.write(folder)
-    console.print(f"Report: {write_report(records, f'{folder}/report.html')}", soft_wrap=True)
+    storage = Storage(out) if out else records[0].storage.child("report")
+    console.print(terminal(publish(records, storage)))
+    console.print(f"Report: {storage.uri}/report.html", soft_wrap=True)
 
 
-def _conclude(
-    name: str, outcome: "Outcome", store: "Storage", storage: str, tracking: str | None, console: "Console"
-) -> None:
+def _conclude(name: str, outcome: "Outcome", store: "Storage", storage: str, tracking: str | None, console: "Console") -> None:
     """Says how a sweep ended and what to do next; exits non-zero where it did not do its work."""
     from regbench.platform.sweep import open_sweep
 

@@ -244,13 +244,12 @@ class Comparison:
         frame: pd.DataFrame = getattr(self, name)
         return frame[(frame["track"] == track) & (frame["data"] == data)]
 
-    def write(self, folder: str) -> None:
-        """Writes every table as ``<name>.csv`` and ``<name>.parquet`` into a folder, a path or a ``pyarrow.fs`` URI.
+    def write(self, storage: Storage) -> None:
+        """Writes every table as ``<name>.csv`` and ``<name>.parquet`` into a folder.
 
         Raises:
             StorageError: the folder cannot be written.
         """
-        storage = Storage(folder)
         for name in FRAMES:
             frame: pd.DataFrame = getattr(self, name)
             buffer = io.BytesIO()

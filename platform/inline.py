@@ -1,7 +1,9 @@
 """Runs the trials of a sweep in this process, one after the other, without Ray: for debugging and for a single GPU."""
 
 from collections.abc import Callable
+from functools import partial
 
+from regbench.methods.errors import StorageError
 from regbench.platform.records import Report, Trial
 from regbench.platform.search import Search
 from regbench.platform.trial import Place, failure, train
@@ -16,9 +18,10 @@ def run_inline(search: Search, place: Place, watch: Callable[[Trial, Report | No
         watch: called with a trial and its report after each round, and with None when the trial has ended.
     """
     while (trial := search.next()) is not None:
-        current = trial
         try:
-            train(trial, place, lambda report, current=current: watch(current, report))
+            train(trial, place, partial(watch, trial))
+        except StorageError:
+            raise
         except Exception as error:
             search.finish(trial.key, "failed", failure(error))
         else:

@@ -3,7 +3,13 @@
 from dataclasses import dataclass
 from typing import Any
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution, distribution_to_json
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    distribution_to_json,
+)
 
 from regbench.methods.data import sources
 from regbench.methods.errors import ConfigError, nearest
@@ -166,7 +172,9 @@ def _check_sampler(suite: Suite, study: Study) -> None:
     sampler = suite.sampler.name
     numeric = [name for name, distribution in study.space.items() if not isinstance(distribution, CategoricalDistribution)]
     if sampler == "cmaes" and study.space and len(numeric) < 2:
-        raise ConfigError(f"sampler cmaes adapts a covariance and needs two numeric settings, {study.entry} searches {numeric}; use tpe")
+        raise ConfigError(
+            f"sampler cmaes adapts a covariance and needs two numeric settings, {study.entry} searches {numeric}; use tpe"
+        )
     if sampler == "grid":
         size = len(grid(study, suite.sampler.points))
         if size > suite.trials:
@@ -176,15 +184,15 @@ def _check_sampler(suite: Suite, study: Study) -> None:
             )
     if suite.scheduler.name == "pbt" and not study.method.track.iterative:
         raise ConfigError(
-            f"scheduler pbt copies models half way through their training, but the rounds of track {study.method.track.name} are "
-            "separate problems; use asha, median or none"
+            f"scheduler pbt copies models half way through training, but the rounds of track {study.method.track.name} "
+            "are separate problems; use asha, median or none"
         )
     if suite.scheduler.name == "pbt" and not numeric:
         raise ConfigError(f"scheduler pbt changes numeric settings while training, {study.entry} searches none")
 
 
 def grid(study: Study, points: int) -> list[dict[str, Any]]:
-    """Every combination of ``points`` evenly (on a log range: geometrically) spaced values of each setting, all choices of a list."""
+    """Every combination of ``points`` values of each setting, evenly spaced (by ratio on a log range), or all its choices."""
     combinations: list[dict[str, Any]] = [{}]
     for name, distribution in study.space.items():
         combinations = [point | {name: value} for point in combinations for value in _axis(distribution, points)]

@@ -35,8 +35,13 @@ TRIALS = pa.schema(
     [
         pa.field("sweep", pa.string(), metadata={"help": "name of the sweep"}),
         pa.field("key", pa.string(), metadata={"help": "identifies the trial within its sweep"}),
-        pa.field("stage", pa.string(), metadata={"help": "tune: searched; confirm: best configuration on a fresh seed; "
-                                                         "ablate: the same with every weight off"}),
+        pa.field(
+            "stage",
+            pa.string(),
+            metadata={
+                "help": "tune: searched; confirm: best configuration on a fresh seed; ablate: the same with every weight off"
+            },
+        ),
         pa.field("track", pa.string(), metadata={"help": "family of comparable methods"}),
         pa.field("entry", pa.string(), metadata={"help": "name of the method's entry in the suite"}),
         pa.field("method", pa.string(), metadata={"help": "slug of the method"}),
@@ -56,7 +61,9 @@ TRIALS = pa.schema(
         pa.field("settings", pa.string(), metadata={"help": "JSON: every setting of the method"}),
         pa.field("started", pa.timestamp("ms", tz="UTC"), metadata={"help": "first attempt began"}),
         pa.field("ended", pa.timestamp("ms", tz="UTC"), metadata={"help": "record written"}),
-        pa.field("seconds", pa.float64(), metadata={"help": "time spent training, over all attempts, without what a crash lost"}),
+        pa.field(
+            "seconds", pa.float64(), metadata={"help": "time spent training, over all attempts, without what a crash lost"}
+        ),
         pa.field("attempts", pa.int64(), metadata={"help": "1 plus the times it was resumed"}),
         pa.field("host", pa.string(), metadata={"help": "machine of the last attempt"}),
         pa.field("device", pa.string(), metadata={"help": "device of the last attempt"}),
@@ -145,7 +152,7 @@ class Report:
 
 @dataclass
 class Log:
-    """A trial's log as read back: its attempts, and its reports with the repeated rounds of later attempts replacing earlier ones."""
+    """A trial's log as read back: its attempts, and its reports; a round that a later attempt repeated counts once."""
 
     reports: list[Report] = field(default_factory=list)
     attempts: list[dict[str, Any]] = field(default_factory=list)
@@ -170,7 +177,7 @@ class Records:
 
     def log(self, key: str) -> Log:
         """A trial's log; a torn last line, left by a crash, is passed over."""
-        log, rounds = Log(), {}
+        log, rounds = Log(), dict[int, Report]()
         try:
             text = self.storage.read(f"logs/{key}.jsonl").decode(errors="replace")
         except FileNotFoundError:
@@ -211,7 +218,19 @@ class Records:
         searched = (last.searched if last and last.searched else None) or trial.searched
         row = {
             name: getattr(trial, name)
-            for name in ("sweep", "key", "stage", "track", "entry", "method", "arxiv", "data", "number", "seed", "planned_rounds")
+            for name in (
+                "sweep",
+                "key",
+                "stage",
+                "track",
+                "entry",
+                "method",
+                "arxiv",
+                "data",
+                "number",
+                "seed",
+                "planned_rounds",
+            )
         } | {
             "status": status,
             "reason": reason,

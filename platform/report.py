@@ -18,23 +18,23 @@ from regbench.platform.storage import Storage
 TEMPLATE = Path(__file__).with_name("report.html")
 
 
-def write_report(records: Records | list[Records], target: str | Path) -> str:
-    """Compares the entries of one or more sweeps and writes the report.
+def publish(records: Records | list[Records], storage: Storage) -> Comparison:
+    """Compares the entries of one or more sweeps; writes every table as CSV and Parquet, and the report as ``report.html``.
 
     Args:
         records: of a sweep, or of several.
-        target: the HTML file, a path or a ``pyarrow.fs`` URI.
+        storage: the folder to write into.
 
     Returns:
-        Where the file is, in full.
+        The comparison.
 
     Raises:
-        StorageError: the records cannot be read or the file cannot be written.
+        StorageError: the records cannot be read or the folder cannot be written.
     """
-    folder, _, name = str(target).rpartition("/")
-    storage = Storage(folder or ("/" if str(target).startswith("/") else "."))
-    storage.write(name, render(compare(records)).encode())
-    return f"{storage.uri.rstrip('/')}/{name}"
+    comparison = compare(records)
+    comparison.write(storage)
+    storage.write("report.html", render(comparison).encode())
+    return comparison
 
 
 def render(comparison: Comparison) -> str:

@@ -113,7 +113,7 @@ class StudySchedulers(TrialScheduler):
 
 
 class _View:
-    """Tune's controller as one study's scheduler may see it: its own trials, and no searcher (population-based training insists)."""
+    """Tune's controller as one study's scheduler may see it: its own trials, and no searcher (which pbt would refuse)."""
 
     search_alg = None
 

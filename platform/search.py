@@ -70,7 +70,7 @@ class Search:
         return optuna.create_study(directions=directions, sampler=self._sampler(study, 0))
 
     def _sampler(self, study: Study, number: int) -> optuna.samplers.BaseSampler:
-        """The sampler for a study's trial, seeded by its number, so that a resumed sweep neither repeats nor shifts suggestions."""
+        """The sampler for a study's trial, seeded by its number: a resumed sweep neither repeats nor shifts suggestions."""
         seed = int.from_bytes(hashlib.sha256(f"{study.seed}/{study.name}/{number}".encode()).digest()[:4], "little")
         startup = {"n_startup_trials": self.suite.sampler.startup} if self.suite.sampler.startup else {}
         match self.suite.sampler.name:
@@ -190,9 +190,15 @@ class Search:
         """The confirmation trials of a tuned study that have not been handed out."""
         if state.confirmation is None:
             best = state.best()
-            state.confirmation = [] if best is None else [
-                trial for trial in self._confirmation_of(state.study, best) if trial.key not in state.ended and not self._known(trial)
-            ]
+            state.confirmation = (
+                []
+                if best is None
+                else [
+                    trial
+                    for trial in self._confirmation_of(state.study, best)
+                    if trial.key not in state.ended and not self._known(trial)
+                ]
+            )
         return state.confirmation
 
     def _known(self, trial: Trial) -> bool:

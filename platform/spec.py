@@ -38,7 +38,9 @@ class Sampler(Strict):
     """How the next configuration of a study is chosen."""
 
     name: SamplerName = Field("tpe", description="grid, random, tpe, gp, cmaes, or nsga2 (for two objectives)")
-    startup: int | None = Field(None, ge=1, description="random trials before tpe, gp or cmaes learns from the past (their own default)")
+    startup: int | None = Field(
+        None, ge=1, description="random trials before tpe, gp or cmaes learns from the past (their own default)"
+    )
     points: int = Field(3, ge=2, description="values per searched setting for grid")
 
 
@@ -100,18 +102,26 @@ class Suite(Strict):
     settings: dict[str, Any] = Field({}, description="settings with one value for every method that has them, such as epochs")
     trials: int = Field(10, ge=1, description="trials of each study (method x data set): the same for all")
     sampler: Annotated[Sampler, BeforeValidator(_named)] = Field(Sampler(), description="name or details of the sampler")
-    scheduler: Annotated[Scheduler, BeforeValidator(_named)] = Field(Scheduler(), description="name or details of the scheduler")
+    scheduler: Annotated[Scheduler, BeforeValidator(_named)] = Field(
+        Scheduler(), description="name or details of the scheduler"
+    )
     objectives: list[str] | None = Field(
-        None, min_length=1, max_length=2, description="one or two metrics of the track, without prefix; by default its primary one"
+        None,
+        min_length=1,
+        max_length=2,
+        description="one or two metrics of the track, without prefix; by default its primary one",
     )
     seed: int = Field(0, ge=0, description="seed of the samplers and of every tuning trial")
     confirm: Confirm = Field(Confirm(), description="reruns of the best configurations")
     execution: Literal["tune", "train", "inline"] = Field(
-        "tune", description="tune: one process a trial, reused; train: Ray Train workers; inline: this process, one after the other"
+        "tune",
+        description="tune: one process a trial, reused; train: Ray Train workers; inline: this process, one after the other",
     )
     workers: int = Field(1, ge=1, description="workers that train one trial together (execution: train)")
     resources: Resources = Field(Resources(), description="for each worker of a trial")
-    checkpoint_seconds: float = Field(15, ge=0, description="at least so long between two checkpoints of a trial; 0: every round")
+    checkpoint_seconds: float = Field(
+        15, ge=0, description="at least so long between two checkpoints of a trial; 0: every round"
+    )
     retries: int = Field(3, ge=0, description="how often a trial whose process or machine died is continued")
 
     @model_validator(mode="after")
@@ -135,13 +145,15 @@ def incompatibilities(suite: Suite) -> list[str]:
     if two and sampler in ("gp", "cmaes"):
         found.append(f"sampler {sampler} optimizes one objective: use nsga2, tpe, random or grid")
     if two and scheduler != "none":
-        found.append(f"scheduler {scheduler} ranks trials by one metric and would stop trade-offs: use none with two objectives")
+        found.append(
+            f"scheduler {scheduler} ranks trials by one metric and would stop trade-offs: use none with two objectives"
+        )
     if suite.execution == "inline" and scheduler != "none":
         found.append(f"scheduler {scheduler} compares trials that run side by side under Ray Tune: use execution tune")
     if suite.execution == "train" and scheduler != "none":
         found.append(
-            f"scheduler {scheduler} stops or pauses trials, but a Ray Train run stopped from outside keeps its workers' resources: "
-            "use scheduler none, or execution tune"
+            f"scheduler {scheduler} stops or pauses trials, but a Ray Train run stopped from outside keeps its workers' "
+            "resources: use scheduler none, or execution tune"
         )
     if suite.workers > 1 and suite.execution != "train":
         found.append(f"{suite.workers} workers need execution train (Ray Train), not {suite.execution}")

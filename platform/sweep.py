@@ -163,10 +163,10 @@ def _run(
             with SweepProgress(search, console) as progress, suppress(KeyboardInterrupt):
                 _execute(search, suite, place, progress, cluster)
         if search.done:
-            from regbench.platform.report import write_report
+            from regbench.platform.report import publish
 
-            # Before the last export, so that MLflow gets it as an artifact.
-            write_report(records, f"{records.storage.uri}/report/report.html")
+            # Before the last export, so that MLflow gets the report as an artifact.
+            publish(records, records.storage.child("report"))
     rows = [row for state in search.states.values() for row in state.ended.values()]
     return Outcome(
         complete=search.done,

@@ -106,7 +106,9 @@ def require_finite(metrics: dict[str, float], round_: int) -> None:
     """Raises DivergedError when a metric of a round is not finite."""
     for name, value in metrics.items():
         if not math.isfinite(value):
-            raise DivergedError(f"{name} became {value} in round {round_}: training diverged; lower the learning rate or the weights")
+            raise DivergedError(
+                f"{name} became {value} in round {round_}: training diverged; lower the learning rate or the weights"
+            )
 
 
 def checkpoint_bytes(run: Run, seconds: float) -> bytes:

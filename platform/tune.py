@@ -1,6 +1,5 @@
 """Runs the trials of a sweep as one Ray Tune experiment: one queue over all studies, actors reused between trials."""
 
-import io
 import logging
 import os
 import tempfile
@@ -10,17 +9,16 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import ray
-import torch
 from ray import tune
 from ray.tune.search import Searcher
 
-from regbench.methods.errors import RegbenchError, StorageError
-from regbench.platform.records import Records, Report, Trial
+from regbench.methods.errors import ConfigError, RegbenchError, StorageError
+from regbench.platform.records import Report, Trial
 from regbench.platform.schedulers import ROUND, SCORE, StudySchedulers
 from regbench.platform.search import Search
 from regbench.platform.spec import Suite
-from regbench.platform.trial import Place, failure, load_checkpoint, parse_checkpoint, train
+from regbench.platform.storage import Storage
+from regbench.platform.trial import Place, failure, parse_checkpoint, train
 
 Watch = Callable[[Trial, Report | None], None]
 FAILURE, STORAGE_FAILURE = "failure", "storage_failure"
@@ -48,7 +46,7 @@ def run_trial(config: dict[str, Any]) -> None:
             tune.report(result)
             return
         with tempfile.TemporaryDirectory() as folder:
-            content = Records(_storage(place)).storage.read(f"checkpoints/{trial.key}.pt")
+            content = Storage(place.storage).read(f"checkpoints/{trial.key}.pt")
             (Path(folder) / STATE_FILE).write_bytes(content)
             tune.report(result, checkpoint=tune.Checkpoint.from_directory(folder))
 
@@ -57,12 +55,6 @@ def run_trial(config: dict[str, Any]) -> None:
     except Exception as error:
         kind = STORAGE_FAILURE if isinstance(error, StorageError) else FAILURE
         tune.report({kind: failure(error)})
-
-
-def _storage(place: Place) -> Any:
-    from regbench.platform.storage import Storage
-
-    return Storage(place.storage)
 
 
 def _handed_over() -> dict[str, Any] | None:
@@ -199,21 +191,21 @@ def capacity(suite: Suite, resources: dict[str, float]) -> int:
     """How many trials fit on a cluster at once.
 
     Raises:
-        RegbenchError: not even one does.
+        ConfigError: not even one does.
     """
-    from regbench.methods.errors import ConfigError
-
     need = {"CPU": suite.resources.cpu * suite.workers, "GPU": suite.resources.gpu * suite.workers}
     fits = [int(resources.get(name, 0) / amount + 1e-9) for name, amount in need.items() if amount]
     if min(fits) < 1:
         has = ", ".join(f"{resources.get(name, 0):g} {name}" for name in need)
         asks = ", ".join(f"{amount:g} {name}" for name, amount in need.items() if amount)
-        raise ConfigError(f"one trial asks for {asks}, the cluster has {has}: lower `resources` or `workers`, or use a larger cluster")
+        raise ConfigError(
+            f"one trial asks for {asks}, the cluster has {has}: lower `resources` or `workers`, or use a larger cluster"
+        )
     return min(fits)
 
 
 def run_tune(search: Search, suite: Suite, place: Place, resources: dict[str, float], watch: Watch) -> None:
-    """Trains every trial of a search on the running Ray cluster; returns early when interrupted (``search.done`` is then False).
+    """Trains every trial of a search on the running Ray cluster; an interrupt ends it early, with ``search.done`` False.
 
     Raises:
         RegbenchError: the storage failed, or no trial fits on the cluster.

@@ -41,7 +41,9 @@ def space(slug: str) -> Space:
         ConfigError: it has none.
     """
     if slug not in all_spaces():
-        raise ConfigError(f"{slug} has no search space: add an entry to SPACES in search_spaces/{method_class(slug).track.name}.py")
+        raise ConfigError(
+            f"{slug} has no search space: add an entry to SPACES in search_spaces/{method_class(slug).track.name}.py"
+        )
     return dict(all_spaces()[slug])
 
 
@@ -69,7 +71,9 @@ def resolve(slug: str, fixed: Mapping[str, Any], ranges: Mapping[str, Any]) -> S
             try:
                 create(slug, {**fixed, name: value})
             except RegbenchError as error:
-                raise ConfigError(f"search range of {slug}.{name} includes {value!r}, which the method refuses: {error}") from None
+                raise ConfigError(
+                    f"search range of {slug}.{name} includes {value!r}, which the method refuses: {error}"
+                ) from None
     return found
 
 
@@ -86,7 +90,10 @@ def distribution(slug: str, name: str, value: Any) -> BaseDistribution:
         raise ConfigError(f"{where}: write a list of choices, or {{low: …, high: …}} with log: true or step: …")
     if unknown := set(value) - {"low", "high", "log", "step"}:
         raise ConfigError(f"{where}: unknown key '{min(unknown)}'; {nearest(min(unknown), ['low', 'high', 'log', 'step'])}")
-    whole = all(isinstance(value[key], int) for key in ("low", "high")) and method_class(slug).model_fields[name].annotation is not float
+    whole = (
+        all(isinstance(value[key], int) for key in ("low", "high"))
+        and method_class(slug).model_fields[name].annotation is not float
+    )
     try:
         return (IntDistribution if whole else FloatDistribution)(**value)
     except (ValueError, TypeError) as error:
@@ -105,6 +112,7 @@ def suites() -> dict[str, str]:
     """The text of every ready-made suite, by name."""
     folder = files("regbench.search_spaces.suites")
     return {
-        item.name.removesuffix(".yaml"): item.read_text() for item in sorted(folder.iterdir(), key=lambda item: item.name)
+        item.name.removesuffix(".yaml"): item.read_text()
+        for item in sorted(folder.iterdir(), key=lambda item: item.name)
         if item.name.endswith(".yaml")
     }

@@ -1,9 +1,9 @@
 """Search spaces of the classification track. Every method searches the same learning rates and decays, so tuning is fair."""
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.distributions import BaseDistribution, FloatDistribution
 
 TRAINING: dict[str, BaseDistribution] = {
-    "learning_rate": FloatDistribution(0.01, 0.3, log=True),
+    "learning_rate": FloatDistribution(0.01, 0.2, log=True),
     "weight_decay": FloatDistribution(1e-5, 1e-2, log=True),
 }
 

@@ -4,19 +4,21 @@ from types import SimpleNamespace
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from regbench.methods.classification.task import Batch, ClassificationMethod, Logits
 from regbench.methods.method import Paper, weight
 
-PAPER = Paper("Cross-Entropy Loss Functions: Theoretical Analysis and Applications", "Mao, Mohri, Zhong", 2023, "ICML", "2304.07288")
+PAPER = Paper(
+    "Cross-Entropy Loss Functions: Theoretical Analysis and Applications", "Mao, Mohri, Zhong", 2023, "ICML", "2304.07288"
+)
 
 # Closer to 1 than this, the difference quotient loses more digits than the series below.
 NEAR_ONE = 1e-3
 
 
 def comp_sum_loss(logits: Tensor, labels: Tensor, tau: float | Tensor = 1.0, rho: float | Tensor = 1.0) -> Tensor:
-    """The comp-sum loss of each example, ``[B]``.
+    """The mean comp-sum loss of a batch, a scalar.
 
     With p the softmax probability of the label for logits h / ρ and s = -log p,
     ℓ_τ = Φ^τ(Σ_{y'≠y} exp(-(h_y - h_y')/ρ)) = (exp((1 - τ) s) - 1) / (1 - τ), and ℓ_1 = s.
@@ -29,9 +31,9 @@ def comp_sum_loss(logits: Tensor, labels: Tensor, tau: float | Tensor = 1.0, rho
         tau: index of the family, >= 0.
         rho: margin by which logits are divided, > 0.
     """
-    s = torch.nn.functional.cross_entropy(logits / rho, labels, reduction="none")
     if not isinstance(tau, Tensor) and tau == 1:
-        return s
+        return nn.functional.cross_entropy(logits / rho, labels)
+    s = nn.functional.cross_entropy(logits / rho, labels, reduction="none")
     gap = torch.as_tensor(1 - tau, dtype=s.dtype, device=s.device)
     near = gap.abs() < NEAR_ONE
     # The branch not taken must stay finite, or its gradient would poison the one that is.
@@ -39,7 +41,7 @@ def comp_sum_loss(logits: Tensor, labels: Tensor, tau: float | Tensor = 1.0, rho
     x = gap * s
     series = s * (1 + x / 2 * (1 + x / 3 * (1 + x / 4 * (1 + x / 5))))
     small = near & (x.abs() < 1)
-    return torch.where(small, series, torch.expm1(safe * s) / safe)
+    return torch.where(small, series, torch.expm1(safe * s) / safe).mean()
 
 
 class CompSum(ClassificationMethod):
@@ -52,10 +54,12 @@ class CompSum(ClassificationMethod):
 
     paper: ClassVar[Paper | None] = PAPER
 
-    tau: float = weight(1.0, off=1.0, ge=0, le=3, symbol="τ", differentiable=True, help="index of the family; 1 is cross-entropy")
+    tau: float = weight(
+        1.0, off=1.0, ge=0, le=3, symbol="τ", differentiable=True, help="index of the family; 1 is cross-entropy"
+    )
     rho: float = weight(1.0, off=1.0, gt=0, symbol="ρ", differentiable=True, help="margin: logits are divided by it")
 
     def objective(self, model: Logits, batch: Batch, weights: SimpleNamespace) -> tuple[Tensor, Tensor]:
         """The mean comp-sum loss."""
         logits = model(batch.x)
-        return comp_sum_loss(logits, batch.y, weights.tau, weights.rho).mean(), logits
+        return comp_sum_loss(logits, batch.y, weights.tau, weights.rho), logits

@@ -3,9 +3,10 @@
 from types import SimpleNamespace
 from typing import ClassVar
 
+from torch import Tensor, nn
+
 from regbench.methods.classification.task import Batch, ClassificationMethod, Logits
 from regbench.methods.method import Paper, weight
-from torch import Tensor, nn
 
 
 class ConfidencePenalty(ClassificationMethod):

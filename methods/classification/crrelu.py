@@ -28,7 +28,7 @@ class CRReLU(nn.Module):
 
 
 def correction(x: Tensor) -> Tensor:
-    """x exp(-x² / 2), the derivative of CRReLU in ε; any shape. Vanishes for large |x| without overflow."""
+    """X exp(-x² / 2), the derivative of CRReLU in ε; any shape. Vanishes for large |x| without overflow."""
     return x * torch.exp(-0.5 * x.square())
 
 
@@ -39,20 +39,30 @@ MONOTONE = (-1.0, 0.5 * math.exp(1.5))
 class CorrectionRegularizedReLU(ClassificationMethod):
     """Replaces every ReLU by CRReLU(x) = max(0, x) + ε x exp(-x² / 2) with a learnable ε, started at a small value.
 
-    The correction comes from Entropy-based Activation Function Optimization (EAFO): a first-order change of the activation along
-    which the differential entropy of its output falls, for standard normal pre-activations. There is no loss term; ε is learned
-    from the task loss. The formula and its start at 0.01 are the paper's; its derivation is reconstructed here (calculus of
-    variations), and whether ε is shared or decays is not stated there: one ε per module and no decay are assumed, both settable.
+    The correction comes from Entropy-based Activation Function Optimization (EAFO): a first-order change of the activation
+    that moves the differential entropy of its output, for standard normal pre-activations. There is no loss term; ε is learned
+    from the task loss alone, so nothing holds its sign. Formula and start at 0.01 are the paper's. Reconstructed, not read
+    there: one ε per module (as in independent implementations) and no decay of ε; both are settable.
 
     Switched off, ε is frozen at 0: plain ReLU. (A learnable ε started at 0 is a different model, whose gradient is not zero.)
     """
 
     paper: ClassVar[Paper | None] = Paper(
-        "A Method on Searching Better Activation Functions", "Sun, Wu, Xia, Chang, Dong, Yuan, Chang, Wang", 2025, "ICLR", "2405.12954"
+        "A Method on Searching Better Activation Functions",
+        "Sun, Wu, Xia, Chang, Dong, Yuan, Chang, Wang",
+        2025,
+        "ICLR",
+        "2405.12954",
     )
 
     epsilon_init: float = weight(
-        0.01, off=0.0, ge=-1, le=2.24, symbol="ε₀", differentiable=False, help="correction weight at the start (and the end, if frozen)"
+        0.01,
+        off=0.0,
+        ge=-1,
+        le=2.24,
+        symbol="ε₀",
+        differentiable=False,
+        help="correction weight at the start (and the end, if frozen)",
     )
     epsilon_learnable: bool = hyperparameter(True, help="learn ε with the network, or freeze it")
     epsilon_granularity: Literal["module", "network", "channel"] = hyperparameter(

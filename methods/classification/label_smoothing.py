@@ -3,9 +3,10 @@
 from types import SimpleNamespace
 from typing import ClassVar
 
+from torch import Tensor, nn
+
 from regbench.methods.classification.task import Batch, ClassificationMethod, Logits
 from regbench.methods.method import Paper, weight
-from torch import Tensor
 
 
 class LabelSmoothing(ClassificationMethod):
@@ -26,5 +27,5 @@ class LabelSmoothing(ClassificationMethod):
         """Cross-entropy with smoothed targets; see the class."""
         logits = model(batch.x)
         log_p = logits.log_softmax(1)
-        nll = -log_p.gather(1, batch.y[:, None]).mean()
+        nll = nn.functional.nll_loss(log_p, batch.y)
         return (1 - weights.smoothing) * nll - weights.smoothing * log_p.mean(), logits

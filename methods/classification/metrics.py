@@ -1,4 +1,4 @@
-"""How good a classifier's predicted probabilities are: accuracy, likelihood, calibration, and the ranking of its confidences."""
+"""How good a classifier's probabilities are: accuracy, likelihood, calibration, and the ranking of its confidences."""
 
 import torch
 from torch import Tensor

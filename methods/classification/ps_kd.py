@@ -25,10 +25,10 @@ class PastPredictions(nn.Module):
 class ProgressiveSelfDistillation(ClassificationMethod):
     """Cross-entropy against targets mixed with the network's own predictions from the epoch before.
 
-    The target of example i in epoch t is (1 - α_t) y_i + α_t P_i, where P_i is the softmax output that the network gave for i when
-    it last saw it: the same training forward pass, before the weight update, as in the official code. The weight grows linearly,
-    α_t = α_T t / T, so that the last epoch uses α_T; in the first epoch P_i = y_i, which is plain cross-entropy. The loss is summed
-    over classes and averaged over the batch; the target carries no gradient.
+    The target of example i in epoch t is (1 - α_t) y_i + α_t P_i, where P_i is the softmax output that the network gave for i
+    when it last saw it: in the training forward pass of the epoch before, as in the official code, not in a pass of its own.
+    The weight grows linearly, α_t = α_T t / T, so that the last epoch uses α_T; in the first epoch P_i = y_i, which is plain
+    cross-entropy. The loss is summed over classes and averaged over the batch; the target carries no gradient.
 
     T is the planned number of epochs: a training stopped early follows the same schedule as a full one.
     """

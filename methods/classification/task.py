@@ -114,7 +114,7 @@ class ClassificationMethod(Method):
         """Updates ``batch.memory`` after an optimizer step, from the detached logits ``[B, K]`` of the same forward pass."""
 
     def parameter_groups(self, model: nn.Module) -> list[dict[str, Any]]:
-        """Optimizer parameter groups; ``rate`` in a group multiplies its learning rate, ``weight_decay`` replaces the default."""
+        """Optimizer parameter groups: ``rate`` multiplies a group's learning rate, ``weight_decay`` replaces the default."""
         return [{"params": list(model.parameters())}]
 
     def diagnostics(self, model: nn.Module) -> Metrics:

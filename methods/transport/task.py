@@ -63,7 +63,7 @@ class TransportMethod(Method):
         """One metrics mapping per validation problem."""
         return self.problems
 
-    def solve(self, cost: Tensor, a: Tensor, b: Tensor, weights: SimpleNamespace) -> Solution:  # noqa: ARG002
+    def solve(self, cost: Tensor, a: Tensor, b: Tensor, weights: SimpleNamespace) -> Solution:
         """Finds a transport plan.
 
         Args:

@@ -427,7 +427,7 @@ def test_ranks_over_data_sets(sweep):
 
 def test_write_gives_csv_and_parquet_of_every_table(four, tmp_path):
     found = compare(four.records)
-    found.write(str(tmp_path / "out"))
+    found.write(Storage(tmp_path / "out"))
     for name, columns in FRAMES.items():
         back = pd.read_parquet(tmp_path / "out" / f"{name}.parquet")
         pd.testing.assert_frame_equal(back, getattr(found, name), check_dtype=name != "sweeps")

@@ -11,7 +11,7 @@ from regbench.methods.errors import StorageError
 from regbench.platform import plots
 from regbench.platform.compare import compare
 from regbench.platform.records import Records
-from regbench.platform.report import finding, render, write_report
+from regbench.platform.report import finding, publish, render
 from regbench.platform.storage import Storage
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -183,15 +183,15 @@ def test_several_sweeps_in_one_page(tmp_path):
     assert len(page.ids) == len(set(page.ids))
 
 
-def test_write_report_says_where_it_is(tmp_path):
+def test_publish_writes_the_page_and_the_tables(tmp_path):
     sweep = Sweep(tmp_path)
     sweep.confirm("cross_entropy", BASE)
-    place = write_report(sweep.records, tmp_path / "deep" / "report.html")
-    assert place == str(tmp_path / "deep" / "report.html")
-    assert "cross_entropy" in (tmp_path / "deep" / "report.html").read_text()
+    found = publish(sweep.records, Storage(tmp_path / "deep"))
+    assert (tmp_path / "deep" / "report.html").read_text() == render(found)
+    assert "cross_entropy" in (tmp_path / "deep" / "entries.csv").read_text()
 
 
 def test_unwritable_target_is_a_storage_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="cannot write"):
-        write_report(Sweep(tmp_path).records, tmp_path / "file" / "report.html")
+        publish(Sweep(tmp_path).records, Storage(tmp_path / "file"))
