@@ -266,6 +266,11 @@ class Records:
         self._write_table("trials", trial.key, pa.Table.from_pylist([row], schema=TRIALS))
         return row
 
+    def trial(self, key: str) -> dict[str, Any]:
+        """The row of ``trials`` of a trial that has ended."""
+        row: dict[str, Any] = pq.read_table(io.BytesIO(self.storage.read(f"records/trials/{key}.parquet"))).to_pylist()[0]
+        return row
+
     def _write_table(self, name: str, key: str, table: pa.Table) -> None:
         buffer = io.BytesIO()
         pq.write_table(table, buffer)
