@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -105,6 +106,7 @@ def describe(suite: Suite, planned: list[Study]) -> dict[str, Any]:
     """What ``suite.json`` holds: the suite, its studies, and what it was started with."""
     return {
         "schema": SCHEMA_VERSION,
+        "id": uuid.uuid4().hex,
         "suite": suite.model_dump(mode="json"),
         "studies": [study.describe() for study in planned],
         "provenance": {name: version(name) for name in PACKAGES}

@@ -14,8 +14,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -33,7 +33,9 @@ ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
-KEY, SWEEP, STATUS = "regbench.key", "regbench.sweep", "status"
+KEY, SWEEP, ARTIFACTS, STATUS = "regbench.key", "regbench.sweep", "regbench.artifacts", "status"
+# A sweep's name is only its owner's: on a shared server two people may both run `quickstart`.
+IDENTITY = "regbench.id"
 TERMINAL = ("FINISHED", "FAILED", "KILLED")
 LIVE_SECONDS = 5.0
 
@@ -46,7 +48,7 @@ def default_uri(storage: Storage) -> str:
     """
     if storage.local is None:
         raise TrackingError(
-            f"results in {storage.uri} need an MLflow server: give its address with --tracking, or --tracking none to go without"
+            f"results in {storage.uri} need an MLflow server: give its address with --tracking, or go without: --tracking none"
         )
     return f"sqlite:///{storage.local}/mlflow.db"
 
@@ -74,10 +76,9 @@ def ui_command(uri: str, host: str, port: int) -> tuple[list[str], dict[str, str
     return [*command, "--workers", "1"], ENVIRONMENT | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
 
-def comparison_path(experiment_id: str, sweep: str) -> str:
-    """The page of the UI that charts a sweep's confirmed runs side by side, below the server's address."""
-    found = quote(f"tags.`{SWEEP}` = '{sweep}' and tags.stage = 'confirm'")
-    return f"/#/experiments/{experiment_id}/runs?searchFilter={found}&compareRunsMode=CHART"
+def comparison_path(experiment_id: str, run_ids: list[str]) -> str:
+    """The page of the UI that compares runs side by side, below the server's address."""
+    return f"/#/compare-runs?runs={quote(json.dumps(run_ids))}&experiments={quote(json.dumps([experiment_id]))}"
 
 
 @dataclass(frozen=True)
@@ -156,14 +157,14 @@ class Exporter:
             )
         else:
             self._experiments[track] = experiment.experiment_id
-            self._find_runs(client, self._experiments[track])
+            self._find_runs(client, self._experiments[track], suite["id"])
         if self._parent(track) not in self._runs:
             self._create_parent(client, track, suite)
 
-    def _find_runs(self, client: "MlflowClient", experiment_id: str) -> None:
+    def _find_runs(self, client: "MlflowClient", experiment_id: str, identity: str) -> None:
         token = None
         while True:
-            page = client.search_runs([experiment_id], f"tags.`{SWEEP}` = '{self.name}'", max_results=1000, page_token=token)
+            page = client.search_runs([experiment_id], f"tags.`{IDENTITY}` = '{identity}'", max_results=1000, page_token=token)
             for run in page:
                 key = run.data.tags[KEY]
                 self._runs[key] = _Exported(run.info.run_id, run.info.status in TERMINAL and STATUS in run.data.tags)
@@ -177,9 +178,16 @@ class Exporter:
     def _create_parent(self, client: "MlflowClient", track: str, suite: dict[str, Any]) -> None:
         """The sweep's own run: what all its trials share, so that their own parameters show only what varies."""
         spec, provenance = suite["suite"], suite.get("provenance", {})
-        tags = {KEY: self._parent(track), SWEEP: self.name, "track": track, "stage": "sweep"}
-        tags |= {f"version.{name}": str(value) for name, value in provenance.items() if value is not None}
-        run = client.create_run(self._experiments[track], tags=tags, run_name=self.name)
+        tags = {KEY: self._parent(track), SWEEP: self.name, IDENTITY: suite["id"], "track": track, "stage": "sweep"}
+        facts = {name: str(value) for name, value in provenance.items() if value is not None}
+        tags |= {name if name in ("git", "host") else f"version.{name}": facts[name] for name in facts if name != "started"}
+        started = datetime.fromisoformat(facts["started"]) if "started" in facts else None
+        run = client.create_run(
+            self._experiments[track],
+            start_time=round(started.timestamp() * 1000) if started else None,
+            tags=tags,
+            run_name=self.name,
+        )
         shared = {
             "trials": spec["trials"],
             "sampler": spec["sampler"]["name"],
@@ -223,6 +231,7 @@ class Exporter:
         tags = {
             KEY: trial.key,
             SWEEP: self.name,
+            IDENTITY: suite["id"],
             "mlflow.parentRunId": self._runs[self._parent(trial.track)].run_id,
             "track": trial.track,
             "method": trial.method,
@@ -269,49 +278,41 @@ class Exporter:
         return points
 
     def _finish(self, client: "MlflowClient", trials: list[Trial], ended: set[str]) -> None:
-        """Uploads the best checkpoints and the report, sums up the confirmation, and closes the sweep's own runs."""
+        """Uploads the best checkpoints and the report, and closes the sweep's own runs."""
         for name in self.records.storage.names("checkpoints"):
             key = name.removesuffix(".pt")
             if key in ended:
-                self._upload(client, key, f"checkpoints/{name}")
+                self._upload(client, key, "checkpoints", [name])
         for track, experiment_id in self._experiments.items():
             parent = self._parent(track)
-            for name in self.records.storage.names("report"):
-                self._upload(client, parent, f"report/{name}")
+            if files := self.records.storage.names("report"):
+                self._upload(client, parent, "report", files)
             if all(trial.key in ended for trial in trials) and not self._runs[parent].ended:
-                self._summarize(client, track)
-                client.set_tag(self._runs[parent].run_id, "comparison", comparison_path(experiment_id, self.name))
-                client.set_tag(self._runs[parent].run_id, STATUS, "completed")
-                client.set_terminated(self._runs[parent].run_id, "FINISHED")
+                run_id = self._runs[parent].run_id
+                confirmed = [
+                    self._runs[trial.key].run_id for trial in trials if trial.track == track and trial.stage == "confirm"
+                ]
+                page = comparison_path(experiment_id, confirmed)
+                # MLflow shows this as the run's description.
+                client.set_tag(
+                    run_id, "mlflow.note.content", f"[Compare the confirmed runs]({page}), or open report.html below."
+                )
+                client.set_tag(run_id, STATUS, "completed")
+                client.set_terminated(run_id, "FINISHED")
                 self._runs[parent].ended = True
 
-    def _summarize(self, client: "MlflowClient", track: str) -> None:
-        from mlflow.entities import Metric
-
-        rows = [row for row in self.records.trials().to_pylist() if row["track"] == track and row["stage"] == "confirm"]
-        groups: dict[str, list[dict[str, float]]] = {}
-        for row in rows:
-            groups.setdefault(f"{row['entry']}/{row['data']}", []).append(dict(row["metrics"]))
-        points = []
-        for group, metrics in groups.items():
-            for name in sorted(name for name in metrics[0] if name.startswith("test/")):
-                values = [found[name] for found in metrics if name in found]
-                points.append(Metric(f"confirmed/{group}/{name}", fmean(values), 0, 0))
-        client.log_batch(self._runs[self._parent(track)].run_id, metrics=points)
-
-    def _upload(self, client: "MlflowClient", key: str, path: str) -> None:
-        """Uploads a file as an artifact of a run, once for each content."""
-        content = self.records.storage.read(path)
-        digest = hashlib.sha256(content).hexdigest()[:16]
-        tag = f"regbench.artifact.{Path(path).name}"
-        if key not in self._runs or self._tags.get(key, {}).get(tag) == digest:
-            return
-        with tempfile.TemporaryDirectory() as folder:
-            copy = Path(folder) / Path(path).name
-            copy.write_bytes(content)
-            client.log_artifact(self._runs[key].run_id, str(copy))
-        client.set_tag(self._runs[key].run_id, tag, digest)
-        self._tags.setdefault(key, {})[tag] = digest
+    def _upload(self, client: "MlflowClient", key: str, folder: str, names: list[str]) -> None:
+        """Uploads files of a folder as artifacts of a run, once for each content."""
+        with tempfile.TemporaryDirectory() as copies:
+            digest = hashlib.sha256()
+            for name in names:
+                content = self.records.storage.read(f"{folder}/{name}")
+                digest.update(content)
+                (Path(copies) / name).write_bytes(content)
+            if self._tags[key].get(ARTIFACTS) != digest.hexdigest():
+                client.log_artifacts(self._runs[key].run_id, copies)
+                client.set_tag(self._runs[key].run_id, ARTIFACTS, digest.hexdigest())
+                self._tags[key][ARTIFACTS] = digest.hexdigest()
 
 
 class LiveExporter:
@@ -348,7 +349,9 @@ class LiveExporter:
             self.exporter.sync(final)
             self.problem = None
         except Exception as error:
-            reason = str(error) if isinstance(error, TrackingError) else f"{type(error).__name__}: {' '.join(str(error).split())}"
+            reason = (
+                str(error) if isinstance(error, TrackingError) else f"{type(error).__name__}: {' '.join(str(error).split())}"
+            )
             self.problem = f"{reason}; the results are safe: run `regbench sync {self.exporter.name}` when MLflow is back"
 
 
