@@ -60,6 +60,8 @@ def dataset(name: str, *, help: str, folder: str | None = None) -> Callable[[Cal
     """
 
     def register(read: Callable[[], Data]) -> Callable[[], Data]:
+        if name in _sources:
+            raise ConfigError(f"two data sets are called '{name}': rename the one in {read.__module__}")
         _sources[name] = Source(name, help, folder, read)
         return read
 

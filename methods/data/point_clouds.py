@@ -38,8 +38,8 @@ def gaussian_clouds() -> Data:
     return Data("gaussian_clouds", **splits, meta={"shape": (m, n)})
 
 
-@dataset("digit_images", help="pairs of scikit-learn's digits as 8x8 histograms of ink: 20 / 200 / 200 problems")
-def digit_images() -> Data:
+@dataset("digit_histograms", help="pairs of scikit-learn's digits as 8x8 histograms of ink: 20 / 200 / 200 problems")
+def digit_histograms() -> Data:
     """Squared pixel distances between two images of digits; no image occurs in two problems.
 
     Blank pixels have no mass, so that some rows and columns of a plan are zero.
@@ -54,4 +54,4 @@ def digit_images() -> Data:
         a, b = ink[start : start + count], ink[start + count : start + 2 * count]
         splits[name] = _problems(np.broadcast_to(cost, (count, 64, 64)), a, b)
         start += 2 * count
-    return Data("digit_images", **splits, meta={"shape": (64, 64)})
+    return Data("digit_histograms", **splits, meta={"shape": (64, 64)})

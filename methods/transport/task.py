@@ -24,7 +24,7 @@ TRACK = Track(
         Metric("nonzeros", "min"),
         Metric("iterations", "min"),
     ),
-    data=("gaussian_clouds", "digit_images"),
+    data=("gaussian_clouds", "digit_histograms"),
     baseline="exact_transport",
     smoke={"problems": 2},
     iterative=False,

@@ -1,0 +1,223 @@
+"""The generative task: one adversarial loop, two networks, two optimizers. A method overrides only what its paper changes."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import TensorDataset
+
+from regbench.methods.data import Data
+from regbench.methods.generative import metrics
+from regbench.methods.generative.networks import Discriminator, Generator
+from regbench.methods.method import Method, Metric, Metrics, Track, hyperparameter
+from regbench.methods.run import Run
+
+TRACK = Track(
+    name="generative",
+    help="a generator of new images, judged by the distance of their distribution to unseen real ones",
+    metrics=(Metric("frechet", "min"), Metric("class_entropy", "max"), Metric("spread", "max"), Metric("recall", "max")),
+    data=("digit_images",),
+    baseline="wgan",
+    smoke={"iterations": 12, "report_every": 4},
+)
+
+SAMPLES = 1792
+
+Codes = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One iteration of the adversarial game.
+
+    Attributes:
+        iteration: from 1.
+        iterations: planned.
+        memory: tensors that the method remembers across iterations, by name.
+        draw: ``draw(use, *shape)`` gives standard normal noise from a stream named after its use, on the device.
+        generator: ``generator(use)`` gives that stream itself, for other distributions.
+        gather: concatenates a tensor of all workers.
+    """
+
+    iteration: int
+    iterations: int
+    memory: dict[str, Tensor]
+    draw: Callable[..., Tensor]
+    generator: Callable[[str], torch.Generator]
+    gather: Callable[[Tensor], Tensor]
+
+
+class GenerativeMethod(Method):
+    """Trains a generator against a discriminator that embeds images as codes ``[B, m]``.
+
+    A method of the track may override ``discriminator_objective`` and ``generator_objective`` (losses), ``build_discriminator``
+    and ``build_memory`` with ``remember_real`` and ``remember_fake`` (what is kept across iterations).
+    """
+
+    track: ClassVar[Track] = TRACK
+
+    iterations: int = hyperparameter(2500, ge=1, help="discriminator steps")
+    report_every: int = hyperparameter(250, ge=1, help="discriminator steps in one round")
+    discriminator_steps: int = hyperparameter(3, ge=1, help="discriminator steps for each generator step")
+    batch_size: int = hyperparameter(64, ge=2, help="images in a mini-batch, over all workers")
+    latent_dim: int = hyperparameter(32, ge=1, help="size of the latent vector")
+    code_dim: int = hyperparameter(16, ge=1, help="size m of a discriminator code")
+    learning_rate: float = hyperparameter(2e-3, gt=0, help="of both Adams; 2e-3 stresses stability")
+    learning_rate_decay: float = hyperparameter(
+        1.0, gt=0, le=1, help="factor on the rate after each 36th of training; MaEM-GAN: 0.9"
+    )
+
+    @property
+    def rounds(self) -> int:
+        """One metrics mapping per ``report_every`` iterations."""
+        return -(-self.iterations // self.report_every)
+
+    def discriminator_objective(
+        self, discriminator: Codes, real: Tensor, fake: Tensor, step: Step, weights: SimpleNamespace
+    ) -> tuple[Tensor, Tensor]:
+        """What the discriminator minimizes, and the codes ``[B, m]`` of the real images.
+
+        Args:
+            discriminator: maps images and head noise to codes; to be called once.
+            real: ``[B, C, H, W]``.
+            fake: ``[B, C, H, W]``, without gradient.
+            step: the iteration.
+            weights: the method's weights, numbers or scalar tensors.
+        """
+        t, f = embed(discriminator, {"real": real, "fake": fake}, step, self.code_dim)
+        return f.mean() - t.mean(), t
+
+    def generator_objective(self, fake_codes: Tensor, step: Step, weights: SimpleNamespace) -> Tensor:
+        """What the generator minimizes, given the codes ``[B, m]`` of its images."""
+        return -fake_codes.mean()
+
+    def build_discriminator(self, data: Data) -> Discriminator:
+        """The discriminator, with fresh parameters."""
+        return Discriminator(data.meta["shape"][0], self.code_dim, stochastic=True)
+
+    def build_memory(self, run: Run) -> dict[str, Tensor]:
+        """Tensors to remember across iterations, by name."""
+        return {}
+
+    def remember_real(self, codes: Tensor, step: Step) -> None:
+        """Updates the memory after a discriminator step, from the detached codes of the real images."""
+
+    def remember_fake(self, codes: Tensor, step: Step) -> None:
+        """Updates the memory after a generator step, from the detached codes of the generated images."""
+
+    def train(self, run: Run) -> Iterator[Metrics]:
+        """Trains for ``iterations`` and yields mean losses and sample metrics after every ``report_every``."""
+        generator = Generator(self.latent_dim, run.data.meta["shape"][0]).to(run.device)
+        discriminator = self.build_discriminator(run.data).to(run.device)
+        memory = self.build_memory(run)
+        # betas as in MaEM-GAN and the WGAN line of work: no momentum in an adversarial game
+        optimizers = [
+            torch.optim.Adam(net.parameters(), lr=self.learning_rate, betas=(0.0, 0.999)) for net in (discriminator, generator)
+        ]
+        wrapped = run.prepare(generator), run.prepare(discriminator)
+        run.restore(
+            generator=generator,
+            discriminator=discriminator,
+            generator_optimizer=optimizers[1],
+            discriminator_optimizer=optimizers[0],
+            memory=memory,
+        )
+        for number in run.rounds(self.rounds):
+            first = (number - 1) * self.report_every + 1
+            losses: dict[str, list[Tensor]] = {"discriminator": [], "generator": []}
+            for iteration in range(first, min(first + self.report_every, self.iterations + 1)):
+                self._set_learning_rate(optimizers, iteration)
+                self._iterate((generator, discriminator), wrapped, optimizers, memory, iteration, losses, run)
+            found = {f"train/{name}_loss": torch.stack(values).mean().item() for name, values in losses.items() if values}
+            found |= {f"val/{name}": value for name, value in self.evaluate(generator, run.data.validation, run).items()}
+            if run.test and run.last:
+                found |= {f"test/{name}": value for name, value in self.evaluate(generator, run.data.test, run).items()}
+            yield found
+
+    def _iterate(
+        self,
+        bare: tuple[Generator, Discriminator],
+        wrapped: tuple[nn.Module, nn.Module],
+        optimizers: list[torch.optim.Adam],
+        memory: dict[str, Tensor],
+        iteration: int,
+        losses: dict[str, list[Tensor]],
+        run: Run,
+    ) -> None:
+        """One discriminator step and, every ``discriminator_steps``-th time, a generator step on the same latent vectors."""
+        weights = self.weight_values()
+        step = Step(
+            iteration,
+            self.iterations,
+            memory,
+            lambda use, *shape: torch.randn(*shape, generator=run.generator(use, run.device), device=run.device),
+            lambda use: run.generator(use, run.device),
+            run.gather,
+        )
+        real = self._batch(run)
+        latent = step.draw("latent", len(real), self.latent_dim)
+        with torch.no_grad():
+            fake = bare[0](latent)
+        loss, codes = self.discriminator_objective(wrapped[1], real, fake, step, weights)
+        _descend(loss, optimizers[0])
+        self.remember_real(codes.detach(), step)
+        losses["discriminator"].append(loss.detach())
+        if iteration % self.discriminator_steps == 0:
+            # The gradient passes through the discriminator to the generator, and must leave nothing in it.
+            bare[1].requires_grad_(False)
+            fake_codes = bare[1](wrapped[0](latent), step.draw("head/generator", len(real), self.code_dim))
+            loss = self.generator_objective(fake_codes, step, weights)
+            _descend(loss, optimizers[1])
+            bare[1].requires_grad_(True)
+            self.remember_fake(fake_codes.detach(), step)
+            losses["generator"].append(loss.detach())
+
+    def _batch(self, run: Run) -> Tensor:
+        """This worker's share of a mini-batch of training images, drawn with replacement."""
+        images = run.tensors(run.data.train)[0]
+        index = torch.randint(len(images), (self.batch_size,), generator=run.generator("batches", shared=True))
+        share = index[: self.batch_size - self.batch_size % run.world.size][run.world.rank :: run.world.size]
+        return images[share.to(run.device)]
+
+    def _set_learning_rate(self, optimizers: list[torch.optim.Adam], iteration: int) -> None:
+        """Sets both rates from this configuration alone, so that a resumed or copied run follows its own schedule."""
+        rate = self.learning_rate * self.learning_rate_decay ** (36 * (iteration - 1) // self.iterations)
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+
+    def evaluate(self, generator: Generator, split: TensorDataset, run: Run) -> Metrics:
+        """Metrics of generated samples against a split's images; the same latent vectors every time."""
+        fixed = torch.Generator(device=run.device).manual_seed(run.seed)
+        generator.eval()
+        with torch.no_grad():
+            images = generator(torch.randn(SAMPLES, self.latent_dim, generator=fixed, device=run.device))
+        generator.train()
+        network = metrics.feature_network(run.data)
+        fake, real = network.features(images), network.features(split.tensors[0])
+        return {
+            "frechet": metrics.frechet_distance(fake, real),
+            "class_entropy": metrics.class_entropy(np.asarray(network.classes(images)), run.data.meta["classes"]),
+            "spread": metrics.spread(fake),
+            "recall": metrics.recall(real, fake),
+        }
+
+
+def embed(discriminator: Codes, images: dict[str, Tensor], step: Step, code_dim: int) -> list[Tensor]:
+    """Codes of several groups of images in one forward pass, each group with head noise from its own stream.
+
+    One pass, because distributed training expects it, and because each pass moves the spectral norms.
+    """
+    noise = [step.draw(f"head/{use}", len(x), code_dim) for use, x in images.items()]
+    codes = discriminator(torch.cat(list(images.values())), torch.cat(noise))
+    return list(codes.split([len(x) for x in images.values()]))
+
+
+def _descend(loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
