@@ -39,6 +39,7 @@ class StudySchedulers(TrialScheduler):
     def __init__(self, suite: Suite, studies: Iterable[Study], records: Records) -> None:
         super().__init__()
         self._unjudged = FIFOScheduler()
+        self._population = suite.scheduler.name == "pbt"
         self._identities: dict[str, dict[str, Any]] = {}
         self._inner = {study.name: scheduler_for(suite, study) for study in studies} if suite.scheduler.name != "none" else {}
         if suite.scheduler.name in ("asha", "median"):
@@ -84,6 +85,9 @@ class StudySchedulers(TrialScheduler):
     def on_trial_result(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:
         """A trial reported a round: it continues, pauses or stops."""
         if SCORE not in result:
+            return TrialScheduler.CONTINUE
+        if self._population and result[ROUND] >= trial.config["rounds"]:
+            # A finished model is neither changed nor copied: there would be nothing left to train.
             return TrialScheduler.CONTINUE
         decision = self._for(trial).on_trial_result(self._view(tune_controller, self._for(trial)), trial, result)
         # Population-based training copies another trial's whole configuration: only its parameters are meant.

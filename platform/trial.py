@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from regbench.methods.errors import CheckpointError, DivergedError, RegbenchError
+from regbench.methods.errors import CheckpointError, ConfigError, DivergedError, RegbenchError
 from regbench.methods.registry import create
 from regbench.methods.run import Run, World
 from regbench.platform.records import Records, Report, Trial
@@ -66,6 +66,7 @@ def train(
 
     Raises:
         DivergedError: a metric is not finite.
+        ConfigError: an objective is not reported.
         RegbenchError: settings, data or checkpoint are wrong.
     """
     reset_process(trial.seed, place.threads)
@@ -88,6 +89,7 @@ def train(
         records.start_attempt(trial.key, host=socket.gethostname(), device=str(device), workers=run.world.size)
     for metrics in method.train(run):
         require_finite(metrics, run.round)
+        _require_objectives(metrics, trial)
         seconds = before + time.monotonic() - began
         entry = Report(run.round, time.time(), seconds, metrics, trial.searched)
         if writes:
@@ -109,6 +111,12 @@ def require_finite(metrics: dict[str, float], round_: int) -> None:
             raise DivergedError(
                 f"{name} became {value} in round {round_}: training diverged; lower the learning rate or the weights"
             )
+
+
+def _require_objectives(metrics: dict[str, float], trial: Trial) -> None:
+    for name in trial.objectives:
+        if name not in metrics:
+            raise ConfigError(f"{trial.method} reports no {name}, which the suite optimizes; it reports {', '.join(metrics)}")
 
 
 def checkpoint_bytes(run: Run, seconds: float) -> bytes:

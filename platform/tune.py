@@ -122,6 +122,7 @@ class QueueSearcher(Unsaved, Searcher):
         return {
             "trial": trial.to_json(),
             "params": dict(trial.searched),
+            "rounds": trial.planned_rounds,
             "place": asdict(place),
             "study": trial.study,
             "stage": trial.stage,

@@ -161,7 +161,7 @@ def test_runs_hold_what_the_records_hold(tmp_path, server):
     parent = found["regbench/classification/demo"]
     assert parent["params"]["sampler"] == "tpe"
     assert parent["params"]["epochs"] == "3"
-    assert parent["artifacts"] == ["report.html"]
+    assert parent["artifacts"] == ["report.html", "suite.json"]
     assert parent["status"] == "FINISHED"
 
 
@@ -170,7 +170,8 @@ def test_a_second_export_adds_nothing(tmp_path, uri):
     Exporter(records, uri).sync(final=True)
     before = dump(uri)
     result = Exporter(records, uri).sync(final=True)
-    assert (result.runs, result.points) == (0, 0)
+    assert (result.created, result.updated, result.points) == (0, 0, 0)
+    assert str(result) == "MLflow is up to date"
     assert dump(uri) == before
 
 
@@ -178,7 +179,7 @@ def test_two_people_may_use_one_name_on_one_server(tmp_path):
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     for owner in ("first", "second"):
         result = Exporter(finished(tmp_path / owner), uri).sync(final=True)
-        assert result.runs == 4
+        assert result.created == 4
 
 
 def test_a_running_trial_is_exported_as_it_goes(tmp_path):
@@ -212,7 +213,7 @@ def test_values_that_pbt_changes_are_metrics_and_never_break_parameters(tmp_path
 def test_an_outage_loses_nothing(tmp_path):
     """The server is dead during the sweep; a later export brings MLflow to where it would have been."""
     records = finished(tmp_path / "results")
-    live = LiveExporter(Exporter(records, "http://127.0.0.1:9"), seconds=0.01)
+    live = LiveExporter(Exporter(records, "http://127.0.0.1:9"), period_s=0.01)
     live.start()
     live.stop()
     assert live.problem is not None
