@@ -39,7 +39,7 @@ class StudySchedulers(TrialScheduler):
     def __init__(self, suite: Suite, studies: Iterable[Study], records: Records) -> None:
         super().__init__()
         self._unjudged = FIFOScheduler()
-        self._population = suite.scheduler.name == "pbt"
+        self._pauses = suite.scheduler.name in ("hyperband", "pbt")
         self._identities: dict[str, dict[str, Any]] = {}
         self._inner = {study.name: scheduler_for(suite, study) for study in studies} if suite.scheduler.name != "none" else {}
         if suite.scheduler.name in ("asha", "median"):
@@ -86,8 +86,8 @@ class StudySchedulers(TrialScheduler):
         """A trial reported a round: it continues, pauses or stops."""
         if SCORE not in result:
             return TrialScheduler.CONTINUE
-        if self._population and result[ROUND] >= trial.config["rounds"]:
-            # A finished model is neither changed nor copied: there would be nothing left to train.
+        if self._pauses and result[ROUND] >= trial.config["rounds"]:
+            # A finished model is neither paused, nor changed, nor copied: there would be nothing left to train.
             return TrialScheduler.CONTINUE
         decision = self._for(trial).on_trial_result(self._view(tune_controller, self._for(trial)), trial, result)
         # Population-based training copies another trial's whole configuration: only its parameters are meant.
@@ -95,9 +95,13 @@ class StudySchedulers(TrialScheduler):
         return decision
 
     def on_trial_complete(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> None:
-        """A trial ended by itself."""
+        """A trial ended by itself; one that failed has no result that could be compared."""
+        scheduler = self._for(trial)
+        view = self._view(tune_controller, scheduler)
         if SCORE in result:
-            self._for(trial).on_trial_complete(self._view(tune_controller, self._for(trial)), trial, result)
+            scheduler.on_trial_complete(view, trial, result)
+        else:
+            scheduler.on_trial_remove(view, trial)
 
     def on_trial_remove(self, tune_controller: Any, trial: TuneTrial) -> None:
         """A trial left the queue before its end."""
@@ -135,6 +139,16 @@ class _View:
         return getattr(self._controller, name)
 
 
+class _HyperBand(HyperBandScheduler):
+    """HyperBand whose brackets go on when a trial ends by itself: Ray's wait for ever for one that fails after a halving."""
+
+    def _process_bracket(self, tune_controller: Any, bracket: Any) -> str:
+        decision: str = super()._process_bracket(tune_controller, bracket)
+        # Set by Ray against re-entry and never taken back.
+        bracket.is_being_processed = False
+        return decision
+
+
 def scheduler_for(suite: Suite, study: Study) -> TrialScheduler:
     """The Tune scheduler of one study, by the suite's choice."""
     spec, metric = suite.scheduler, study.objectives[0]
@@ -144,7 +158,7 @@ def scheduler_for(suite: Suite, study: Study) -> TrialScheduler:
         case "asha":
             return ASHAScheduler(**common, max_t=rounds, grace_period=min(spec.grace, rounds), reduction_factor=spec.reduction)
         case "hyperband":
-            return HyperBandScheduler(**common, max_t=rounds, reduction_factor=spec.reduction)
+            return _HyperBand(**common, max_t=rounds, reduction_factor=spec.reduction)
         case "median":
             # An endless time slice turns its pausing off: paused trials without a checkpoint would start again.
             return MedianStoppingRule(**common, grace_period=spec.grace, min_samples_required=3, min_time_slice=float("inf"))

@@ -135,6 +135,49 @@ def test_schedulers_end_every_trial_and_confirm(tmp_path, scheduler):
         assert not stopped
 
 
+@pytest.mark.parametrize("scheduler", ["asha", "hyperband", "median", "pbt"])
+def test_schedulers_go_on_when_trials_fail(tmp_path, scheduler):
+    """A trial that fails leaves its rung or bracket: the others must not wait for it."""
+    outcome, records = run(
+        tmp_path,
+        scheduler={"name": scheduler, "grace": 2},
+        trials=9,
+        settings={"epochs": 9},
+        methods={"half_wild": {"method": "cross_entropy", "space": {"learning_rate": [0.05, 1e20]}}, "cross_entropy": {}},
+        confirm={"seeds": 1},
+    )
+    assert outcome.complete
+    failed = [row for row in records.trials().to_pylist() if row["status"] == "failed"]
+    assert failed
+    assert all(json.loads(row["settings"])["learning_rate"] == 1e20 for row in failed)
+    ended = [row for row in records.trials().to_pylist() if row["stage"] == "tune"]
+    assert len(ended) == 2 * 9
+
+
+@pytest.mark.parametrize("sampler", ["grid", "random", "tpe", "gp", "cmaes", "nsga2"])
+def test_samplers_search_inside_their_ranges(tmp_path, sampler):
+    """Each sampler gets through Tune: its trials are distinct, within the space, and the first is the default (grid: a corner)."""
+    trials = 9
+    outcome, records = run(
+        tmp_path,
+        sampler={"name": sampler, "points": 3} | ({} if sampler in ("grid", "random", "nsga2") else {"startup": 3}),
+        objectives=["accuracy", "nll"] if sampler == "nsga2" else None,
+        trials=trials,
+        settings={"epochs": 1},
+        methods={"cross_entropy": {"space": {"learning_rate": {"low": 0.01, "high": 0.2, "log": True}}}},
+        confirm={"seeds": 0},
+    )
+    assert outcome.complete
+    assert not outcome.failed
+    searched = [json.loads(row["searched"]) for row in records.trials().to_pylist()]
+    assert len({tuple(sorted(values.items())) for values in searched}) == trials
+    assert all(0.01 <= values["learning_rate"] <= 0.2 and 1e-5 <= values["weight_decay"] <= 1e-2 for values in searched)
+    if sampler == "grid":
+        assert len({values["learning_rate"] for values in searched}) == 3
+    else:
+        assert searched[0] == {"learning_rate": 0.05, "weight_decay": 5e-4}
+
+
 def test_pbt_records_the_values_it_changed(tmp_path):
     _, records = run(
         tmp_path,
