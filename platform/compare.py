@@ -203,11 +203,11 @@ class Comparison:
     """The result of ``compare``: one table an attribute, columns and types as in ``FRAMES``.
 
     Attributes:
-        entries: one row per (track, data, entry): the estimate of the track's primary test metric, differences, verdicts,
+        entries: one row per (track, data, entry): the estimate of the track's judged test metric, differences, verdicts,
             tuned configuration, effort. Confirmed entries come first, the best of them at the top.
         metrics: every test metric of the confirmed configurations and of their ablations.
         seeds: the same, seed by seed.
-        differences: differences of the primary test metric seed by seed, against the baseline or the entry's own ablation.
+        differences: differences of the judged test metric seed by seed, against the baseline or the entry's own ablation.
         curves: validation curves of the confirmed configurations.
         sensitivity: searched values and first objective of the tuning trials.
         importance: of searched settings, or why it is missing.
@@ -277,7 +277,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Yardstick:
-    """By what a track's entries are judged: the primary metric, the modes of all known metrics, the baseline's slug."""
+    """By what a track's entries are judged: the metric, the modes of all known metrics, the baseline's slug."""
 
     metric: str
     modes: dict[str, str]
@@ -285,7 +285,7 @@ class Yardstick:
 
     @property
     def mode(self) -> str:
-        """``max`` or ``min``, of the primary metric."""
+        """``max`` or ``min``, of the judged metric."""
         return self.modes[self.metric]
 
 
@@ -321,7 +321,7 @@ class Candidate:
 
     @cached_property
     def confirmed(self) -> dict[int, float]:
-        """The primary test metric of the confirmed configuration, by seed."""
+        """The judged test metric of the confirmed configuration, by seed."""
         return self.scores("confirm", self.yardstick.metric)
 
     @cached_property
@@ -429,16 +429,17 @@ def _groups(sources: list[Source]) -> dict[tuple[str, str], list[Candidate]]:
 
 
 def _yardstick(track: str, trials: list[Row]) -> Yardstick:
-    """The track's own; for a track that this installation does not have, the first objective of its trials."""
+    """The metric that all entries were tuned on; where sweeps differ in it, the track's primary one."""
     known = tracks().get(track)
-    if known:
-        return Yardstick(known.primary.name, {metric.name: metric.mode for metric in known.metrics}, known.baseline)
-    modes = {
+    modes = {metric.name: metric.mode for metric in known.metrics} if known else {}
+    modes |= {
         objective.removeprefix("val/"): mode
         for row in trials
         for objective, mode in zip(row["objectives"], row["modes"], strict=True)
     }
-    return Yardstick(next(iter(modes)), modes, None)
+    tuned = dict.fromkeys(row["objectives"][0].removeprefix("val/") for row in trials)
+    metric = known.primary.name if known and len(tuned) > 1 else next(iter(tuned))
+    return Yardstick(metric, modes, known.baseline if known else None)
 
 
 def _baselines(candidates: list[Candidate]) -> dict[str, Candidate]:
@@ -539,7 +540,7 @@ def _prefixed(prefix: str, found: Row | None, otherwise: str) -> Row:
 
 
 def _blocks(candidates: list[Candidate]) -> pd.DataFrame:
-    """The primary test metric, seed by entry, over the seeds that every confirmed entry has."""
+    """The judged test metric, seed by entry, over the seeds that every confirmed entry has."""
     return pd.DataFrame({c.label: pd.Series(c.confirmed, dtype=float) for c in candidates if c.confirmed}).dropna()
 
 
@@ -729,7 +730,7 @@ def _unequal(candidates: list[Candidate]) -> dict[str, dict[str, int]]:
 
 
 def _curves(groups: Mapping[tuple[str, str], list[Candidate]]) -> list[Row]:
-    """Validation curves of the confirmation trials, in the primary metric."""
+    """Validation curves of the confirmation trials, in the judged metric."""
     found: list[Row] = []
     tables = {}
     for (track, data), candidates in groups.items():

@@ -58,7 +58,7 @@ def styles(comparison: Comparison) -> Styles:
 
 @mpl.rc_context(_STYLE)
 def forest(comparison: Comparison, track: str, data: str, look: Styles) -> str:
-    """Mean of the primary test metric of each confirmed entry with its interval, and the baseline's mean as a line."""
+    """Mean of the judged test metric of each confirmed entry with its interval, and the baseline's mean as a line."""
     entries = _confirmed(comparison, track, data)
     if entries.empty:
         return ""
