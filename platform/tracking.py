@@ -43,6 +43,8 @@ KEY, SWEEP, ARTIFACTS, STATUS, RUNNING = "regbench.key", "regbench.sweep", "regb
 IDENTITY = "regbench.id"
 VERSIONS = ("regbench", "torch", "ray", "optuna")
 TERMINAL = ("FINISHED", "FAILED", "KILLED")
+# The step of a metric that a run has once: the UI shows such metrics as bars, and others as curves.
+ONCE = 0
 LIVE_SECONDS = 5.0
 # Longer than any healthy last export takes; a server that needs more is caught up with `regbench sync`.
 PATIENCE_SECONDS = 120.0
@@ -184,9 +186,9 @@ class Exporter:
         return SyncResult(len(changes.created), len(changes.updated - changes.created), changes.points)
 
     def comparison_page(self, track: str) -> str:
-        """The UI's page, below its address, with charts and a ranking of a track's confirmed runs (or tuned, if none are planned).
+        """The UI's page, below its address, with charts and a ranking of a track's confirmed runs.
 
-        Sorted by the metric: sorted by date, the UI folds the runs into the sweep's own and shows none of them.
+        Of its tuning runs where no confirmation is planned. Sorted by the metric: sorted by date, the UI folds the runs into the sweep's own and shows none of them.
         """
         trial = next(trial for trial in self._trials.values() if trial.track == track)
         stage, metric = "confirm", f"test/{trial.objectives[0].partition('/')[2]}"
@@ -200,6 +202,20 @@ class Exporter:
             "orderByAsc": "true" if trial.modes[0] == "min" else "false",
         }
         return f"/#/experiments/{self._experiments[track]}/runs?{urlencode(query, quote_via=quote)}"
+
+    def pages(self) -> dict[str, str]:
+        """The comparison page of each track that MLflow has, below the UI's address.
+
+        Raises:
+            TrackingError: MLflow cannot be reached.
+        """
+        self._read_trials()
+        with _explained(self.uri, self.advice):
+            client = _client(self.uri)
+            for track in {trial.track for trial in self._trials.values()}:
+                if experiment := client.get_experiment_by_name(_experiment(track)):
+                    self._experiments[track] = experiment.experiment_id
+        return {track: self.comparison_page(track) for track in sorted(self._experiments)}
 
     @cached_property
     def _suite(self) -> dict[str, Any]:
@@ -236,7 +252,7 @@ class Exporter:
 
     def _open(self, client: "MlflowClient", track: str) -> None:
         """Finds or makes the track's experiment, this sweep's runs in it, and the sweep's own run."""
-        name = f"regbench/{track}"
+        name = _experiment(track)
         experiment = client.get_experiment_by_name(name)
         if experiment is not None and experiment.lifecycle_stage == "deleted":
             raise TrackingError(f"MLflow's experiment '{name}' is deleted: restore it, or remove it for good with `mlflow gc`")
@@ -321,7 +337,7 @@ class Exporter:
         self._reopen(client, trial.track)
         since = row["started"].timestamp() if row else log.attempts[0]["time"]
         run = self._current(client, trial, log) or self._create(
-            client, trial.track, trial.key, trial.key, since, self._trial_tags(trial)
+            client, trial.track, trial.key, _title(trial), since, self._trial_tags(trial)
         )
         if not run.described:
             self._describe(client, run, trial)
@@ -488,6 +504,15 @@ class LiveExporter:
             _log.warning("%s; the sweep goes on", problem)
 
 
+def _experiment(track: str) -> str:
+    return f"regbench/{track}"
+
+
+def _title(trial: Trial) -> str:
+    """A run's name: what tells runs of a sweep apart comes first, because the UI cuts names off."""
+    return f"{trial.entry} {trial.stage} {trial.number} on {trial.data}"
+
+
 def _points(trial: Trial, reports: list[Report], after: int, changing: bool) -> Iterator[Any]:
     """Metric points of the rounds after ``after``: what was reported, and the best so far of each objective.
 
@@ -509,11 +534,13 @@ def _points(trial: Trial, reports: list[Report], after: int, changing: bool) -> 
         values[trial.objectives[0]] = values.pop(trial.objectives[0])
         if report.round > after:
             stamp = _milliseconds(report.time)
-            yield from (Metric(name, value, stamp, report.round) for name, value in values.items())
+            yield from (
+                Metric(name, value, stamp, ONCE if name.startswith("test/") else report.round) for name, value in values.items()
+            )
 
 
 def _confirmed(rows: list[dict[str, Any]]) -> Iterator[Any]:
-    """The mean of each test metric over a study's confirmed trials, as metric points; their step is the number of seeds."""
+    """The mean of each test metric over a study's confirmed trials, as metric points."""
     from mlflow.entities import Metric
 
     studies: dict[str, list[dict[str, Any]]] = {}
@@ -526,7 +553,7 @@ def _confirmed(rows: list[dict[str, Any]]) -> Iterator[Any]:
         for metric in (name for name in values[0] if name.startswith("test/")):
             # Entries are named freely, metrics are not.
             name = re.sub(r"[^\w\-./: ]", "_", f"confirm/{study}/{metric}")
-            yield Metric(name, statistics.fmean(value[metric] for value in values), stamp, len(values))
+            yield Metric(name, statistics.fmean(value[metric] for value in values), stamp, ONCE)
 
 
 def _part(mapping: Any, *path: str) -> dict[str, Any]:

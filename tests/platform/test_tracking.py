@@ -10,6 +10,7 @@ import urllib.request
 import uuid
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import pytest
 from mlflow import MlflowClient
@@ -64,6 +65,8 @@ def train(records: Records, trial: Trial, rounds: int = 3, searched: list[dict] 
     for index in range(done, rounds):
         values = searched[index] if searched else trial.searched
         metrics = {"val/accuracy": ACCURACIES[index], "train/loss": 1.0 / (index + 1)}
+        if trial.stage == "confirm" and index == 2:
+            metrics["test/accuracy"] = 0.75
         records.report(trial.key, Report(index + 1, 1.7e9 + index, index + 1.0, metrics, values))
 
 
@@ -84,7 +87,7 @@ def finished(folder: Path) -> Records:
 
 
 def dump(uri: str) -> dict[str, object]:
-    """Everything in MLflow, by run name."""
+    """Everything in MLflow, by track and trial; the sweep's own run goes by its track."""
     client = MlflowClient(uri)
     found = {}
     for experiment in client.search_experiments():
@@ -93,8 +96,10 @@ def dump(uri: str) -> dict[str, object]:
                 name: [(point.step, point.timestamp, point.value) for point in client.get_metric_history(run.info.run_id, name)]
                 for name in run.data.metrics
             }
-            found[f"{experiment.name}/{run.info.run_name}"] = {
+            name = run.data.tags["regbench.key"].partition("/")[2]
+            found[f"{experiment.name}/{name}"] = {
                 "id": run.info.run_id,
+                "name": run.info.run_name,
                 "status": run.info.status,
                 "times": (run.info.start_time, run.info.end_time),
                 "params": run.data.params,
@@ -143,12 +148,12 @@ def test_runs_hold_what_the_records_hold(tmp_path, server):
         curves.setdefault((row["key"], row["metric"]), []).append((row["round"], row["value"]))
     for row in records.trials().to_pylist():
         run = found[f"regbench/classification/{row['key']}"]
-        for metric in dict(row["metrics"]):
+        for metric in ("val/accuracy", "train/loss"):
             assert [(step, value) for step, _, value in run["metrics"][metric]] == curves[row["key"], metric]
         assert run["params"] == {"entry": "ps_kd", "seed": str(row["seed"])} | {
             name: str(value) for name, value in json.loads(row["searched"]).items()
         }
-        assert run["tags"]["mlflow.parentRunId"] == found["regbench/classification/demo"]["id"]
+        assert run["tags"]["mlflow.parentRunId"] == found["regbench/classification/classification"]["id"]
         assert run["tags"]["status"] == row["status"]
         assert run["inputs"] == ["digits"]
         assert run["times"][1] == round(row["ended"].timestamp() * 1000)
@@ -158,11 +163,29 @@ def test_runs_hold_what_the_records_hold(tmp_path, server):
     failed = found["regbench/classification/ps_kd-digits-tune-0001"]
     assert failed["status"] == "FAILED"
     assert failed["tags"]["reason"] == "it diverged"
-    parent = found["regbench/classification/demo"]
+    assert failed["name"] == "ps_kd tune 1 on digits"
+    confirmed = found["regbench/classification/ps_kd-digits-confirm-0000"]["metrics"]
+    assert [(step, value) for step, _, value in confirmed["test/accuracy"]] == [(0, 0.75)]
+    parent = found["regbench/classification/classification"]
+    assert [(step, value) for step, _, value in parent["metrics"]["confirm/ps_kd/digits/test/accuracy"]] == [(0, 0.75)]
+    assert parent["name"] == "demo"
     assert parent["params"]["sampler"] == "tpe"
     assert parent["params"]["epochs"] == "3"
     assert parent["artifacts"] == ["report.html", "suite.json"]
     assert parent["status"] == "FINISHED"
+
+
+def test_the_comparison_page_filters_the_confirmed_runs_of_this_sweep(tmp_path):
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    records = finished(tmp_path)
+    assert Exporter(records, uri).pages() == {}
+    Exporter(records, uri).sync(final=True)
+    Exporter(finished(tmp_path / "other"), uri).sync(final=True)
+    (page,) = Exporter(records, uri).pages().values()
+    experiment, _, query = page.removeprefix("/#/experiments/").partition("/runs?")
+    asked = {name: values[0] for name, values in parse_qs(query).items()}
+    found = MlflowClient(uri).search_runs([experiment], asked["searchFilter"], order_by=[asked["orderByKey"]])
+    assert [run.info.run_name for run in found] == ["ps_kd confirm 0 on digits"]
 
 
 def test_a_second_export_adds_nothing(tmp_path, uri):
