@@ -16,6 +16,10 @@ class DataError(RegbenchError):
     """A data set is missing or does not have the expected format."""
 
 
+class ContractError(RegbenchError):
+    """A method breaks the contract that every method keeps."""
+
+
 class CheckpointError(RegbenchError):
     """A checkpoint cannot be read, or belongs to something else."""
 

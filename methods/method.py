@@ -31,10 +31,17 @@ class Paper:
 
 @dataclass(frozen=True)
 class Metric:
-    """A quantity by which methods of a track are compared, without its split prefix (``accuracy``, ``frechet``)."""
+    """A quantity by which methods of a track are compared.
+
+    Attributes:
+        name: without its split prefix (``accuracy``, ``frechet``).
+        mode: whether more or less is better.
+        needs: setting that must be positive for it to be reported; None where it always is.
+    """
 
     name: str
     mode: Literal["max", "min"]
+    needs: str | None = None
 
     @property
     def validation(self) -> str:
@@ -125,10 +132,20 @@ class Method(BaseModel):
 
     **It must write** ``rounds`` and ``train`` (usually inherited from the track's task).
 
-    **It may write** ``baseline`` when switching it off takes more than its weights' off values.
+    **It may write** ``baseline`` when switching it off takes more than its weights' off values, and ``off_equals`` when that
+    baseline is not the track's plain method.
 
     **It must not** import Ray, Optuna, MLflow or ``regbench.platform``, keep state on itself (it is frozen), or draw random
     numbers other than from ``run.generator(name)`` and torch's global generator.
+
+    ``regbench.methods.contract`` examines all this: ``regbench check METHOD``.
+
+    Attributes:
+        slug: its name everywhere: the module's.
+        track: its family.
+        paper: where it was published; None for a classic without a paper.
+        off_equals: slug of the method whose curve ``baseline()`` repeats exactly, by default the track's baseline; None for a
+            variant of its own, such as another architecture or another learning problem.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
@@ -136,10 +153,13 @@ class Method(BaseModel):
     slug: ClassVar[str]
     track: ClassVar[Track]
     paper: ClassVar[Paper | None] = None
+    off_equals: ClassVar[str | None]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.slug = cls.__module__.rpartition(".")[2]
+        if "track" in vars(cls) and "off_equals" not in vars(cls):
+            cls.off_equals = cls.track.baseline
 
     @property
     @abstractmethod
@@ -150,8 +170,8 @@ class Method(BaseModel):
     def train(self, run: Run) -> Iterator[Metrics]:
         """Trains and yields one mapping of standard metric names to floats per round.
 
-        The mapping holds ``val/<metric>`` for every metric of the track; the last one of a run with ``run.test`` also
-        ``test/<metric>``. Everything that must survive an interruption is handed to ``run.restore`` before the loop
+        The mapping holds ``val/<metric>`` for every metric of the track whose needs are met; the last one of a run with
+        ``run.test`` also ``test/<metric>``. Everything that must survive an interruption is handed to ``run.restore`` before the loop
         over ``run.rounds``. The caller may stop iterating after any round.
         """
 

@@ -71,5 +71,6 @@ def explain(error: ValidationError) -> str:
     for item in error.errors(include_url=False):
         where = ".".join(str(step) for step in item["loc"])
         value = "" if isinstance(item.get("input"), dict | list) else f" (got {item.get('input')!r})"
-        parts.append(f"{where}: {item['msg']}{value}" if where else f"{item['msg']}")
+        message = item["msg"].removeprefix("Value error, ")
+        parts.append(f"{where}: {message}{value}" if where else message)
     return "; ".join(parts)

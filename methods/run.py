@@ -6,7 +6,9 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import TensorDataset
 
 from regbench.methods.data import Data, load
@@ -41,6 +43,24 @@ class Alone:
     def gather(self, tensor: Tensor) -> Tensor:
         """Returns the tensor as it is."""
         return tensor
+
+
+class ProcessGroup:
+    """A world of the processes of torch.distributed's default group, each with the device that its models are on."""
+
+    def __init__(self) -> None:
+        self.rank = dist.get_rank()
+        self.size = dist.get_world_size()
+
+    def prepare(self, model: nn.Module) -> nn.Module:
+        """Wraps a model in DistributedDataParallel."""
+        return DistributedDataParallel(model)
+
+    def gather(self, tensor: Tensor) -> Tensor:
+        """Concatenates equally shaped tensors of all workers, in the order of ranks."""
+        parts = [torch.empty_like(tensor) for _ in range(self.size)]
+        dist.all_gather(parts, tensor.contiguous())
+        return torch.cat(parts)
 
 
 class Run:

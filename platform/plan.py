@@ -1,5 +1,6 @@
 """From a suite to its studies: one for each method entry and data set, checked before anything runs."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from regbench.methods.method import Method, Metric, Track
 from regbench.methods.registry import create, method_class, tracks
 from regbench.platform.records import Stage, Trial
 from regbench.platform.spec import Entry, Suite
-from regbench.search_spaces import resolve
+from regbench.search_spaces import extremes, resolve
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,7 @@ def studies(suite: Suite) -> list[Study]:
     ]
     for study in found:
         _check_sampler(suite, study)
+        _check_measured(study)
     known = set().union(*(study.method.model_fields for study in found))
     for setting in suite.settings:
         if setting not in known:
@@ -152,10 +154,15 @@ def _study(suite: Suite, name: str, entry: Entry, data: str) -> Study:
         fixed=fixed,
         space=space,
         objectives=_objectives(suite, method.track),
-        # With nothing to search, a second trial would be the first again.
-        trials=suite.trials if space else 1,
+        trials=_trials(suite, space),
         seed=suite.seed,
     )
+
+
+def _trials(suite: Suite, space: dict[str, BaseDistribution]) -> int:
+    """The suite's trials, fewer where a further one would be an earlier one again: nothing to search, no grid point left."""
+    points = math.prod(len(_axis(limits, suite.sampler.points)) for limits in space.values())
+    return min(suite.trials, points) if suite.sampler.name == "grid" or not space else suite.trials
 
 
 def _objectives(suite: Suite, track: Track) -> tuple[Metric, ...]:
@@ -166,6 +173,21 @@ def _objectives(suite: Suite, track: Track) -> tuple[Metric, ...]:
         if name not in known:
             raise ConfigError(f"objectives: track {track.name} has no metric '{name}'; {nearest(name, known)}")
     return tuple(known[name] for name in suite.objectives)
+
+
+def _check_measured(study: Study) -> None:
+    for metric in study.objectives:
+        if metric.needs is None:
+            continue
+        if metric.needs in study.space:
+            least = min(extremes(study.space[metric.needs]))
+        else:
+            least = getattr(create(study.method.slug, study.fixed), metric.needs)
+        if least <= 0:
+            raise ConfigError(
+                f"objectives: {study.entry} measures {metric.name} only with a positive {metric.needs}, here it is {least}; "
+                f"set {metric.needs} under `settings`"
+            )
 
 
 def _check_sampler(suite: Suite, study: Study) -> None:

@@ -108,11 +108,11 @@ def extremes(limits: BaseDistribution) -> tuple[Any, ...]:
     return (limits.low, limits.high)
 
 
-def suites() -> dict[str, str]:
+def ready_made_suites() -> dict[str, str]:
     """The text of every ready-made suite, by name."""
     folder = files("regbench.search_spaces.suites")
     return {
-        item.name.removesuffix(".yaml"): item.read_text()
+        item.name.removesuffix(".yaml"): item.read_text(encoding="utf-8")
         for item in sorted(folder.iterdir(), key=lambda item: item.name)
         if item.name.endswith(".yaml")
     }

@@ -1,10 +1,15 @@
 """Search spaces of the classification track. Every method searches the same learning rates and decays, so tuning is fair."""
 
-from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 
 TRAINING: dict[str, BaseDistribution] = {
     "learning_rate": FloatDistribution(0.01, 0.2, log=True),
     "weight_decay": FloatDistribution(1e-5, 1e-2, log=True),
+}
+
+COMP_SUM: dict[str, BaseDistribution] = {
+    "tau": FloatDistribution(0.0, 2.0),
+    "rho": FloatDistribution(0.1, 10.0, log=True),
 }
 
 SPACES: dict[str, dict[str, BaseDistribution]] = {
@@ -13,5 +18,17 @@ SPACES: dict[str, dict[str, BaseDistribution]] = {
     "confidence_penalty": TRAINING | {"penalty": FloatDistribution(0.0, 1.0)},
     "ps_kd": TRAINING | {"final_alpha": FloatDistribution(0.0, 0.95)},
     "crrelu": TRAINING | {"epsilon_init": FloatDistribution(-0.5, 0.5)},
-    "comp_sum": TRAINING | {"tau": FloatDistribution(0.0, 2.0), "rho": FloatDistribution(0.1, 10.0, log=True)},
+    "mixup": TRAINING | {"alpha": FloatDistribution(0.1, 32.0, log=True)},
+    "comp_sum": TRAINING | COMP_SUM,
+    # Ranges on a log scale cannot hold 0, the off value: it is compared by ablation.
+    "adversarial_comp_sum": TRAINING | COMP_SUM | {"nu": FloatDistribution(1e-3, 10.0, log=True)},
+    "pgd_adversarial_training": TRAINING | {"radius": FloatDistribution(0.0, 0.2)},
+    "trades": TRAINING | {"beta": FloatDistribution(0.1, 10.0, log=True)},
+    "sparse_router": TRAINING
+    | {
+        "learning_rate": FloatDistribution(0.003, 0.1, log=True),  # of Adam
+        "quadratic_weight": FloatDistribution(1e-2, 10.0, log=True),
+        # From the fewest tokens per expert with which a mini-batch of 128 fits into 8 experts, to no limit.
+        "max_nonzeros": IntDistribution(16, 128, log=True),
+    },
 }

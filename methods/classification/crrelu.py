@@ -1,11 +1,13 @@
-"""CRReLU: ReLU with a small learnable correction that lowers the entropy of what comes out."""
+"""CRReLU: ReLU with a small learnable correction, derived from the entropy of what comes out."""
 
 import math
 from typing import Any, ClassVar, Literal, Self
 
 import torch
+from pydantic import field_validator
 from torch import Tensor, nn
 
+from regbench.methods.classification import architectures
 from regbench.methods.classification.task import ClassificationMethod
 from regbench.methods.data import Data
 from regbench.methods.method import Metrics, Paper, hyperparameter, weight
@@ -28,11 +30,12 @@ class CRReLU(nn.Module):
 
 
 def correction(x: Tensor) -> Tensor:
-    """X exp(-x² / 2), the derivative of CRReLU in ε; any shape. Vanishes for large |x| without overflow."""
-    return x * torch.exp(-0.5 * x.square())
+    """The bump x exp(-x² / 2), CRReLU's derivative in ε; any shape. Vanishes for large |x|, in half precision too."""
+    # Not x.square(): its derivative 2 x overflows in half precision and makes the gradient 0 · inf.
+    return x * torch.exp(-0.5 * x * x)
 
 
-# ε beyond which the branch of positive x is no longer increasing.
+# The values of ε for which CRReLU increases for x > 0.
 MONOTONE = (-1.0, 0.5 * math.exp(1.5))
 
 
@@ -40,15 +43,16 @@ class CorrectionRegularizedReLU(ClassificationMethod):
     """Replaces every ReLU by CRReLU(x) = max(0, x) + ε x exp(-x² / 2) with a learnable ε, started at a small value.
 
     The correction comes from Entropy-based Activation Function Optimization (EAFO): a first-order change of the activation
-    that moves the differential entropy of its output, for standard normal pre-activations. There is no loss term; ε is learned
-    from the task loss alone, so nothing holds its sign. Formula and start at 0.01 are the paper's. Reconstructed, not read
-    there: one ε per module (as in independent implementations) and no decay of ε; both are settable.
+    that moves the differential entropy of its output, for standard normal pre-activations: ε < 0 lowers it, ε > 0 raises it.
+    There is no loss term; ε is learned from the task loss alone, so nothing holds its sign. Formula and start at 0.01 are the
+    paper's. Reconstructed, not read there: one ε per module (as in independent implementations) and no decay of ε; both are
+    settable.
 
     Switched off, ε is frozen at 0: plain ReLU. (A learnable ε started at 0 is a different model, whose gradient is not zero.)
     """
 
     paper: ClassVar[Paper | None] = Paper(
-        "A Method on Searching Better Activation Functions",
+        "Entropy-based Activation Function Optimization: A Method on Searching Better Activation Functions",
         "Sun, Wu, Xia, Chang, Dong, Yuan, Chang, Wang",
         2025,
         "ICLR",
@@ -71,6 +75,13 @@ class CorrectionRegularizedReLU(ClassificationMethod):
     epsilon_weight_decay: float = hyperparameter(0.0, ge=0, help="decay of ε")
     epsilon_rate: float = hyperparameter(1.0, gt=0, help="learning rate of ε relative to the network's")
 
+    @field_validator("activation")
+    @classmethod
+    def _replaces_relu(cls, value: architectures.Activation) -> architectures.Activation:
+        if value != "relu":
+            raise ValueError(f"CRReLU takes the place of ReLU: leave activation at relu, or train cross_entropy with {value}")
+        return value
+
     def baseline(self) -> Self:
         """Plain ReLU: ε frozen at 0."""
         return self.replace(epsilon_init=0.0, epsilon_learnable=False)
@@ -78,14 +89,14 @@ class CorrectionRegularizedReLU(ClassificationMethod):
     def build_model(self, data: Data) -> nn.Module:
         """The track's network with a CRReLU in the place of each ReLU."""
         network = super().build_model(data)
-        assert isinstance(network, nn.Sequential)
         shared = self._epsilon(1)
         width = 1
-        for index, layer in enumerate(network):
+        for name, layer in list(network.named_modules()):
             if isinstance(layer, nn.Linear):
                 width = layer.out_features
             elif isinstance(layer, nn.ReLU):
-                network[index] = CRReLU(shared if self.epsilon_granularity == "network" else self._epsilon(width))
+                epsilon = shared if self.epsilon_granularity == "network" else self._epsilon(width)
+                network.set_submodule(name, CRReLU(epsilon))
         return network
 
     def _epsilon(self, channels: int) -> nn.Parameter:
@@ -102,10 +113,12 @@ class CorrectionRegularizedReLU(ClassificationMethod):
         return groups
 
     def diagnostics(self, model: nn.Module) -> Metrics:
-        """The mean ε of each module, and the share of modules where it left the range in which x > 0 is increasing."""
-        means = [epsilon.mean().item() for epsilon in _epsilons(model)]
-        outside = sum(not MONOTONE[0] <= mean <= MONOTONE[1] for mean in means) / len(means)
-        return {f"epsilon/{index}": mean for index, mean in enumerate(means)} | {"epsilon/not_monotone": outside}
+        """The mean ε of each module, and the share of all ε outside the range where the activation increases for x > 0."""
+        epsilons = [epsilon.detach() for epsilon in _epsilons(model)]
+        every = torch.cat([epsilon.flatten() for epsilon in epsilons])
+        outside = ((every < MONOTONE[0]) | (every > MONOTONE[1])).double().mean().item()
+        means = {f"epsilon/{index}": epsilon.mean().item() for index, epsilon in enumerate(epsilons)}
+        return means | {"epsilon/not_monotone": outside}
 
 
 def _epsilons(model: nn.Module) -> list[nn.Parameter]:

@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 def classification_metrics(logits: Tensor, labels: Tensor) -> dict[str, float]:
-    """Accuracy, error, NLL, ECE and AURC of logits ``[N, K]`` against labels ``[N]``; see the functions below."""
+    """Accuracy, error, NLL, ECE, AURC and E-AURC of logits ``[N, K]`` against labels ``[N]``; see the functions below."""
     log_p = logits.double().log_softmax(1)
     p = log_p.exp()
     accuracy = (p.argmax(1) == labels).double().mean().item()
@@ -15,6 +15,7 @@ def classification_metrics(logits: Tensor, labels: Tensor) -> dict[str, float]:
         "nll": -log_p.gather(1, labels[:, None]).mean().item(),
         "ece": expected_calibration_error(p, labels),
         "aurc": area_under_risk_coverage(p, labels),
+        "e_aurc": excess_area_under_risk_coverage(p, labels),
     }
 
 
@@ -46,3 +47,18 @@ def area_under_risk_coverage(p: Tensor, labels: Tensor) -> float:
     confidence, prediction = p.max(1)
     wrong = (prediction != labels).to(p)[confidence.argsort(descending=True, stable=True)]
     return (wrong.cumsum(0) / torch.arange(1, len(p) + 1, dtype=p.dtype, device=p.device)).mean().item()
+
+
+def excess_area_under_risk_coverage(p: Tensor, labels: Tensor) -> float:
+    """AURC beyond that of the best ranking of the same predictions, which puts the r wrong ones last; in [0, 1].
+
+    E-AURC = AURC - (1 / N) sum over j = 1..r of j / (N - r + j) (Geifman et al., ICLR 2019): how well confidences separate
+    right from wrong predictions, whatever the accuracy.
+
+    Args:
+        p: probabilities ``[N, K]``.
+        labels: ``[N]``.
+    """
+    wrong = int((p.argmax(1) != labels).sum())
+    j = torch.arange(1, wrong + 1, dtype=p.dtype, device=p.device)
+    return area_under_risk_coverage(p, labels) - (j / (len(p) - wrong + j)).sum().item() / len(p)

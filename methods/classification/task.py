@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from regbench.methods.classification import architectures
+from regbench.methods.classification.attacks import robust_accuracy
 from regbench.methods.classification.metrics import classification_metrics
 from regbench.methods.data import Data
 from regbench.methods.method import Method, Metric, Metrics, Track, hyperparameter
@@ -25,8 +26,10 @@ TRACK = Track(
         Metric("nll", "min"),
         Metric("ece", "min"),
         Metric("aurc", "min"),
+        Metric("e_aurc", "min"),
+        Metric("robust_accuracy", "max", needs="attack_radius"),
     ),
-    data=("digits", "digits_noisy", "digits_noisy40", "fashion_mnist"),
+    data=("digits", "digits_noisy", "digits_noisy40", "fashion_mnist", "cifar10", "cifar100"),
     baseline="cross_entropy",
     smoke={"epochs": 3},
 )
@@ -62,14 +65,17 @@ class Batch:
 class ClassificationMethod(Method):
     """Trains a network by mini-batch gradient descent and validates it after each epoch.
 
-    A method of the track may override ``objective`` (a loss), ``activation`` (a layer), ``build_model``, ``build_memory`` and
-    ``remember`` (state across epochs), ``parameter_groups`` (what the optimizer treats differently), ``evaluate`` (more
-    metrics) and ``diagnostics`` (learned quantities worth a curve).
+    A method of the track may override ``objective`` (a loss), ``build_model`` (layers), ``build_memory`` and ``remember``
+    (state across epochs), ``parameter_groups`` (what the optimizer treats differently), ``evaluate`` (more metrics) and
+    ``diagnostics`` (learned quantities worth a curve).
     """
 
     track: ClassVar[Track] = TRACK
 
-    architecture: architectures.Architecture = hyperparameter("mlp", help="network: mlp (2 x 256) or deep_mlp (10 x 24)")
+    architecture: architectures.Architecture = hyperparameter(
+        "mlp", help="network: mlp (2 x 256), deep_mlp (10 x 24) or tiny_vit (2 blocks of width 32 on 2x2 patches)"
+    )
+    activation: architectures.Activation = hyperparameter("relu", help="hidden activation: relu, gelu or prelu")
     epochs: int = hyperparameter(30, ge=1, help="passes over the training data")
     batch_size: int = hyperparameter(64, ge=1, help="mini-batch size over all workers")
     optimizer: Literal["sgd", "adam"] = hyperparameter("sgd", help="sgd (Nesterov momentum 0.9) or adam (decoupled decay)")
@@ -78,6 +84,10 @@ class ClassificationMethod(Method):
         "step", help="learning rate over epochs: x0.1 at 50 % and 75 %, half a cosine, or constant"
     )
     weight_decay: float = hyperparameter(5e-4, ge=0, help="L2 penalty of SGD, decoupled decay of Adam")
+    gradient_clip: float | None = hyperparameter(None, gt=0, help="largest norm of a step's gradient; None leaves it alone")
+    attack_radius: float = hyperparameter(
+        0.0, ge=0, help="l-inf radius of the attack under which robust_accuracy is measured; 0 leaves it out"
+    )
 
     @property
     def rounds(self) -> int:
@@ -97,10 +107,6 @@ class ClassificationMethod(Method):
         """
         logits = model(batch.x)
         return nn.functional.cross_entropy(logits, batch.y), logits
-
-    def activation(self) -> nn.Module:
-        """A new hidden activation."""
-        return nn.ReLU()
 
     def build_model(self, data: Data) -> nn.Module:
         """The network, with fresh parameters."""
@@ -125,8 +131,13 @@ class ClassificationMethod(Method):
         """Metrics of a model in evaluation mode on a split, names without the split's prefix."""
         x, y = run.tensors(split)[:2]
         with torch.no_grad():
-            logits = torch.cat([model(part) for part in x.split(4096)])
-        return classification_metrics(logits, y)
+            logits = torch.cat([model(part) for part in x.split(512)])
+        metrics = classification_metrics(logits, y)
+        if self.attack_radius:
+            # The same start for every worker, epoch and resumed run.
+            start = torch.Generator(run.device).manual_seed(run.numpy_seed("attack"))
+            metrics["robust_accuracy"] = robust_accuracy(model, x, y, self.attack_radius, start)
+        return metrics
 
     def train(self, run: Run) -> Iterator[Metrics]:
         """Trains for ``epochs`` and yields training loss and validation metrics after each."""
@@ -138,7 +149,7 @@ class ClassificationMethod(Method):
         model = run.prepare(network)
         run.restore(model=network, optimizer=optimizer, memory=memory)
         for epoch in run.rounds(self.epochs):
-            self.set_learning_rate(optimizer, epoch)
+            self.set_rates(optimizer, network, epoch)
             metrics = {"train/loss": self.train_epoch(model, optimizer, memory, epoch, run)}
             network.eval()
             metrics |= {f"val/{name}": value for name, value in self.evaluate(network, run.data.validation, run).items()}
@@ -160,6 +171,8 @@ class ClassificationMethod(Method):
             loss, logits = self.objective(model, batch, weights)
             optimizer.zero_grad()
             loss.backward()
+            if self.gradient_clip is not None:
+                nn.utils.clip_grad_norm_(model.parameters(), self.gradient_clip)
             optimizer.step()
             self.remember(batch, logits.detach(), run)
             total, seen = total + loss.detach() * len(y), seen + len(y)
@@ -167,13 +180,13 @@ class ClassificationMethod(Method):
 
     def build_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         """The optimizer over ``parameter_groups``."""
-        groups = [{"rate": 1.0, "weight_decay": self.weight_decay} | group for group in self.parameter_groups(model)]
+        groups = self.parameter_groups(model)
         if self.optimizer == "sgd":
-            return torch.optim.SGD(groups, lr=self.learning_rate, momentum=0.9, nesterov=True)
-        return torch.optim.AdamW(groups, lr=self.learning_rate)
+            return torch.optim.SGD(groups, lr=self.learning_rate, momentum=0.9, nesterov=True, weight_decay=self.weight_decay)
+        return torch.optim.AdamW(groups, lr=self.learning_rate, weight_decay=self.weight_decay)
 
-    def set_learning_rate(self, optimizer: torch.optim.Optimizer, epoch: int) -> None:
-        """Sets each group's rate (and decay) for an epoch from this configuration.
+    def set_rates(self, optimizer: torch.optim.Optimizer, model: nn.Module, epoch: int) -> None:
+        """Sets each group's learning rate and decay for an epoch from this configuration.
 
         Nothing is read back from the optimizer, so a run that resumes, even with another configuration (population-based
         training), follows its own schedule.
@@ -184,5 +197,6 @@ class ClassificationMethod(Method):
             "cosine": 0.5 * (1 + math.cos(math.pi * done)),
             "constant": 1.0,
         }[self.schedule]
-        for group in optimizer.param_groups:
-            group["lr"] = self.learning_rate * factor * group["rate"]
+        for group, own in zip(optimizer.param_groups, self.parameter_groups(model), strict=True):
+            group["lr"] = self.learning_rate * factor * own.get("rate", 1.0)
+            group["weight_decay"] = own.get("weight_decay", self.weight_decay)

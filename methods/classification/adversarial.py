@@ -1,0 +1,49 @@
+"""What methods share that attack their own training batches."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from regbench.methods.classification.attacks import Norm, ascend
+from regbench.methods.classification.task import Batch, ClassificationMethod, Logits
+from regbench.methods.method import hyperparameter
+
+
+class AdversarialMethod(ClassificationMethod):
+    """Trains against the worst input of a ball around each example, sought by projected gradient ascent in every batch.
+
+    Its own ``radius``, in its own ``norm``, is what it trains for; ``attack_radius`` is what every method is judged by.
+    """
+
+    radius: float = hyperparameter(0.1, ge=0, help="radius of the ball in which training seeks the worst input")
+    norm: Norm = hyperparameter("linf", help="norm of that ball: linf or l2")
+    pgd_steps: int = hyperparameter(7, ge=1, help="ascent steps in that ball")
+    pgd_step_size: float | None = hyperparameter(None, gt=0, help="length of a step; by default a quarter of the radius")
+
+    def worst(self, model: Logits, batch: Batch, radius: float | Tensor, objective: Callable[[Tensor], Tensor]) -> Tensor:
+        """Inputs ``[B, *shape]`` within ``radius`` of the batch's, without gradient, that raise an objective of their logits.
+
+        Args:
+            model: maps inputs to logits.
+            batch: the mini-batch.
+            radius: of the ball.
+            objective: maps logits ``[B, K]`` to values ``[B]``.
+        """
+        # Workers attack their own inputs: the wrapper, which averages parameters' gradients over them, has no part in it.
+        network = model.module if isinstance(model, DistributedDataParallel) else model
+        return ascend(
+            lambda x: objective(network(x)),
+            batch.x,
+            radius,
+            norm=self.norm,
+            steps=self.pgd_steps,
+            step_size=radius / 4 if self.pgd_step_size is None else self.pgd_step_size,
+            generator=batch.generator,
+        )
+
+
+def is_off(weight: float | Tensor) -> bool:
+    """Whether a weight is the number 0. A tensor never is: its gradient is wanted at 0 too."""
+    return not isinstance(weight, torch.Tensor) and weight == 0
