@@ -93,14 +93,15 @@ class ManifoldEntropyGAN(GenerativeMethod):
     )
 
     def build_memory(self, run: Run) -> dict[str, Tensor]:
-        """Two buffers of codes, at first uniform in (-1, 1)."""
+        """Two buffers of codes, at first uniform in (-1, 1); in the released buffer, the same ones at all batch positions."""
         if self.buffer == "released" and run.world.size > 1:
             raise ConfigError("buffer 'released' ties codes to batch positions: use one worker, or buffer 'fifo'")
-        shape = (
-            (self.buffer_size, self.code_dim) if self.buffer == "fifo" else (self.buffer_size, self.batch_size, self.code_dim)
-        )
         stream = run.generator("buffer", run.device, shared=True)
-        return {name: torch.rand(shape, generator=stream, device=run.device) * 2 - 1 for name in ("real", "fake")}
+        memory = {}
+        for name in ("real", "fake"):
+            codes = torch.rand(self.buffer_size, self.code_dim, generator=stream, device=run.device) * 2 - 1
+            memory[name] = codes if self.buffer == "fifo" else codes[:, None].repeat(1, self.batch_size, 1)
+        return memory
 
     def discriminator_objective(
         self, discriminator: Codes, real: Tensor, fake: Tensor, step: Step, weights: SimpleNamespace
@@ -143,9 +144,8 @@ class ManifoldEntropyGAN(GenerativeMethod):
             code_norm_weight: λ of eq. 8, used by the cosine form.
         """
         if self.entropy_form == "cosine":
-            past = buffer if self.buffer == "fifo" else buffer.flatten(0, 1)
-            closest = cosine_similarity(codes[:, None], past[None], dim=2).max(1).values
-            return (closest + code_norm_weight * codes.norm(dim=1)).mean()
+            pairs = cosine_similarity(codes, buffer[:, None] if self.buffer == "fifo" else buffer, dim=2)  # [Q, B]
+            return (pairs.max(0).values + code_norm_weight * codes.norm(dim=1)).mean()
         distance = (nearest_distance if self.buffer == "fifo" else released_distance)(codes, buffer)
         return -(distance + TINY).log().mean() if self.entropy_form == "log_inside" else -(distance.mean() + TINY).log()
 

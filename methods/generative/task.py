@@ -1,5 +1,6 @@
 """The generative task: one adversarial loop, two networks, two optimizers. A method overrides only what its paper changes."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -114,6 +115,9 @@ class GenerativeMethod(Method):
         generator = Generator(self.latent_dim, run.data.meta["shape"][0]).to(run.device)
         discriminator = self.build_discriminator(run.data).to(run.device)
         memory = self.build_memory(run)
+        # Drawn before a checkpoint sets the generators to where they stood after drawing.
+        stream = run.generator("samples", run.device, shared=True)
+        samples = torch.randn(SAMPLES, self.latent_dim, generator=stream, device=run.device)
         # betas as in MaEM-GAN and the WGAN line of work: no momentum in an adversarial game
         optimizers = [
             torch.optim.Adam(net.parameters(), lr=self.learning_rate, betas=(0.0, 0.999)) for net in (discriminator, generator)
@@ -132,10 +136,15 @@ class GenerativeMethod(Method):
             for iteration in range(first, min(first + self.report_every, self.iterations + 1)):
                 self._set_learning_rate(optimizers, iteration)
                 self._iterate((generator, discriminator), wrapped, optimizers, memory, iteration, losses, run)
+            _average_buffers(generator, run)
             found = {f"train/{name}_loss": torch.stack(values).mean().item() for name, values in losses.items() if values}
-            found |= {f"val/{name}": value for name, value in self.evaluate(generator, run.data.validation, run).items()}
+            found |= {
+                f"val/{name}": value for name, value in self.evaluate(generator, samples, run.data.validation, run).items()
+            }
             if run.test and run.last:
-                found |= {f"test/{name}": value for name, value in self.evaluate(generator, run.data.test, run).items()}
+                found |= {
+                    f"test/{name}": value for name, value in self.evaluate(generator, samples, run.data.test, run).items()
+                }
             yield found
 
     def _iterate(
@@ -190,13 +199,14 @@ class GenerativeMethod(Method):
             for group in optimizer.param_groups:
                 group["lr"] = rate
 
-    def evaluate(self, generator: Generator, split: TensorDataset, run: Run) -> Metrics:
-        """Metrics of generated samples against a split's images; the same latent vectors every time."""
-        fixed = torch.Generator(device=run.device).manual_seed(run.seed)
+    def evaluate(self, generator: Generator, samples: Tensor, split: TensorDataset, run: Run) -> Metrics:
+        """Metrics of the images of latent vectors ``[N, Z]`` against a split's images; NaN from a generator that diverged."""
         generator.eval()
         with torch.no_grad():
-            images = generator(torch.randn(SAMPLES, self.latent_dim, generator=fixed, device=run.device))
+            images = generator(samples)
         generator.train()
+        if not images.isfinite().all():
+            return {metric.name: math.nan for metric in TRACK.metrics}
         network = metrics.feature_network(run.data)
         fake, real = network.features(images), network.features(split.tensors[0])
         return {
@@ -215,6 +225,12 @@ def embed(discriminator: Codes, images: dict[str, Tensor], step: Step, code_dim:
     noise = [step.draw(f"head/{use}", len(x), code_dim) for use, x in images.items()]
     codes = discriminator(torch.cat(list(images.values())), torch.cat(noise))
     return list(codes.split([len(x) for x in images.values()]))
+
+
+def _average_buffers(generator: Generator, run: Run) -> None:
+    """Makes the running statistics of batch normalization, which each worker has from its own samples, their means."""
+    for buffer in generator.buffers():
+        buffer.copy_(run.gather(buffer[None].float()).mean(0))
 
 
 def _descend(loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
