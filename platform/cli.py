@@ -10,6 +10,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from regbench.platform.records import Records
     from regbench.platform.spec import Suite
     from regbench.platform.storage import Storage
     from regbench.platform.sweep import Outcome
@@ -120,6 +121,19 @@ def run(
 
 
 @app.command()
+def check(
+    method: Annotated[str | None, typer.Argument(help="slug of a method, see `regbench list`; default: all")] = None,
+) -> None:
+    """Examine a method by the contract that all methods keep: a line for each clause, and what breaks it."""
+    from regbench.methods.registry import all_methods, method_class
+    from regbench.platform import check as examination
+
+    methods = [method_class(method)] if method else list(all_methods().values())
+    if not examination.check(methods, _console()):
+        raise typer.Exit(1)
+
+
+@app.command()
 def sweep(
     suite: Annotated[str, typer.Argument(help="a ready-made suite (quickstart, …) or a YAML file")],
     storage: StorageOption = DEFAULT_STORAGE,
@@ -149,6 +163,7 @@ def sweep(
     store = Storage(storage)
     cluster = {"address": address, "cpus": cpus, "gpus": gpus}
     if continue_ and spec.name in engine.sweeps(store):
+        _require_same(spec, engine.open_sweep(spec.name, store))
         outcome = engine.resume(spec.name, store, tracking, console, **cluster)
     else:
         outcome = engine.start(spec, store, tracking, console, **cluster)
@@ -188,14 +203,14 @@ def status(
 def compare(
     names: Annotated[list[str], typer.Argument(help="one or more sweeps")],
     storage: StorageOption = DEFAULT_STORAGE,
-    out: Annotated[Path | None, typer.Option(help="folder for report.html and the tables; default: the sweep's own")] = None,
+    out: Annotated[str | None, typer.Option(help="folder for report.html and the tables; default: the sweep's own")] = None,
 ) -> None:
     """Print the ranked comparison; write it as CSV, Parquet and one HTML page."""
     from regbench.platform.storage import Storage
     from regbench.platform.sweep import open_sweep
 
     store = Storage(storage)
-    _print_comparison([open_sweep(name, store) for name in names], out, _console())
+    _print_comparison([open_sweep(name, store) for name in dict.fromkeys(names)], out, _console())
 
 
 @app.command()
@@ -209,14 +224,20 @@ def ui(
     import subprocess
 
     from regbench.platform.storage import Storage
-    from regbench.platform.tracking import default_uri, ui_command
+    from regbench.platform.sweep import open_sweep, sweeps
+    from regbench.platform.tracking import Exporter, default_uri, ui_command
 
-    uri = tracking or default_uri(Storage(storage))
-    if uri.startswith(("http://", "https://")):
-        _console().print(f"The MLflow server is {uri}")
+    store, console = Storage(storage), _console()
+    uri = tracking or default_uri(store)
+    served = uri.startswith(("http://", "https://"))
+    address = uri.rstrip("/") if served else f"http://{host}:{port}"
+    console.print(f"MLflow UI: [bold]{address}[/bold]" + ("" if served else "  (Ctrl-C ends it)"))
+    for name in sweeps(store):
+        for track, page in Exporter(open_sweep(name, store), uri).pages().items():
+            console.print(f"compare {name}, {track}: {address}{page}", soft_wrap=True, highlight=False)
+    if served:
         return
     command, environment = ui_command(uri, host, port)
-    _console().print(f"MLflow UI: [bold]http://{host}:{port}[/bold]  (Ctrl-C ends it)")
     raise typer.Exit(subprocess.run(command, env=os.environ | environment, check=False).returncode)
 
 
@@ -271,7 +292,10 @@ def _settings(pairs: list[str]) -> dict[str, Any]:
         key, equals, value = pair.partition("=")
         if not equals:
             raise ConfigError(f"--set takes KEY=VALUE, not '{pair}'")
-        found[key.strip()] = yaml.safe_load(value)
+        try:
+            found[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise ConfigError(f"--set {key.strip()}: '{value}' is not a YAML value") from None
     return found
 
 
@@ -281,7 +305,23 @@ def _renamed(suite: "Suite", name: str) -> "Suite":
     return parse_suite(suite.model_dump() | {"name": name}, "--name")
 
 
-def _print_comparison(records: list[Any], out: Path | None, console: "Console") -> None:
+def _require_same(suite: "Suite", records: "Records") -> None:
+    """Refuses to continue a sweep with another suite than the one that it was started with."""
+    import json
+
+    from regbench.methods.errors import ConfigError
+    from regbench.platform.spec import Suite, parse_suite
+
+    started = parse_suite(json.loads(records.storage.read("suite.json"))["suite"], "suite.json")
+    changed = [key for key in Suite.model_fields if key != "description" and getattr(suite, key) != getattr(started, key)]
+    if changed:
+        raise ConfigError(
+            f"the suite differs in {', '.join(changed)} from the one that sweep '{suite.name}' was started with: "
+            f"continue that one with `regbench resume {suite.name}`, or start another with --name"
+        )
+
+
+def _print_comparison(records: list[Any], out: str | None, console: "Console") -> None:
     from regbench.platform.report import publish
     from regbench.platform.storage import Storage
     from regbench.platform.tables import terminal
@@ -314,13 +354,13 @@ def _conclude(name: str, outcome: "Outcome", store: "Storage", storage: str, tra
 
 def main() -> None:
     """Runs the command line; a user's mistake ends with one line on standard error and exit status 2."""
-    from regbench.methods.errors import RegbenchError
-
     try:
         app()
-    except RegbenchError as error:
+    except Exception as error:
+        # Not imported above: it brings torch with it, and `--help` answers at once.
+        from regbench.methods.errors import RegbenchError
+
+        if not isinstance(error, RegbenchError):
+            raise
         typer.secho(f"error: {error}", fg="red", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.secho("stopped", err=True)
-        sys.exit(130)

@@ -1,0 +1,193 @@
+"""Writes the reference pages that follow from the code: the suite file, the results' schema, the methods.
+
+    python docs/generate.py
+
+A test fails when a page is not what this script writes.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import pyarrow as pa
+
+from regbench.methods.registry import all_methods, tracks
+from regbench.platform.catalog import range_text
+from regbench.platform.records import CURVES, SCHEMA_VERSION, TRIALS
+from regbench.platform.spec import Sampler, SamplerName, Scheduler, SchedulerName, Suite, incompatibilities
+from regbench.search_spaces import ready_made_suites, space
+
+DOCS = Path(__file__).parent
+NOTE = "<!-- Written by docs/generate.py: change the code, then run it again. -->\n"
+
+
+def suite_page() -> str:
+    """The reference of suite files, from the specification's JSON schema."""
+    schema = Suite.model_json_schema()
+    parts = [
+        NOTE,
+        "# The suite file\n",
+        "A suite is a YAML file. An unknown key is refused with the nearest known one, a value out of range with its range,",
+        "and parts that cannot work together with what to do instead.\n",
+        "`sampler: tpe` is short for `sampler: {name: tpe}`, and `methods: [ps_kd]` for `methods: {ps_kd: {}}`. Each track's",
+        "baseline is added when the suite does not name it.\n",
+        *_keys(schema),
+    ]
+    for name, definition in sorted(schema["$defs"].items()):
+        used = "an item of `methods`" if name == "Entry" else f"`{name.lower()}`"
+        parts += [f"## {name}: {used}\n", f"{definition['description']}\n", *_keys(definition)]
+    parts += [
+        "## What works together\n",
+        *_pairs(),
+        "## Ranges\n",
+        "`space` of an entry replaces or adds ranges: a list of choices, or `{low, high}` with `log: true` or `step`.\n",
+        "## A ready-made suite\n",
+        "`regbench sweep quickstart` runs this one:\n",
+        f"```yaml\n{ready_made_suites()['quickstart'].rstrip()}\n```",
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _pairs() -> Iterator[str]:
+    """Each sampler, and each execution, with each scheduler: yes, or the number of the reason why not."""
+    schedulers: tuple[str, ...] = get_args(SchedulerName)
+    rows: dict[str, dict[str, Any]] = {
+        f"sampler {name}": {"sampler": Sampler(name=name), "objectives": ["accuracy", "nll"] if name == "nsga2" else None}
+        for name in get_args(SamplerName)
+    }
+    for name in get_args(Suite.model_fields["execution"].annotation):
+        rows[f"execution {name}"] = {"execution": name, "sampler": Sampler(name="random")}
+    reasons: list[str] = []
+    yield f"| | {' | '.join(f'`{scheduler}`' for scheduler in schedulers)} |"
+    yield "|---" * (len(schedulers) + 1) + "|"
+    for row, parts in rows.items():
+        cells = []
+        for scheduler in schedulers:
+            found = incompatibilities(Suite.model_construct(scheduler=Scheduler(name=scheduler), **parts))
+            # The most specific of several reasons comes last; what it says of one scheduler or sampler holds of its like.
+            reason = found[-1] if found else ""
+            reason = reason.replace(f"scheduler {scheduler}", "the scheduler", 1).replace(row, "the sampler")
+            if reason and reason not in reasons:
+                reasons.append(reason)
+            cells.append(f"no ({reasons.index(reason) + 1})" if reason else "yes")
+        kind, name = row.split()
+        yield f"| {kind} `{name}` | {' | '.join(cells)} |"
+    yield ""
+    yield from (f"{number}. {reason}" for number, reason in enumerate(reasons, start=1))
+    yield ""
+
+
+def _keys(schema: dict[str, Any]) -> Iterator[str]:
+    yield "| key | type | default | meaning |"
+    yield "|---|---|---|---|"
+    required = schema.get("required", [])
+    for key, field in schema["properties"].items():
+        default = "required" if key in required else f"`{json.dumps(_default(field.get('default')))}`"
+        yield f"| `{key}` | {_type(field)} | {default} | {field.get('description', '')} |"
+    yield ""
+
+
+def _default(value: Any) -> Any:
+    """A nested default as its name where it has one: `{"name": "tpe", "startup": null, …}` is `tpe`."""
+    return value["name"] if isinstance(value, dict) and "name" in value else value
+
+
+def _type(field: dict[str, Any]) -> str:
+    if "$ref" in field:
+        return field["$ref"].rpartition("/")[2]
+    if "anyOf" in field:
+        return " or ".join(_type(option) for option in field["anyOf"])
+    if "enum" in field:
+        return " \\| ".join(f"`{value}`" for value in field["enum"])
+    kind = str(field.get("type", "any"))
+    limits = [
+        f"{sign} {field[name]:g}"
+        for name, sign in (("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"), ("exclusiveMaximum", "<"))
+        if name in field
+    ]
+    if kind == "array":
+        return f"list of {_type(field['items'])}"
+    values = [*field.get("patternProperties", {}).values(), field.get("additionalProperties")]
+    if kind == "object" and isinstance(values[0], dict):
+        return f"mapping to {_type(values[0])}"
+    return " ".join([{"object": "mapping", "null": "null"}.get(kind, kind), *limits])
+
+
+def results_page() -> str:
+    """The schema of the Parquet tables."""
+    parts = [
+        NOTE,
+        "# Results\n",
+        f"Schema version {SCHEMA_VERSION}, in the Parquet metadata as `regbench.schema`. A sweep's tables are folders of",
+        "Parquet files, one a trial, which any Parquet reader takes as one table:\n",
+        "```python",
+        "import pyarrow.dataset as ds",
+        "",
+        'trials = ds.dataset("regbench-results/quickstart/records/trials").to_table().to_pandas()',
+        "```\n",
+        "## `records/trials`: a row for each trial that has ended\n",
+        *_columns(TRIALS),
+        "## `records/curves`: a row for each trial, round and metric\n",
+        *_columns(CURVES),
+        "## Other files of a sweep\n",
+        "| file | what |",
+        "|---|---|",
+        "| `suite.json` | the suite as it was read, its studies, versions, git commit, host, start |",
+        "| `trials/KEY.json` | a trial's specification, written before it starts |",
+        "| `logs/KEY.jsonl` | a line for each attempt and each report, appended by the trial itself |",
+        "| `checkpoints/KEY.pt` | newest state of an unfinished trial, and of each study's best one |",
+        "| `report/` | the comparison: `report.html`, and each of its tables as CSV and Parquet |",
+        "",
+        "A trial has ended when its row in `records/trials` is there. Everything else, MLflow included, can be made again from",
+        "these files: `regbench compare NAME`, `regbench sync NAME`.",
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _columns(schema: pa.Schema) -> Iterator[str]:
+    yield "| column | type | meaning |"
+    yield "|---|---|---|"
+    for column in schema:
+        yield f"| `{column.name}` | `{column.type}` | {column.metadata[b'help'].decode()} |"
+    yield ""
+
+
+def methods_page() -> str:
+    """Every method with its paper, weights and search space."""
+    parts = [NOTE, "# Methods\n", "`regbench show METHOD` prints a method's equations, settings and options.\n"]
+    for name, track in sorted(tracks().items()):
+        metrics = ", ".join(f"{metric.name} ({metric.mode})" for metric in track.metrics)
+        data = ", ".join(track.data)
+        parts += [
+            f"## {name}\n",
+            f"{track.help[0].upper()}{track.help[1:]}. Metrics, the first ranks: {metrics}. Data sets: {data}.\n",
+            "| method | paper | weights: default (off) | searched |",
+            "|---|---|---|---|",
+            *(_method_row(slug) for slug, method in all_methods().items() if method.track.name == name),
+            "",
+        ]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _method_row(slug: str) -> str:
+    method = all_methods()[slug]
+    paper = method.paper
+    link = f", [arXiv:{paper.arxiv}](https://arxiv.org/abs/{paper.arxiv})" if paper and paper.arxiv else ""
+    source = f"{paper.title}, {paper.venue} {paper.year}{link}" if paper else ""
+    weights = _lines(f"{weight.symbol} `{weight.name}` {weight.default} ({weight.off})" for weight in method.weights().values())
+    searched = _lines(f"`{setting}` {range_text(limits)}" for setting, limits in space(slug).items())
+    note = " (baseline)" if slug == method.track.baseline else ""
+    return f"| `{slug}`{note} | {source} | {weights} | {searched} |"
+
+
+def _lines(items: Iterable[str]) -> str:
+    return "<br>".join(item.replace("|", "\\|") for item in items)
+
+
+PAGES = {"suite.md": suite_page, "results.md": results_page, "methods.md": methods_page}
+
+if __name__ == "__main__":
+    for page, text in PAGES.items():
+        (DOCS / page).write_text(text(), encoding="utf-8")
+        print(f"wrote docs/{page}")

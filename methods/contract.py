@@ -1,0 +1,395 @@
+"""The contract of a method as clauses that can be run: ``regbench check METHOD``, or for a method of your own package
+
+    for clause in CLAUSES:
+        clause(MyMethod)
+    distributed(MyMethod)
+
+A clause trains the method for moments, with the smoke settings of its track on the track's default data set. It raises
+ContractError when it is broken, NotApplicable when it has nothing to ask; its docstring says what must hold.
+"""
+
+import copy
+import dataclasses
+import inspect
+import io
+import json
+import math
+import os
+import random
+import re
+import tempfile
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from pickle import UnpicklingError
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from regbench.methods.errors import ContractError
+from regbench.methods.method import Method, Metrics, Paper
+from regbench.methods.registry import explain, method_class
+from regbench.methods.run import ProcessGroup, Run
+
+Clause = Callable[[type[Method]], None]
+
+
+class NotApplicable(Exception):
+    """A clause has nothing to ask of a method, or no means to ask it here; the message says why."""
+
+
+def described(method: type[Method]) -> None:
+    """Its docstring, its paper and a line for each setting say what it is; its defaults and off values are valid."""
+    _require(method, method.slug == method.__module__.rpartition(".")[2], "its slug is not its module's name")
+    _require(method, bool(vars(method).get("__doc__")), "the class has no docstring")
+    paper = vars(method).get("paper", ...)
+    _require(method, paper is None or isinstance(paper, Paper), "set `paper` to a Paper, or to None for a classic without one")
+    if isinstance(paper, Paper):
+        _require(method, bool(paper.title and paper.authors and paper.venue and paper.year > 1900), "its paper is incomplete")
+        arxiv = paper.arxiv is None or re.fullmatch(r"\d{4}\.\d{4,5}", paper.arxiv)
+        _require(method, bool(arxiv), f"'{paper.arxiv}' is not a bare arXiv identifier such as 2006.12000")
+    for name, field in method.model_fields.items():
+        _require(method, _is_line(field.description), f"setting '{name}' needs one line of help")
+        _require(method, not field.is_required(), f"setting '{name}' has no default")
+    for weight in method.weights().values():
+        _require(method, _is_line(weight.symbol), f"weight '{weight.name}' needs its symbol")
+    try:
+        method().baseline()
+    except ValidationError as error:
+        raise ContractError(f"{method.slug} refuses its defaults or off values: {explain(error)}") from None
+
+
+def recordable(method: type[Method]) -> None:
+    """Its settings survive JSON, in which trials are recorded and sent to workers."""
+    for instance in (method(), _smoke(method)):
+        try:
+            again = method(**json.loads(json.dumps(instance.model_dump())))
+        except TypeError as error:
+            raise ContractError(f"{method.slug}: a setting cannot be written as JSON: {error}") from None
+        _require(method, again == instance, "settings change when they are written as JSON and read again")
+
+
+def frozen(method: type[Method]) -> None:
+    """Its fields are all that it holds: frozen, closed to unknown settings, and the same after training."""
+    config = method.model_config
+    closed = config.get("frozen") and config.get("extra") == "forbid" and not config.get("allow_inf_nan", True)
+    _require(method, bool(closed), "it changes model_config: keep it frozen, extra='forbid', allow_inf_nan=False")
+    instance = _smoke(method)
+    before = dict(vars(instance)), copy.copy(instance.__pydantic_private__)
+    next(iter(instance.train(_run(method))))
+    after = dict(vars(instance)), instance.__pydantic_private__
+    _require(method, before == after, "training leaves something on the method itself: hand it to run.restore")
+
+
+def reports(method: type[Method]) -> None:
+    """It yields ``rounds`` mappings of names to finite floats, with every validation metric of its track."""
+    instance, curve = _smoke(method), _curve(method)
+    _require(method, len(curve) == instance.rounds, f"rounds is {instance.rounds}, but train yields {len(curve)} mappings")
+    for number, metrics in enumerate(curve, start=1):
+        for name, value in metrics.items():
+            where = f"{name} in round {number} is {value!r}"
+            _require(method, type(value) is float, f"{where}, of type {type(value).__name__}: yield a plain float")
+            _require(method, math.isfinite(value), where)
+        _require_metrics(method, instance, metrics, "val")
+
+
+def tests_last(method: type[Method]) -> None:
+    """Test metrics come in the last round only, only when asked for, and change no other number."""
+    curve, tested = _curve(method), _curve(method, test=True)
+    early = [name for metrics in (*curve, *tested[:-1]) for name in metrics if name.startswith("test/")]
+    _require(method, not early, f"it reports {', '.join(early[:1])} before the last round, or unasked")
+    _require_metrics(method, _smoke(method), tested[-1], "test")
+    rest = [{name: value for name, value in metrics.items() if not name.startswith("test/")} for metrics in tested]
+    _require_same(method, rest, curve, "computing test metrics")
+
+
+def repeats(method: type[Method]) -> None:
+    """The same seed gives the same curve, to the last bit."""
+    _require_same(method, _train(_smoke(method), _run(method)), _curve(method), "training again with the same seed")
+
+
+def follows_seed(method: type[Method]) -> None:
+    """Another seed gives another curve, where training draws random numbers."""
+    run = _run(method, seed=1)
+    start = torch.get_rng_state()
+    curve, state = _train(_smoke(method), run), run.state()
+    if not state["generators"] and torch.equal(start, state["rng"]):
+        raise NotApplicable("it draws no random numbers")
+    _require(method, curve != _curve(method), "seeds 0 and 1 give the same curve: its random numbers do not follow the seed")
+
+
+def resumes(method: type[Method]) -> None:
+    """Interrupted after every round and resumed from a checkpoint file, it gives the curve of one that was not."""
+    rounds, checkpoint, curve = _smoke(method).rounds, None, []
+    for _ in range(rounds):
+        run = _run(method, checkpoint=checkpoint)
+        training = iter(_smoke(method).train(run))
+        curve.append(next(training))
+        checkpoint = _through_file(method, run.state())
+    _require_same(method, curve, _curve(method), "resuming after each round")
+    extra = _train(_smoke(method), _run(method, checkpoint=checkpoint))
+    _require(method, not extra, f"resumed after its last round, it trains {len(extra)} more")
+
+
+def leaves_no_trace(method: type[Method]) -> None:
+    """Between its rounds and after them, the process is as it was before, but for torch's random numbers."""
+    # Libraries may set what they like when they are first imported, which this training makes sure has happened.
+    _curve(method)
+    run, before = _run(method), _process_state()
+    training, ended = iter(_smoke(method).train(run)), False
+    # A training that waits inside `no_grad` is caught without leaving its caller there.
+    with torch.enable_grad():
+        while not ended:
+            ended = next(training, None) is None
+            for name, value in _process_state().items():
+                _require(method, value == before[name], f"training changes {name}")
+
+
+def off(method: type[Method]) -> None:
+    """With its weights off, its curve is that of the plain method ``off_equals``, to the last bit."""
+    if not method.weights():
+        raise NotApplicable("it has no weights")
+    instance = _smoke(method).baseline()
+    for name, weight in method.weights().items():
+        _require(method, getattr(instance, name) == weight.off, f"baseline() leaves {name} at {getattr(instance, name)!r}")
+    curve = _train(instance, _run(method))
+    if method.off_equals in (None, method.slug):
+        return
+    plain = method_class(method.off_equals)
+    shared = {name: getattr(instance, name) for name in plain.model_fields if name in method.model_fields}
+    expected = _train(plain(**shared), _run(method))
+    both = curve[0].keys() & expected[0].keys()
+    _require_same(
+        method,
+        [{name: metrics[name] for name in both} for metrics in curve],
+        [{name: metrics[name] for name in both} for metrics in expected],
+        f"switching it off, compared with {plain.slug},",
+    )
+
+
+def differentiable(method: type[Method]) -> None:
+    """Its objective's gradient in each weight declared differentiable is finite, and what finite differences give.
+
+    Asked where a method has ``objective(model, batch, weights)``: in double precision, on the model and batch with which the
+    last round of a training begins.
+    """
+    names = [name for name, weight in method.weights().items() if weight.differentiable]
+    if list(inspect.signature(getattr(method, "objective", lambda: None)).parameters)[1:] != ["model", "batch", "weights"]:
+        raise NotApplicable("its objective is not a function of (model, batch, weights)")
+    if not names:
+        raise NotApplicable("no weight is declared differentiable")
+    instance = _smoke(method)
+    objective = _last_objective(method)
+    values = vars(instance.weight_values())
+    for name in names:
+        value = torch.tensor(float(values[name]), dtype=torch.float64, requires_grad=True)
+        loss = objective(SimpleNamespace(**values | {name: value}))
+        (gradient,) = torch.autograd.grad(loss, value, allow_unused=True)
+        _require(method, gradient is not None, f"the objective has no gradient in {name}")
+        step = 1e-5 * max(1.0, abs(value.item()))
+        above, below = (objective(SimpleNamespace(**values | {name: value.item() + change})) for change in (step, -step))
+        slope = (above - below).item() / (2 * step)
+        close = math.isclose(gradient.item(), slope, rel_tol=1e-4, abs_tol=1e-7 * max(1.0, abs(loss.item())))
+        _require(method, close, f"the gradient in {name} is {gradient.item():.6g}, finite differences give {slope:.6g}")
+
+
+def runs_on_gpu(method: type[Method]) -> None:
+    """On a GPU it trains to finite metrics, and resumes there from a checkpoint file."""
+    if not torch.cuda.is_available():
+        raise NotApplicable("no GPU here")
+    checkpoint = None
+    for expected in _curve(method):
+        run = _run(method, device="cuda", checkpoint=checkpoint)
+        metrics = next(iter(_smoke(method).train(run)))
+        checkpoint = _through_file(method, run.state())
+        _require(method, metrics.keys() == expected.keys(), "it reports other metrics on a GPU than on a CPU")
+        _require(method, all(map(math.isfinite, metrics.values())), f"a metric of round {run.round} on a GPU is not finite")
+
+
+CLAUSES: tuple[Clause, ...] = (
+    described,
+    recordable,
+    frozen,
+    reports,
+    tests_last,
+    repeats,
+    follows_seed,
+    resumes,
+    leaves_no_trace,
+    off,
+    differentiable,
+    runs_on_gpu,
+)
+
+
+def distributed(*methods: type[Method]) -> None:
+    """Two workers that train it together have the same model after every round: equal, finite validation metrics.
+
+    Starts two processes once for all methods; these must be importable, and the caller's main module guarded by
+    ``if __name__ == "__main__"``.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        torch.multiprocessing.spawn(_worker, (methods, folder), nprocs=2)
+        curves = [json.loads(Path(folder, f"rank{rank}.json").read_text()) for rank in range(2)]
+    found = [(method.slug, _disagreement(*pair)) for method, *pair in zip(methods, *curves, strict=True)]
+    if problems := [f"{slug}: {problem}" for slug, problem in found if problem]:
+        raise ContractError("; ".join(problems))
+
+
+def _worker(rank: int, methods: Sequence[type[Method]], folder: str) -> None:
+    torch.set_num_threads(1)
+    curves: list[list[Metrics] | str] = []
+    for number, method in enumerate(methods):
+        # A group for each, so that a worker that fails frees the one that waits for it.
+        store = f"file://{folder}/group{number}"
+        dist.init_process_group("gloo", init_method=store, rank=rank, world_size=2, timeout=timedelta(seconds=60))
+        try:
+            curves.append(_train(_smoke(method), _run(method, world=ProcessGroup())))
+        except Exception as error:
+            curves.append(f"worker {rank} stopped with {type(error).__name__}: {' '.join(str(error).split())}")
+        finally:
+            dist.destroy_process_group()
+    Path(folder, f"rank{rank}.json").write_text(json.dumps(curves))
+
+
+def _disagreement(first: list[Metrics] | str, second: list[Metrics] | str) -> str | None:
+    """Why two workers' curves are not those of one model, or None; a string is the error that stopped a worker."""
+    if isinstance(first, str) or isinstance(second, str):
+        return first if isinstance(first, str) else str(second)
+    validation = [
+        [{name: value for name, value in metrics.items() if name.startswith("val/")} for metrics in curve]
+        for curve in (second, first)
+    ]
+    if problem := _difference(*validation):
+        return f"worker 1 has another model than worker 0: {problem}"
+    wrong = [name for metrics in first for name, value in metrics.items() if not math.isfinite(value)]
+    return f"{wrong[0]} is not finite" if wrong else None
+
+
+def _smoke(method: type[Method]) -> Method:
+    """The method with those smoke settings of its track that it has."""
+    return method(**{name: value for name, value in method.track.smoke.items() if name in method.model_fields})
+
+
+def _run(method: type[Method], **options: Any) -> Run:
+    return Run(method.track.data[0], **options)
+
+
+def _train(instance: Method, run: Run) -> list[Metrics]:
+    return [dict(metrics) for metrics in instance.train(run)]
+
+
+@cache
+def _curve(method: type[Method], *, test: bool = False) -> list[Metrics]:
+    """The curve of seed 0, which many clauses compare with."""
+    return _train(_smoke(method), _run(method, test=test))
+
+
+def _require(method: type[Method], holds: bool, problem: str) -> None:
+    if not holds:
+        raise ContractError(f"{method.slug}: {problem}")
+
+
+def _require_metrics(method: type[Method], instance: Method, metrics: Metrics, split: str) -> None:
+    for metric in method.track.metrics:
+        if metric.needs is None or getattr(instance, metric.needs, 0) > 0:
+            _require(method, f"{split}/{metric.name}" in metrics, f"it does not report {split}/{metric.name}")
+
+
+def _require_same(method: type[Method], found: Sequence[Metrics], expected: Sequence[Metrics], what: str) -> None:
+    if problem := _difference(found, expected):
+        raise ContractError(f"{method.slug}: {what} changes the curve: {problem}")
+
+
+def _difference(found: Sequence[Metrics], expected: Sequence[Metrics]) -> str | None:
+    """Where two curves first differ, or None."""
+    if len(found) != len(expected):
+        return f"{len(found)} rounds, not {len(expected)}"
+    for number, (ours, theirs) in enumerate(zip(found, expected, strict=True), start=1):
+        if odd := ours.keys() ^ theirs.keys():
+            return f"only one of them has {min(odd)} in round {number}"
+        for name in ours:
+            if ours[name] != theirs[name]:
+                return f"{name} in round {number} is {ours[name]!r}, not {theirs[name]!r}"
+    return None
+
+
+def _is_line(text: str | None) -> bool:
+    return bool(text) and "\n" not in str(text)
+
+
+def _through_file(method: type[Method], state: dict[str, Any]) -> dict[str, Any]:
+    """A run's state, written and read as the platform does it."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    buffer.seek(0)
+    try:
+        return torch.load(buffer, map_location="cpu", weights_only=True)
+    except UnpicklingError:
+        raise ContractError(
+            f"{method.slug}: its checkpoint holds an object that weights_only=True refuses: hand run.restore tensors, numbers, "
+            "strings, and lists or dictionaries of them"
+        ) from None
+
+
+def _process_state() -> dict[str, Any]:
+    """What trainings in one process share, and must leave alone."""
+    kind, keys, *place = np.random.get_state(legacy=True)
+    return {
+        "torch's default dtype": torch.get_default_dtype(),
+        "torch's default device": torch.get_default_device(),
+        "torch's number of threads": torch.get_num_threads(),
+        "torch's gradient mode": torch.is_grad_enabled(),
+        "torch's deterministic mode": torch.are_deterministic_algorithms_enabled(),
+        "torch's matmul precision": torch.get_float32_matmul_precision(),
+        "NumPy's error handling": np.geterr(),
+        "NumPy's global random numbers": (kind, keys.tobytes(), *place),
+        "Python's random numbers": random.getstate(),
+        "the environment": dict(os.environ),
+        "the working directory": Path.cwd(),
+    }
+
+
+def _last_objective(method: type[Method]) -> Callable[[SimpleNamespace], Tensor]:
+    """The objective as a function of the weights alone, with all else as at the first batch of a training's last round."""
+    run, instance = _run(method), _smoke(method)
+    seen: list[tuple[Any, Any, Tensor]] = []
+
+    def watch(self: Any, model: Any, batch: Any, weights: SimpleNamespace) -> Any:
+        if run.last and not seen:
+            seen.append((_frozen_copy(model), _frozen_copy(batch), torch.get_rng_state()))
+        return method.objective(self, model, batch, weights)  # type: ignore[attr-defined]
+
+    watched = type(method.__name__, (method,), {"__module__": method.__module__, "objective": watch})
+    _train(watched(**instance.model_dump()), run)
+    if not seen:
+        raise NotApplicable("its training does not call its objective")
+    model, batch, rng = seen[0]
+
+    def objective(weights: SimpleNamespace) -> Tensor:
+        torch.set_rng_state(rng)
+        # Copies, because a forward pass may move buffers and generators.
+        return method.objective(instance, _frozen_copy(model), _frozen_copy(batch), weights)[0]  # type: ignore[attr-defined]
+
+    return objective
+
+
+def _frozen_copy(value: Any) -> Any:
+    """A copy in double precision of a model, a generator, a tensor, or a batch made of them."""
+    if isinstance(value, nn.Module):
+        return copy.deepcopy(value).double()
+    if isinstance(value, Tensor):
+        return value.detach().double() if value.is_floating_point() else value
+    if isinstance(value, torch.Generator):
+        return value.clone_state()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.replace(
+            value, **{field.name: _frozen_copy(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        )
+    return value

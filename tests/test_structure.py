@@ -1,0 +1,126 @@
+"""The house stands: imports point one way, `platform/` does not hide the standard library's module, and the wheel is whole."""
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+FOLDERS = ("platform", "methods", "search_spaces", "clusters")
+
+# What a room of the house may import, besides the standard library.
+METHODS = {"torch", "numpy", "scipy", "sklearn", "pydantic", "regbench.methods"}
+MAY_IMPORT = {
+    "methods": METHODS,
+    "search_spaces": METHODS | {"optuna.distributions", "yaml", "regbench.search_spaces"},
+}
+
+
+def modules(folder: str) -> Iterator[Path]:
+    return (path for path in (ROOT / folder).rglob("*.py") if "__pycache__" not in path.parts)
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The name of every module that a file imports, at its top or inside functions."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module or ""
+
+
+def within(module: str, packages: set[str]) -> bool:
+    return any(module == package or module.startswith(f"{package}.") for package in packages)
+
+
+@pytest.mark.parametrize("folder", MAY_IMPORT)
+def test_imports_point_one_way(folder):
+    wrong = {
+        f"{path.relative_to(ROOT)}: {module}"
+        for path in modules(folder)
+        for module in imported(path)
+        if module.partition(".")[0] not in sys.stdlib_module_names and not within(module, MAY_IMPORT[folder])
+    }
+    assert not wrong
+
+
+def test_no_init_makes_platform_a_package_that_hides_the_standard_librarys():
+    assert not (ROOT / "platform" / "__init__.py").exists()
+
+
+def test_platform_is_the_standard_librarys_under_pytest():
+    import platform
+
+    assert platform.system()
+    assert ROOT not in Path(platform.__file__).parents
+
+
+@pytest.mark.parametrize("arguments", [["-c", "import platform; print(platform.system())"], ["-m", "platform"]], ids=" ".join)
+def test_platform_is_the_standard_librarys_in_the_repository(arguments):
+    done = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(os.uname().sysname)
+
+
+def test_every_folder_is_listed_as_a_package():
+    found = {".".join(("regbench", *path.parent.relative_to(ROOT).parts)) for folder in FOLDERS for path in modules(folder)}
+    assert sorted(PROJECT["tool"]["setuptools"]["packages"]) == sorted(found)
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    """A folder that holds what the wheel of this checkout holds."""
+    folder = tmp_path_factory.mktemp("wheel")
+    # Built from a copy: a build leaves files beside its source, and would pack those of an earlier one.
+    for name in FOLDERS:
+        shutil.copytree(ROOT / name, folder / "source" / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in (ROOT / "pyproject.toml", *ROOT.glob("README.md")):
+        shutil.copy(path, folder / "source")
+    command = [sys.executable, "-m", "pip", "wheel", ".", "--no-deps", "--no-build-isolation", "--no-index", "-w", str(folder)]
+    done = subprocess.run(command, cwd=folder / "source", capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (built,) = folder.glob("regbench-*.whl")
+    shutil.unpack_archive(built, folder / "unpacked", "zip")
+    return folder / "unpacked"
+
+
+def test_the_wheel_holds_every_file_of_its_folders(wheel):
+    source = {path.relative_to(ROOT) for folder in FOLDERS for path in (ROOT / folder).rglob("*") if path.is_file()}
+    source = {path for path in source if "__pycache__" not in path.parts}
+    packed = {path.relative_to(wheel / "regbench") for path in (wheel / "regbench").rglob("*") if path.is_file()}
+    assert packed == source
+    assert {Path("platform/report.html"), Path("search_spaces/suites/quickstart.yaml")} <= packed
+    assert {Path(folder, "py.typed") for folder in ("platform", "methods", "search_spaces")} <= packed
+
+
+def in_wheel(wheel: Path, code: str) -> str:
+    """What a program prints that finds regbench in the wheel and not in this checkout."""
+    environment = os.environ | {"PYTHONPATH": str(wheel)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=wheel.parent, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_wheel_works_outside_the_checkout(wheel):
+    printed = in_wheel(
+        wheel,
+        "import sys, regbench.methods, regbench.platform.cli as cli, regbench.platform.report as report\n"
+        "from regbench.platform.spec import read_suite\n"
+        "print(regbench.methods.__file__, cli.__file__, report.__file__, read_suite('quickstart').name)\n"
+        "sys.argv = ['regbench', 'list']\n"
+        "cli.main()\n",
+    )
+    *files, suite = printed.splitlines()[0].split()
+    assert all(wheel in Path(file).parents for file in files)
+    assert suite == "quickstart"
+    assert "label_smoothing" in printed
