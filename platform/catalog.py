@@ -85,7 +85,7 @@ def plan_table(suite: Suite, studies: Iterable[Study]) -> Table:
         table.add_row(
             study.name,
             ", ".join(f"{metric.validation} ({metric.mode})" for metric in study.objectives),
-            str(suite.trials),
+            str(study.trials),
             str(suite.confirm.seeds),
             str(suite.confirm.seeds if suite.confirm.ablate and study.method.weights() else 0),
             "\n".join(f"{name}: {range_text(limits)}" for name, limits in study.space.items()),

@@ -166,6 +166,10 @@ class Records:
 
     def start_attempt(self, key: str, **facts: Any) -> None:
         """Notes in a trial's log that it starts, or starts again."""
+        path = f"logs/{key}.jsonl"
+        if self.storage.exists(path) and not self.storage.read(path).endswith(b"\n"):
+            # A crash left half a line: nothing may be glued to it.
+            self.storage.append(path, b"\n")
         self._append(key, {"attempt": facts | {"time": time.time()}})
 
     def report(self, key: str, report: Report) -> None:

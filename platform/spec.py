@@ -1,5 +1,6 @@
 """The suite: what is swept, how it is searched, and where the results go. Read strictly, refused with a reason."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -12,12 +13,14 @@ from regbench.methods.registry import explain
 
 SamplerName = Literal["grid", "random", "tpe", "gp", "cmaes", "nsga2"]
 SchedulerName = Literal["none", "asha", "hyperband", "pbt", "median"]
+# Names become parts of file names.
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 
 
 class Strict(BaseModel):
     """A mapping whose unknown keys are errors that name the nearest known one."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
@@ -84,6 +87,11 @@ class Entry(Strict):
 def _entries(value: Any) -> Any:
     """Lets a list of names stand for a mapping without details."""
     if isinstance(value, list):
+        for name in value:
+            if not isinstance(name, str):
+                raise ValueError(f"a list holds names only, not {name!r}; write a mapping of names to details")
+            if value.count(name) > 1:
+                raise ValueError(f"'{name}' is there twice; give one of them another name and `method: {name}`")
         return {name: {} for name in value}
     if isinstance(value, Mapping):
         return {name: entry or {} for name, entry in value.items()}
@@ -93,9 +101,9 @@ def _entries(value: Any) -> Any:
 class Suite(Strict):
     """A benchmark: which methods, on which data, under which budget."""
 
-    name: str = Field(description="names the sweep and its folder", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+    name: Name = Field(description="names the sweep and its folder")
     description: str = Field("", description="one or two sentences for readers of the report")
-    methods: Annotated[dict[str, Entry], BeforeValidator(_entries)] = Field(
+    methods: Annotated[dict[Name, Entry], BeforeValidator(_entries)] = Field(
         min_length=1, description="the methods, as a list of slugs or as entry name -> details; each track's baseline is added"
     )
     data: list[str] | None = Field(None, min_length=1, description="data sets; by default each track's embedded one")
@@ -160,26 +168,44 @@ def incompatibilities(suite: Suite) -> list[str]:
     return found
 
 
+class SuiteLoader(yaml.SafeLoader):
+    """Safe YAML in which ``1e-4`` is a number, as in YAML 1.2, and a key that is there twice is an error."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """A mapping as it is written, before keys of others are merged into it."""
+        node = super().compose_mapping_node(anchor)
+        keys = [key.value for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.composer.ComposerError(problem=f"'{key}' is there twice", problem_mark=node.start_mark)
+        return node
+
+
+SuiteLoader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789"))
+
+
 def read_suite(source: str | Path) -> Suite:
     """A suite from a ready-made one's name or from a YAML file.
 
     Raises:
         ConfigError: there is no such suite or file, or what it says is wrong; one line that says what to change.
     """
-    from regbench.search_spaces import suites
+    from regbench.search_spaces import ready_made_suites
 
     path = Path(source)
     if path.suffix in (".yaml", ".yml") or path.is_file():
         try:
-            text = path.read_text()
+            text = path.read_text(encoding="utf-8")
         except OSError as error:
             raise ConfigError(f"cannot read suite {path}: {error.strerror}") from None
-    elif str(source) in (known := suites()):
+        except UnicodeDecodeError:
+            raise ConfigError(f"{path} is not a text file in UTF-8") from None
+    elif str(source) in (known := ready_made_suites()):
         text = known[str(source)]
     else:
         raise ConfigError(f"no suite '{source}'; {nearest(str(source), known)}, or name a .yaml file")
     try:
-        raw = yaml.safe_load(text)
+        raw = yaml.load(text, SuiteLoader)
     except yaml.YAMLError as error:
         raise ConfigError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(raw, dict):
@@ -196,4 +222,4 @@ def parse_suite(raw: Mapping[str, Any], source: str = "suite") -> Suite:
     try:
         return Suite.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError(f"{source}: {explain(error).replace('Value error, ', '')}") from None
+        raise ConfigError(f"{source}: {' '.join(explain(error).split())}") from None

@@ -44,8 +44,8 @@ class Storage:
         """
         if not NAME.fullmatch(name) or ".." in name:
             raise StorageError(f"'{name}' cannot name a folder: use letters, digits, '_', '-' and '.'")
-        base, _, query = self.uri.partition("?")
-        return Storage(f"{base.rstrip('/')}/{name}" + (f"?{query}" if query else ""))
+        base, mark, query = self.uri.partition("?") if "://" in self.uri else (self.uri, "", "")
+        return Storage(f"{base.rstrip('/')}/{name}{mark}{query}")
 
     def read(self, path: str) -> bytes:
         """The whole file.
@@ -119,9 +119,9 @@ class Storage:
     def _explained(self, verb: str, path: str) -> Iterator[None]:
         try:
             yield
-        except FileNotFoundError:
-            raise
         except OSError as error:
+            if verb == "read" and isinstance(error, FileNotFoundError):
+                raise
             raise StorageError(
                 f"cannot {verb} {path or 'the folder'} in {self.uri}: {_reason(error)}; "
                 "make room or grant access, then run `regbench resume`, or choose another --storage"
@@ -129,4 +129,4 @@ class Storage:
 
 
 def _reason(error: Exception) -> str:
-    return (getattr(error, "strerror", None) or str(error)).splitlines()[0]
+    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0]

@@ -1,0 +1,321 @@
+"""The installed ``regbench`` command, run as a user runs it: every command, every refusal, Ctrl-C and resume."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from regbench.platform.cli import main
+
+REGBENCH = Path(sys.executable).parent / "regbench"
+DEADLINE = 120
+TINY = {
+    "name": "tiny",
+    "methods": ["label_smoothing"],
+    "data": ["digits_noisy"],
+    "settings": {"epochs": 2},
+    "trials": 2,
+    "sampler": "random",
+    "execution": "inline",
+    "confirm": {"seeds": 2},
+}
+# Long enough to be interrupted in the middle of its first trial.
+LONG = TINY | {
+    "name": "long",
+    "methods": ["cross_entropy"],
+    "settings": {"epochs": 120},
+    "confirm": {"seeds": 1},
+    "checkpoint_seconds": 0,
+}
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """This process's, without what would redirect the command."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("REGBENCH_", "MLFLOW_", "RAY_"))}
+    return kept | {"OMP_NUM_THREADS": "1", "NO_COLOR": "1"} | changes
+
+
+def regbench(folder: Path, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
+    command = [REGBENCH, *arguments]
+    return subprocess.run(
+        command, cwd=folder, env=environment(**changes), capture_output=True, text=True, timeout=DEADLINE, check=False
+    )
+
+
+def succeeds(folder: Path, *arguments: str, **changes: str) -> str:
+    done = regbench(folder, *arguments, **changes)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def refused(folder: Path, *arguments: str, **changes: str) -> str:
+    """The one line on standard error with which a command refuses."""
+    done = regbench(folder, *arguments, **changes)
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert done.stderr.startswith("error: ")
+    return done.stderr
+
+
+def write(folder: Path, suite: dict[str, object]) -> str:
+    (folder / "suite.yaml").write_text(yaml.safe_dump(suite))
+    return "suite.yaml"
+
+
+def records_of(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in (folder / "records").rglob("*.parquet")}
+
+
+def test_help_answers_without_the_heavy_libraries(tmp_path):
+    script = """
+import sys
+from regbench.platform.cli import main
+sys.argv = ["regbench", "--help"]
+try:
+    main()
+finally:
+    print("heavy:", sorted({"torch", "ray", "mlflow", "optuna", "pandas", "numpy", "pyarrow"} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "regbench sweep quickstart" in done.stdout
+    assert done.stdout.endswith("heavy: []\n")
+
+
+def test_the_installed_command_has_help_and_a_version(tmp_path):
+    assert "Usage: regbench" in succeeds(tmp_path, "--help")
+    assert succeeds(tmp_path, "--version").startswith("regbench 0.")
+
+
+def test_methods_are_listed_by_track(tmp_path):
+    everything = succeeds(tmp_path, "list")
+    assert "label_smoothing" in everything
+    assert "sinkhorn" in everything
+    track = succeeds(tmp_path, "list", "--track", "classification")
+    assert "label_smoothing" in track
+    assert "sinkhorn" not in track
+
+
+def test_a_method_is_shown_with_paper_settings_and_ranges(tmp_path):
+    page = succeeds(tmp_path, "show", "ps_kd")
+    for fact in ("2006.12000", "final_alpha α_T", "0.8", "0 … 0.95"):
+        assert fact in page
+
+
+def test_one_training_prints_its_metrics(tmp_path):
+    output = succeeds(tmp_path, "run", "label_smoothing", "--set", "epochs=2", "--set", "smoothing=0.2", "--seed", "3")
+    assert "label_smoothing on digits, seed 3" in output
+    assert "val/accuracy" in output
+    assert "test/" not in output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_data_sets_are_listed_with_where_their_files_go(tmp_path):
+    assert "embedded" in succeeds(tmp_path, "data", "list")
+    assert succeeds(tmp_path, "data", "where", "fashion_mnist", REGBENCH_DATA="/data").startswith("/data/")
+    assert "embedded" in succeeds(tmp_path, "data", "where", "digits")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["show", "ps_kdd"], "unknown method 'ps_kdd'; did you mean 'ps_kd'?"),
+        (["list", "--track", "clasification"], "did you mean 'classification'?"),
+        (["data", "where", "digit"], "did you mean 'digits'?"),
+        (["run", "label_smoothing", "--set", "smothing=0.2"], "did you mean 'smoothing'?"),
+        (["run", "label_smoothing", "--set", "smoothing=2"], "smoothing: Input should be less than or equal to 1 (got 2)"),
+        (["run", "label_smoothing", "--set", "smoothing"], "--set takes KEY=VALUE, not 'smoothing'"),
+        (["run", "label_smoothing", "--set", "smoothing=["], "--set smoothing: '[' is not a YAML value"),
+        (["run", "label_smoothing", "--data", "digit"], "did you mean 'digits'?"),
+        (["run", "label_smoothing", "--data", "gaussian_clouds"], "does not fit track classification"),
+        (["run", "label_smoothing", "--device", "tpu"], "--device tpu cannot be used"),
+        (["run", "label_smoothing", "--set", "learning_rate=1e20"], "training diverged"),
+        (["sweep", "quickstat"], "no suite 'quickstat'; did you mean 'quickstart'?"),
+        (["sweep", "none.yaml"], "cannot read suite none.yaml: No such file or directory"),
+        (["sweep", "quickstart", "--name", "../x"], "name: String should match pattern"),
+        (["sweep", "quickstart", "--storage", "s4://bucket"], "cannot use 's4://bucket' as storage"),
+        (["status", "../x"], "cannot name a folder"),
+        (["resume", "none"], "no sweep 'none'"),
+        (["compare", "none"], "no sweep 'none'"),
+        (["sync", "none", "--tracking", "folder"], "MLflow no longer writes to folders"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_is_one_line_that_says_what_to_change(tmp_path, monkeypatch, capsys, arguments, reason):
+    """In this process, for speed: what the command runs, and no other."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["regbench", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    output, errors = capsys.readouterr()
+    assert (ended.value.code, output) == (2, "")
+    assert len(errors.splitlines()) == 1
+    assert errors.startswith("error: ")
+    assert reason in errors
+    assert not list(tmp_path.rglob("suite.json"))
+
+
+def test_a_mistake_in_the_installed_command_has_no_traceback(tmp_path):
+    assert "did you mean 'ps_kd'?" in refused(tmp_path, "show", "ps_kdd")
+
+
+def test_an_unknown_option_exits_with_2(tmp_path):
+    done = regbench(tmp_path, "sweep", "quickstart", "--trails", "3")
+    assert done.returncode == 2
+    assert "No such option: --trails" in done.stderr
+
+
+def test_missing_data_says_where_to_put_it(tmp_path):
+    suite = write(tmp_path, TINY | {"data": ["fashion_mnist"]})
+    message = refused(tmp_path, "sweep", suite)
+    assert "REGBENCH_DATA" in message
+    assert "fashion_mnist" in message
+    assert not (tmp_path / "regbench-results" / "tiny").exists()
+
+
+def test_a_dead_tracking_server_is_noticed_before_anything_runs(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{free.getsockname()[1]}"
+    message = refused(tmp_path, "sweep", write(tmp_path, TINY), "--tracking", address)
+    assert address in message
+    assert "--tracking none" in message
+    assert not (tmp_path / "regbench-results" / "tiny").exists()
+
+
+@pytest.mark.parametrize("tracking", [[], ["--tracking", "none"]])
+def test_a_storage_that_cannot_be_written_is_noticed_before_anything_runs(tmp_path, tracking):
+    (tmp_path / "taken").write_text("a file")
+    assert str(tmp_path / "taken") in refused(tmp_path, "sweep", write(tmp_path, TINY), "--storage", "taken", *tracking)
+
+
+def test_a_dry_run_shows_the_studies_and_writes_nothing(tmp_path):
+    suite = write(tmp_path, TINY)
+    output = succeeds(tmp_path, "sweep", suite, "--dry-run")
+    assert "cross_entropy-digits_noisy" in output
+    assert "smoothing: 0 … 0.5" in output
+    assert [path.name for path in tmp_path.iterdir()] == [suite]
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory) -> tuple[Path, str]:
+    """A folder in which the tiny suite was swept, and what that printed."""
+    folder = tmp_path_factory.mktemp("swept")
+    return folder, succeeds(folder, "sweep", write(folder, TINY))
+
+
+def test_a_sweep_ends_with_the_ranked_comparison_and_what_to_do_next(swept):
+    folder, output = swept
+    for fact in ("classification on digits_noisy: test accuracy", "label_smoothing", "baseline", "regbench ui"):
+        assert fact in output
+    assert f"Report: {folder}/regbench-results/tiny/report/report.html" in output
+
+
+def test_a_sweep_leaves_records_a_report_and_an_mlflow_store(swept):
+    sweep = swept[0] / "regbench-results" / "tiny"
+    trials = ds.dataset(sweep / "records" / "trials").to_table().to_pandas()
+    # Two entries tuned twice and confirmed twice; label smoothing also with its weight off.
+    assert trials.groupby("stage").size().to_dict() == {"tune": 4, "confirm": 4, "ablate": 2}
+    assert (trials["status"] == "completed").all()
+    csv, parquet = pd.read_csv(sweep / "report" / "entries.csv"), pq.read_table(sweep / "report" / "entries.parquet")
+    assert set(csv["entry"]) == set(parquet["entry"].to_pylist()) == {"cross_entropy", "label_smoothing"}
+    assert "<svg" in (sweep / "report" / "report.html").read_text()
+    assert (swept[0] / "regbench-results" / "mlflow.db").is_file()
+    assert not (sweep / "driver.json").exists()
+
+
+def test_status_tells_of_all_sweeps_and_of_one(swept):
+    overview = succeeds(swept[0], "status")
+    assert "tiny" in overview
+    assert "complete" in overview
+    assert "10/10" in overview
+    assert "label_smoothing-digits_noisy" in succeeds(swept[0], "status", "tiny")
+
+
+def test_status_without_a_sweep_says_how_to_start_one(tmp_path):
+    assert "regbench sweep quickstart" in succeeds(tmp_path, "status")
+
+
+def test_compare_prints_the_table_again_and_writes_where_it_is_told(swept):
+    output = succeeds(swept[0], "compare", "tiny", "--out", "elsewhere")
+    assert "classification on digits_noisy: test accuracy" in output
+    names = {path.name for path in (swept[0] / "elsewhere").iterdir()}
+    assert {"report.html", "entries.csv", "entries.parquet"} <= names
+
+
+def test_sync_of_a_sweep_that_is_in_mlflow_adds_nothing(swept):
+    for _ in range(2):
+        assert "up to date" in succeeds(swept[0], "sync", "tiny")
+
+
+def test_a_sweep_started_again_is_refused_with_how_to_continue_it(swept):
+    message = refused(swept[0], "sweep", "suite.yaml")
+    assert "regbench resume tiny" in message
+    assert "--name" in message
+
+
+def test_continuing_a_complete_sweep_runs_nothing(swept):
+    folder = swept[0] / "regbench-results" / "tiny"
+    before = records_of(folder)
+    assert "classification on digits_noisy: test accuracy" in succeeds(swept[0], "sweep", "suite.yaml", "--continue")
+    assert records_of(folder) == before
+
+
+def test_a_changed_suite_does_not_continue_the_old_one(swept):
+    (swept[0] / "changed.yaml").write_text(yaml.safe_dump(TINY | {"trials": 3, "seed": 1}))
+    message = refused(swept[0], "sweep", "changed.yaml", "--continue")
+    assert "differs in trials, seed" in message
+    assert "--name" in message
+
+
+def wait_for(happened: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    end = time.monotonic() + DEADLINE
+    while not happened():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("execution", ["inline", "tune"])
+def test_ctrl_c_loses_nothing_and_resume_finishes(tmp_path, execution):
+    suite = write(tmp_path, LONG | {"execution": execution})
+    command = [REGBENCH, "sweep", suite, "--tracking", "none", "--cpus", "1"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=environment(), stdout=-1, stderr=-1, text=True, start_new_session=True
+    )
+    sweep = tmp_path / "regbench-results" / "long"
+    log = sweep / "logs" / "cross_entropy-digits_noisy-tune-0000.jsonl"
+    wait_for(lambda: log.exists() and log.read_bytes().count(b"\n") > 5, process)
+    # A terminal sends Ctrl-C to every process that it started.
+    os.killpg(process.pid, signal.SIGINT)
+    output, errors = process.communicate(timeout=DEADLINE)
+    assert process.returncode == 130
+    assert "regbench resume long" in output
+    assert "Traceback" not in errors
+    ended = records_of(sweep)
+    assert len(ended) < 2 * 3
+    assert "interrupted" in succeeds(tmp_path, "status")
+
+    resumed = succeeds(tmp_path, "resume", "long", "--tracking", "none", "--cpus", "1")
+
+    assert "classification on digits_noisy: test accuracy" in resumed
+    trials = ds.dataset(sweep / "records" / "trials").to_table().to_pandas().set_index("key")
+    assert sorted(trials.index) == [f"cross_entropy-digits_noisy-{name}" for name in ("confirm-0000", "tune-0000", "tune-0001")]
+    assert (trials["status"] == "completed").all()
+    assert (trials["rounds"] == 120).all()
+    assert trials["attempts"].to_dict() == {key: 2 if key.endswith("tune-0000") else 1 for key in trials.index}
+    assert records_of(sweep).items() >= ended.items()
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    second = max(index for index, line in enumerate(lines) if "attempt" in line)
+    assert lines[second + 1]["report"]["round"] > 1, "it went on from its checkpoint"

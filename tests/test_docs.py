@@ -1,0 +1,104 @@
+"""The documentation says what is true: its commands exist, its links lead somewhere, its generated pages are fresh."""
+
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import typer
+import yaml
+
+from regbench.methods.registry import create, method_class
+from regbench.platform.cli import app
+from regbench.platform.plan import studies
+from regbench.platform.spec import parse_suite
+from regbench.search_spaces import ready_made_suites
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+MAKE = {"make demo", "make test"}
+
+
+def blocks(page: Path, *languages: str) -> list[str]:
+    return [code for language, code in FENCE.findall(page.read_text(encoding="utf-8")) if language in languages]
+
+
+def commands(page: Path) -> list[str]:
+    """Shell commands of a page: lines after ``$`` of sessions, lines of scripts, and ``regbench …`` within the text."""
+    sessions = [line[2:] for code in blocks(page, "console") for line in code.splitlines() if line.startswith("$ ")]
+    scripts = [line for code in blocks(page, "bash", "sh", "shell") for line in code.splitlines() if line.strip()]
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    return sessions + [line for line in scripts if not line.startswith("#")] + re.findall(r"`(regbench [^`]+)`", text)
+
+
+def anchors(page: Path) -> set[str]:
+    """What GitHub makes of a page's headings."""
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", page.read_text(encoding="utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.fixture(scope="module")
+def generator() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(("page", "command"), [(page.name, command) for page in PAGES for command in commands(page)])
+def test_every_command_is_one_that_exists(page, command):
+    if command in MAKE:
+        target = command.removeprefix("make ")
+        assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        return
+    program, *arguments = shlex.split(command, comments=True)
+    assert program == "regbench"
+    found = typer.main.get_command(app)
+    while hasattr(found, "commands"):
+        name, *arguments = arguments
+        found = found.commands[name]
+    given = found.make_context(name, arguments).params
+    method, suite = given.get("method"), given.get("suite")
+    if method and not method.isupper():
+        create(method, dict(pair.split("=") for pair in given.get("settings") or []))
+        assert not given.get("data") or given["data"] in method_class(method).track.data
+    if suite and not suite.isupper() and not suite.endswith(".yaml"):
+        assert suite in ready_made_suites()
+
+
+@pytest.mark.parametrize("page", ["suite.md", "results.md", "methods.md"])
+def test_generated_pages_are_fresh(generator, page):
+    assert set(generator.PAGES) == {"suite.md", "results.md", "methods.md"}
+    assert (ROOT / "docs" / page).read_text(encoding="utf-8") == generator.PAGES[page](), "run: python docs/generate.py"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_within_the_documentation_resolve(page):
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"[a-z]+:", link):
+            assert link.startswith("https://"), link
+            continue
+        file, _, anchor = link.partition("#")
+        target = page.parent / file if file else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize(
+    "text", [code for page in PAGES for code in blocks(page, "yaml")], ids=lambda text: text.partition("\n")[0]
+)
+def test_every_suite_can_be_planned(text):
+    assert studies(parse_suite(yaml.safe_load(text)))
+
+
+def test_every_page_is_reached_from_the_readme():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert {page.name for page in PAGES if f"docs/{page.name}" in readme} == {
+        path.name for path in (ROOT / "docs").glob("*.md")
+    }
