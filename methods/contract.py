@@ -15,6 +15,7 @@ import io
 import json
 import math
 import os
+import pickle
 import random
 import re
 import tempfile
@@ -22,7 +23,6 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
-from pickle import UnpicklingError
 from types import SimpleNamespace
 from typing import Any
 
@@ -331,7 +331,7 @@ def _through_file(method: type[Method], state: dict[str, Any]) -> dict[str, Any]
     buffer.seek(0)
     try:
         return torch.load(buffer, map_location="cpu", weights_only=True)
-    except UnpicklingError:
+    except pickle.UnpicklingError:
         raise ContractError(
             f"{method.slug}: its checkpoint holds an object that weights_only=True refuses: hand run.restore tensors, numbers, "
             "strings, and lists or dictionaries of them"
@@ -340,7 +340,6 @@ def _through_file(method: type[Method], state: dict[str, Any]) -> dict[str, Any]
 
 def _process_state() -> dict[str, Any]:
     """What trainings in one process share, and must leave alone."""
-    kind, keys, *place = np.random.get_state(legacy=True)
     return {
         "torch's default dtype": torch.get_default_dtype(),
         "torch's default device": torch.get_default_device(),
@@ -349,7 +348,7 @@ def _process_state() -> dict[str, Any]:
         "torch's deterministic mode": torch.are_deterministic_algorithms_enabled(),
         "torch's matmul precision": torch.get_float32_matmul_precision(),
         "NumPy's error handling": np.geterr(),
-        "NumPy's global random numbers": (kind, keys.tobytes(), *place),
+        "NumPy's global random numbers": pickle.dumps(np.random.get_state()),
         "Python's random numbers": random.getstate(),
         "the environment": dict(os.environ),
         "the working directory": Path.cwd(),

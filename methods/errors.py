@@ -36,6 +36,10 @@ class TrackingError(RegbenchError):
     """The MLflow tracking server cannot be reached or refuses a request."""
 
 
+class ClusterError(RegbenchError):
+    """A cluster cannot be reached or refuses a request."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """The hint that ends an "unknown name" message: the nearest known name, or the list of all."""
     known = sorted(known)

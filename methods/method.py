@@ -170,9 +170,9 @@ class Method(BaseModel):
     def train(self, run: Run) -> Iterator[Metrics]:
         """Trains and yields one mapping of standard metric names to floats per round.
 
-        The mapping holds ``val/<metric>`` for every metric of the track whose needs are met; the last one of a run with
-        ``run.test`` also ``test/<metric>``. Everything that must survive an interruption is handed to ``run.restore`` before the loop
-        over ``run.rounds``. The caller may stop iterating after any round.
+        The mapping holds ``val/<metric>`` for every metric of the track whose ``needs`` are met; the last one of a run with
+        ``run.test`` also ``test/<metric>``. Everything that must survive an interruption is handed to ``run.restore`` before
+        the loop over ``run.rounds``. The caller may stop iterating after any round.
         """
 
     @classmethod

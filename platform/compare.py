@@ -431,7 +431,7 @@ def _groups(sources: list[Source]) -> dict[tuple[str, str], list[Candidate]]:
 def _yardstick(track: str, trials: list[Row]) -> Yardstick:
     """The metric that all entries were tuned on; where sweeps differ in it, the track's primary one."""
     known = tracks().get(track)
-    modes = {metric.name: metric.mode for metric in known.metrics} if known else {}
+    modes: dict[str, str] = {metric.name: metric.mode for metric in known.metrics} if known else {}
     modes |= {
         objective.removeprefix("val/"): mode
         for row in trials

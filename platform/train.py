@@ -6,39 +6,25 @@ from typing import Any
 
 import ray.train
 import ray.train.torch
-import torch
-import torch.distributed as dist
 from ray import tune
 from ray.exceptions import RayActorError
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 from ray.tune.integration.ray_train import TuneReportCallback
-from torch import Tensor, nn
+from torch import nn
 
+from regbench.methods.run import ProcessGroup
 from regbench.platform.records import Report, Trial
 from regbench.platform.spec import Suite
 from regbench.platform.trial import Place, failure, train
 
 
-class TrainWorld:
+class TrainWorld(ProcessGroup):
     """This worker among those of a Ray Train run."""
-
-    def __init__(self) -> None:
-        context = ray.train.get_context()
-        self.rank: int = context.get_world_rank()
-        self.size: int = context.get_world_size()
 
     def prepare(self, model: nn.Module) -> nn.Module:
         """Ray Train's wrapping: DistributedDataParallel where there are several workers."""
         return ray.train.torch.prepare_model(model, move_to_device=False)
-
-    def gather(self, tensor: Tensor) -> Tensor:
-        """Concatenates equally shaped tensors of all workers, in the order of ranks."""
-        if self.size == 1:
-            return tensor
-        parts = [torch.empty_like(tensor) for _ in range(self.size)]
-        dist.all_gather(parts, tensor.contiguous())
-        return torch.cat(parts)
 
 
 def worker(config: dict[str, Any]) -> None:

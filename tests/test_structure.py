@@ -93,8 +93,8 @@ def wheel(tmp_path_factory) -> Path:
 
 
 def test_the_wheel_holds_every_file_of_its_folders(wheel):
-    source = {path.relative_to(ROOT) for folder in FOLDERS for path in (ROOT / folder).rglob("*") if path.is_file()}
-    source = {path for path in source if "__pycache__" not in path.parts}
+    tree = wheel.parent / "source"
+    source = {path.relative_to(tree) for folder in FOLDERS for path in (tree / folder).rglob("*") if path.is_file()}
     packed = {path.relative_to(wheel / "regbench") for path in (wheel / "regbench").rglob("*") if path.is_file()}
     assert packed == source
     assert {Path("platform/report.html"), Path("search_spaces/suites/quickstart.yaml")} <= packed

@@ -68,9 +68,10 @@ class Hoag(Learner):
     it is plain hypergradient descent at fixed accuracy.
 
     The heuristic (of the author's code) compares g with its last value: after a decrease L shrinks to 0.95 L before the step;
-    after a rise by a fifth L doubles, the next ε halves (a quadratic or cubic schedule then returns to its course), and there is
-    no step; else the step is taken as it is. The last value is replaced in any case: if a rejection kept it, every later point would be rejected too. The author's code moves twice in each
-    iteration that is not rejected, before and after the comparison; here it moves once.
+    after a rise by a fifth L doubles, the next ε halves (a quadratic or cubic schedule then returns to its course), and there
+    is no step; else the step is taken as it is. The last value is replaced in any case: if a rejection kept it, every later
+    point would be rejected too. The author's code moves twice in each iteration that is not rejected, before and after the
+    comparison; here it moves once.
 
     Args:
         problem: what to learn.

@@ -100,7 +100,7 @@ class LearnerState:
     iteration: int = 0
     lower_iterations: int = 0
     linear_iterations: int = 0
-    stop: int = Stop.NO
+    stop: int = int(Stop.NO)
 
 
 class Learner(ABC):

@@ -229,7 +229,7 @@ class Maid(Learner):
         return sandwich(self.problem, x, theta, accuracy, smoothness, convex=self.options.convex_upper)
 
     def _finish(self, stop: Stop, gradient: Hypergradient, here: Sandwich, tried: int) -> Record:
-        self.state.stop = stop
+        self.state.stop = int(stop)
         return self._record(gradient, here, 0.0, tried)
 
     def _record(self, gradient: Hypergradient, bounds: Sandwich, alpha: float, backtracks: int) -> Record:

@@ -68,7 +68,8 @@ def random_in_ball(x: Tensor, radius: float | Tensor, norm: Norm, generator: tor
 def project(shift: Tensor, radius: float | Tensor, norm: Norm) -> Tensor:
     """The nearest points to ``[B, *shape]`` in the ball around 0."""
     if norm == "linf":
-        return shift.clamp(-radius, radius)
+        bound = torch.as_tensor(radius, dtype=shift.dtype, device=shift.device)
+        return shift.clamp(-bound, bound)
     return shift * (radius / length(shift).clamp(min=1e-30)).clamp(max=1)
 
 

@@ -32,10 +32,11 @@ class Mixup(ClassificationMethod):
         """The mixed cross-entropy; the logits are those of the mixtures."""
         if not weights.alpha:
             return super().objective(model, batch, weights)
-        draws = {"generator": batch.generator, "device": batch.x.device}
+        device = batch.x.device
         # The quantile function turns a uniform number into λ, so that all numbers come from the run's stream.
-        share = float(betaincinv(weights.alpha, weights.alpha, torch.rand((), **draws).item()))
-        other = torch.randperm(len(batch.x), **draws)
+        uniform = torch.rand((), generator=batch.generator, device=device).item()
+        share = float(betaincinv(weights.alpha, weights.alpha, uniform))
+        other = torch.randperm(len(batch.x), generator=batch.generator, device=device)
         logits = model(share * batch.x + (1 - share) * batch.x[other])
         loss = share * nn.functional.cross_entropy(logits, batch.y)
         return loss + (1 - share) * nn.functional.cross_entropy(logits, batch.y[other]), logits

@@ -103,7 +103,7 @@ class ClassificationMethod(Method):
             weights: the method's regularization weights as attributes, numbers or scalar tensors.
 
         Returns:
-            The scalar to minimize, and the logits ``[B, K]`` of the batch's own inputs.
+            The scalar to minimize, and the logits ``[B, K]`` that `remember` gets: of the batch's own inputs, or of mixtures.
         """
         logits = model(batch.x)
         return nn.functional.cross_entropy(logits, batch.y), logits

@@ -366,7 +366,7 @@ def suite(**parts):
     ],
 )
 def test_objective_that_is_not_measured_is_refused(parts):
-    with pytest.raises(ConfigError, match="cross_entropy.*robust_accuracy.*positive attack_radius.*`settings`") as refusal:
+    with pytest.raises(ConfigError, match=r"cross_entropy.*robust_accuracy.*positive attack_radius.*`settings`") as refusal:
         studies(suite(**parts))
     assert "\n" not in str(refusal.value)
 

@@ -86,6 +86,6 @@ def test_strong_mixing_resists_the_memorizing_of_wrong_labels():
         list(method.train(Run("digits_noisy40", seed=0)))[-1]
         for method in (CrossEntropy(**settings), Mixup(alpha=8.0, **settings))
     )
-    assert plain["train/loss"] < 0.05
+    assert plain["train/loss"] < 0.2
     assert mixed["train/loss"] > 1
     assert mixed["val/accuracy"] > plain["val/accuracy"] + 0.1
