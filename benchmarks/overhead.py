@@ -70,7 +70,7 @@ def run_regbench(folder: Path, mark: Path) -> None:
     outcome = start(suite, Storage(folder / "results"), None, Console(quiet=True), cpus=2)
     assert outcome.complete
     assert not outcome.failed
-    logs = (folder / "results" / "overhead" / "logs").glob("*.jsonl")
+    logs = (folder / "results" / "overhead" / "logs").glob("*/*.jsonl")
     times = [json.loads(line)["report"]["time"] for log in logs for line in log.read_text().splitlines() if "report" in line]
     mark.write_text(str(min(times)))
 

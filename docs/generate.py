@@ -135,7 +135,7 @@ def results_page() -> str:
         "|---|---|",
         "| `suite.json` | the suite as it was read, its studies, versions, git commit, host, start |",
         "| `trials/KEY.json` | a trial's specification, written before it starts |",
-        "| `logs/KEY.jsonl` | a line for each attempt and each report, appended by the trial itself |",
+        "| `logs/KEY/ATTEMPT.jsonl` | a line of facts and one for each report, appended by the process that trains the trial |",
         "| `checkpoints/KEY.pt` | newest state of an unfinished trial, and of each study's best one |",
         "| `report/` | the comparison: `report.html`, and each of its tables as CSV and Parquet |",
         "",

@@ -52,8 +52,14 @@ SetOption = Annotated[
 AddressOption = Annotated[
     str | None, typer.Option(help="address of a running Ray cluster; default: a private one on this machine")
 ]
-CpusOption = Annotated[int | None, typer.Option(min=1, help="CPU cores of the private Ray cluster; default: all")]
-GpusOption = Annotated[int | None, typer.Option(min=0, help="GPUs of the private Ray cluster; default: all")]
+CpusOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="CPU cores of the private Ray cluster, default: all; with --address: what that may grow to"),
+]
+GpusOption = Annotated[
+    int | None, typer.Option(min=0, help="GPUs of the private Ray cluster, default: all; with --address: what that may grow to")
+]
+DetachOption = Annotated[bool, typer.Option("--detach", help="do not wait for the end")]
 DEFAULT_STORAGE = "regbench-results"
 
 
@@ -178,14 +184,66 @@ def resume(
     address: AddressOption = None,
     cpus: CpusOption = None,
     gpus: GpusOption = None,
+    cluster: Annotated[str | None, typer.Option(help="continue there: a cluster file or a ready-made one's name")] = None,
+    detach: DetachOption = False,
 ) -> None:
     """Continue an interrupted sweep: nothing that has ended is run again."""
     from regbench.platform import sweep as engine
     from regbench.platform.storage import Storage
 
+    if cluster is not None:
+        _relaunch(name, cluster, storage, detach)
     store, console = Storage(storage), _console()
     outcome = engine.resume(name, store, tracking, console, address=address, cpus=cpus, gpus=gpus)
     _conclude(name, outcome, store, storage, tracking, console)
+
+
+@app.command()
+def launch(
+    suite: Annotated[str, typer.Argument(help="a ready-made suite (quickstart, …) or a YAML file")],
+    cluster: Annotated[str, typer.Option(help="a cluster file, or a ready-made one's name (local, existing, aws, …)")],
+    name: Annotated[str | None, typer.Option(help="name of the sweep; default: the suite's")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="check everything, show every file and command, start nothing")
+    ] = False,
+    detach: DetachOption = False,
+) -> None:
+    """Run a suite on a cluster, as a job that does not need this terminal."""
+    from regbench.platform import launch as launcher
+    from regbench.platform.clusters import Local, read_cluster
+    from regbench.platform.spec import read_suite
+
+    spec, place = read_suite(suite), read_cluster(cluster)
+    if name is not None:
+        spec = _renamed(spec, name)
+    if isinstance(place, Local):
+        launcher.pass_on_here(place)
+        sweep(suite, place.storage, place.tracking, name, dry_run=dry_run, cpus=place.cpus, gpus=place.gpus)
+        return
+    raise typer.Exit(launcher.launch(spec, place, _console(), dry_run=dry_run, detach=detach))
+
+
+@app.command()
+def logs(
+    name: Annotated[str, typer.Argument(help="name of a launched sweep")], storage: StorageOption = DEFAULT_STORAGE
+) -> None:
+    """Show the log of a launched sweep until it ends; leaving does not stop it."""
+    from regbench.platform.launch import logs as show
+    from regbench.platform.storage import Storage
+
+    raise typer.Exit(show(name, Storage(storage), _console()))
+
+
+@app.command()
+def stop(
+    name: Annotated[str, typer.Argument(help="name of a launched sweep")], storage: StorageOption = DEFAULT_STORAGE
+) -> None:
+    """Stop a launched sweep: it can be continued, and nothing that has ended is lost."""
+    from regbench.platform.launch import find
+    from regbench.platform.storage import Storage
+
+    find(name, Storage(storage)).stop()
+    _console().print(f"Stopping. Continue with: regbench resume {name} --cluster FILE", soft_wrap=True, highlight=False)
 
 
 @app.command()
@@ -193,10 +251,20 @@ def status(
     name: Annotated[str | None, typer.Argument(help="a sweep; default: all")] = None, storage: StorageOption = DEFAULT_STORAGE
 ) -> None:
     """Show how far sweeps have come, and what failed."""
+    from regbench.platform.launch import job_line
     from regbench.platform.status import overview, sweep_status
     from regbench.platform.storage import Storage
 
-    _console().print(sweep_status(name, Storage(storage)) if name else overview(Storage(storage)))
+    store, console = Storage(storage), _console()
+    if name is None:
+        console.print(overview(store))
+        return
+    job = job_line(name, store)
+    # A job that has just been handed over has no records yet.
+    if job is None or store.exists(f"{name}/suite.json"):
+        console.print(sweep_status(name, store))
+    if job is not None:
+        console.print(job, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -319,6 +387,32 @@ def _require_same(suite: "Suite", records: "Records") -> None:
             f"the suite differs in {', '.join(changed)} from the one that sweep '{suite.name}' was started with: "
             f"continue that one with `regbench resume {suite.name}`, or start another with --name"
         )
+
+
+def _relaunch(name: str, cluster: str, storage: str, detach: bool) -> None:
+    from regbench.methods.errors import ConfigError
+    from regbench.platform.clusters import Local, read_cluster
+    from regbench.platform.launch import relaunch
+
+    place = read_cluster(cluster)
+    if isinstance(place, Local):
+        raise ConfigError(f"{cluster} is this machine: continue here with `regbench resume {name}`, without --cluster")
+    if storage not in (DEFAULT_STORAGE, place.storage):
+        raise ConfigError(f"the cluster's storage is {place.storage}, not {storage}: it must be where the sweep is")
+    raise typer.Exit(relaunch(name, place, _console(), detach=detach))
+
+
+def _relaunch(name: str, cluster: str, storage: str, detach: bool) -> None:
+    from regbench.methods.errors import ConfigError
+    from regbench.platform.clusters import Local, read_cluster
+    from regbench.platform.launch import relaunch
+
+    place = read_cluster(cluster)
+    if isinstance(place, Local):
+        raise ConfigError(f"{cluster} is this machine: continue here with `regbench resume {name}`, without --cluster")
+    if storage not in (DEFAULT_STORAGE, place.storage):
+        raise ConfigError(f"the cluster's storage is {place.storage}, not {storage}: it must be where the sweep is")
+    raise typer.Exit(relaunch(name, place, _console(), detach=detach))
 
 
 def _print_comparison(records: list[Any], out: str | None, console: "Console") -> None:

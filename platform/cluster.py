@@ -27,11 +27,11 @@ def cluster(address: str | None = None, cpus: int | None = None, gpus: int | Non
 
     Args:
         address: of a running cluster (``auto`` or ``host:port``); by default a private one starts on this machine.
-        cpus: logical CPUs of the private cluster; by default every core.
-        gpus: logical GPUs of the private cluster; by default every GPU.
+        cpus: logical CPUs of the private cluster, by default every core; of a running one: what it may grow to.
+        gpus: logical GPUs of the private cluster, by default every GPU; of a running one: what it may grow to.
 
     Yields:
-        Its resources, such as ``{"CPU": 8.0, "GPU": 1.0}``.
+        The resources it has or may grow to, such as ``{"CPU": 8.0, "GPU": 1.0}``.
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
@@ -44,7 +44,10 @@ def cluster(address: str | None = None, cpus: int | None = None, gpus: int | Non
     elif started:
         ray.init(address="local", num_cpus=cpus, num_gpus=gpus, include_dashboard=False, **quiet)
     try:
-        yield ray.cluster_resources()
+        # An autoscaler starts nodes for trials that wait, so trials must be allowed to wait for nodes that are not there yet.
+        limits = {"CPU": cpus, "GPU": gpus} if address else {}
+        now = ray.cluster_resources()
+        yield now | {name: max(limit, now.get(name, 0)) for name, limit in limits.items() if limit is not None}
     finally:
         if started:
             ray.shutdown()

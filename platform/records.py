@@ -4,7 +4,7 @@ Layout below ``<storage>/<sweep>/``::
 
     suite.json               the suite as it was read, and where and with what it was started
     trials/<key>.json        a trial's specification, written before it starts
-    logs/<key>.jsonl         one line per attempt and per report, appended by the trial itself
+    logs/<key>/<attempt>.jsonl   a line of facts, then one per report, written by the process that trains the trial
     checkpoints/<key>.pt     the newest state of a trial; kept only for each study's best trial once it has finished
     records/trials/<key>.parquet, records/curves/<key>.parquet    written once, when the trial has ended
 
@@ -14,7 +14,9 @@ lost nor counted twice.
 
 import io
 import json
+import math
 import time
+import uuid
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -28,6 +30,8 @@ SCHEMA_VERSION = "1"
 
 Stage = Literal["tune", "confirm", "ablate"]
 Status = Literal["completed", "stopped", "failed"]
+
+UPLOAD_SECONDS = 5.0
 
 _METRICS = pa.map_(pa.string(), pa.float64())
 
@@ -158,45 +162,76 @@ class Log:
     attempts: list[dict[str, Any]] = field(default_factory=list)
 
 
+class AttemptLog:
+    """The log of one attempt at a trial. No other process writes to it: one that was given up may live on and talk.
+
+    A local disk gets every line at once. Object stores, which cannot append, get the whole log again, at most every few
+    seconds: before a checkpoint is written, and at the end, ``flush`` must be called.
+
+    Args:
+        storage: of the sweep.
+        path: of the log.
+        facts: where and how the attempt runs.
+
+    Raises:
+        StorageError: it cannot be written; so for all methods.
+    """
+
+    def __init__(self, storage: Storage, path: str, facts: dict[str, Any]) -> None:
+        self._storage = storage
+        self._path = path
+        self._content = self._pending = b""
+        self._flushed = -math.inf
+        self._append({"attempt": facts | {"time": time.time()}})
+
+    def report(self, report: Report) -> None:
+        """Appends a report."""
+        self._append({"report": asdict(report)})
+
+    def _append(self, line: dict[str, Any]) -> None:
+        self._pending += (json.dumps(line) + "\n").encode()
+        if self._storage.local is not None or time.monotonic() - self._flushed > UPLOAD_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes what is not yet written."""
+        if not self._pending:
+            return
+        if self._storage.local is not None:
+            self._storage.append(self._path, self._pending)
+        else:
+            self._content += self._pending
+            self._storage.write(self._path, self._content)
+        self._pending = b""
+        self._flushed = time.monotonic()
+
+
 class Records:
     """Reads and writes the records of one sweep."""
 
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
 
-    def start_attempt(self, key: str, **facts: Any) -> None:
-        """Notes in a trial's log that it starts, or starts again."""
-        path = f"logs/{key}.jsonl"
-        if self.storage.exists(path) and not self.storage.read(path).endswith(b"\n"):
-            # A crash left half a line: nothing may be glued to it.
-            self.storage.append(path, b"\n")
-        self._append(key, {"attempt": facts | {"time": time.time()}})
-
-    def report(self, key: str, report: Report) -> None:
-        """Appends a report to a trial's log."""
-        self._append(key, {"report": asdict(report)})
-
-    def _append(self, key: str, line: dict[str, Any]) -> None:
-        self.storage.append(f"logs/{key}.jsonl", (json.dumps(line) + "\n").encode())
+    def start_attempt(self, key: str, **facts: Any) -> "AttemptLog":
+        """Notes that a trial starts, or starts again; returns the log of this attempt."""
+        number = len(self.storage.names(f"logs/{key}")) + 1
+        return AttemptLog(self.storage, f"logs/{key}/{number:04d}-{uuid.uuid4().hex[:8]}.jsonl", facts)
 
     def log(self, key: str) -> Log:
         """A trial's log; a torn last line, left by a crash, is passed over."""
         log, rounds = Log(), dict[int, Report]()
-        try:
-            text = self.storage.read(f"logs/{key}.jsonl").decode(errors="replace")
-        except FileNotFoundError:
-            return log
-        for line in text.splitlines():
-            try:
-                entry = json.loads(line)
-            except json.JSONDecodeError:
-                continue
-            if "attempt" in entry:
-                log.attempts.append(entry["attempt"])
-            else:
-                report = Report(**entry["report"])
-                rounds = {number: old for number, old in rounds.items() if number < report.round}
-                rounds[report.round] = report
+        for name in self.storage.names(f"logs/{key}"):
+            for line in self.storage.read(f"logs/{key}/{name}").decode(errors="replace").splitlines():
+                try:
+                    entry = json.loads(line)
+                except json.JSONDecodeError:
+                    continue
+                if "attempt" in entry:
+                    log.attempts.append(entry["attempt"])
+                else:
+                    report = Report(**entry["report"])
+                    rounds = {number: old for number, old in rounds.items() if number < report.round}
+                    rounds[report.round] = report
         log.reports = list(rounds.values())
         return log
 

@@ -192,25 +192,41 @@ def read_suite(source: str | Path) -> Suite:
     """
     from regbench.search_spaces import ready_made_suites
 
+    raw = read_mapping(source, "suite", ready_made_suites(), "`name`, `methods`, …")
+    return parse_suite(raw, str(source))
+
+
+def read_mapping(source: str | Path, what: str, ready_made: Mapping[str, str], keys: str) -> dict[str, Any]:
+    """The mapping in a ready-made YAML text, by its name, or in a YAML file.
+
+    Args:
+        source: name or path.
+        what: ``suite`` or ``cluster``, for messages.
+        ready_made: texts by name.
+        keys: what the mapping holds, for messages.
+
+    Raises:
+        ConfigError: there is no such name or file, or it holds no mapping.
+    """
     path = Path(source)
     if path.suffix in (".yaml", ".yml") or path.is_file():
         try:
             text = path.read_text(encoding="utf-8")
         except OSError as error:
-            raise ConfigError(f"cannot read suite {path}: {error.strerror}") from None
+            raise ConfigError(f"cannot read {what} {path}: {error.strerror}") from None
         except UnicodeDecodeError:
             raise ConfigError(f"{path} is not a text file in UTF-8") from None
-    elif str(source) in (known := ready_made_suites()):
-        text = known[str(source)]
+    elif str(source) in ready_made:
+        text = ready_made[str(source)]
     else:
-        raise ConfigError(f"no suite '{source}'; {nearest(str(source), known)}, or name a .yaml file")
+        raise ConfigError(f"no {what} '{source}'; {nearest(str(source), ready_made)}, or name a .yaml file")
     try:
         raw = yaml.load(text, SuiteLoader)
     except yaml.YAMLError as error:
         raise ConfigError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(raw, dict):
-        raise ConfigError(f"{source} must hold a mapping with `name`, `methods`, …")
-    return parse_suite(raw, str(source))
+        raise ConfigError(f"{source} must hold a mapping with {keys}")
+    return raw
 
 
 def parse_suite(raw: Mapping[str, Any], source: str = "suite") -> Suite:

@@ -12,7 +12,7 @@ from regbench.platform.records import Records
 from regbench.platform.search import Search
 from regbench.platform.spec import parse_suite
 from regbench.platform.storage import Storage
-from regbench.platform.sweep import open_sweep, running_driver, sweeps
+from regbench.platform.sweep import distant_driver, open_sweep, running_driver, sweeps
 
 
 def overview(storage: Storage) -> Table | str:
@@ -72,4 +72,8 @@ def _rows(search: Search) -> list[dict[str, Any]]:
 def _state(records: Records, search: Search) -> str:
     if search.done:
         return "complete"
-    return "running" if running_driver(records.storage) is not None else "interrupted: regbench resume " + search.suite.name
+    if running_driver(records.storage) is not None:
+        return "running"
+    if host := distant_driver(records.storage):
+        return f"running on {host}, unless it was killed there"
+    return "interrupted: regbench resume " + search.suite.name

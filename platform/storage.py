@@ -14,7 +14,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
 
 class Storage:
-    """A folder on a ``pyarrow.fs`` file system, with whole-file reads, atomic whole-file writes, and appends.
+    """A folder on a ``pyarrow.fs`` file system, with whole-file reads and atomic whole-file writes; local ones append too.
 
     Args:
         uri: a path or a URI that ``pyarrow.fs.FileSystem.from_uri`` understands.
@@ -79,15 +79,11 @@ class Storage:
                 Path(partial).unlink(missing_ok=True)
 
     def append(self, path: str, content: bytes) -> None:
-        """Adds to the end of a file; object stores, which cannot, get the whole object again.
+        """Adds to the end of a file on a local disk; object stores cannot.
 
         Raises:
             StorageError: it cannot be written.
         """
-        if self.local is None:
-            before = self.read(path) if self.exists(path) else b""
-            self.write(path, before + content)
-            return
         with self._explained("write", path):
             target = Path(self._full(path))
             target.parent.mkdir(parents=True, exist_ok=True)

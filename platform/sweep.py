@@ -237,3 +237,19 @@ def running_driver(storage: Storage) -> int | None:
     except PermissionError:
         pass
     return int(driver["pid"])
+
+
+def distant_driver(storage: Storage) -> str | None:
+    """The other machine that runs a sweep, or ran it until it was killed, or None."""
+    if not storage.exists("driver.json"):
+        return None
+    host = str(json.loads(storage.read("driver.json"))["host"])
+    return None if host == socket.gethostname() else host
+
+
+def distant_driver(storage: Storage) -> str | None:
+    """The other machine that runs a sweep, or ran it until it was killed, or None."""
+    if not storage.exists("driver.json"):
+        return None
+    host = str(json.loads(storage.read("driver.json"))["host"])
+    return None if host == socket.gethostname() else host

@@ -2,6 +2,7 @@
 
 import io
 import math
+import os
 import random
 import socket
 import time
@@ -83,21 +84,28 @@ def train(
         checkpoint=state["run"] if state else None,
         world=world,
     )
-    writes = run.world.rank == 0
     began = saved = time.monotonic()
-    if writes:
-        records.start_attempt(trial.key, host=socket.gethostname(), device=str(device), workers=run.world.size)
-    for metrics in method.train(run):
-        require_finite(metrics, run.round)
-        _require_objectives(metrics, trial)
-        seconds = before + time.monotonic() - began
-        entry = Report(run.round, time.time(), seconds, metrics, trial.searched)
-        if writes:
-            records.report(trial.key, entry)
-            if run.last or time.monotonic() - saved >= place.checkpoint_seconds:
-                save_checkpoint(records.storage, trial.key, run, seconds)
-                saved = time.monotonic()
-        report(entry)
+    log = None
+    if run.world.rank == 0:
+        facts = {"host": socket.gethostname(), "pid": os.getpid(), "device": str(device), "workers": run.world.size}
+        log = records.start_attempt(trial.key, **facts)
+    try:
+        for metrics in method.train(run):
+            require_finite(metrics, run.round)
+            _require_objectives(metrics, trial)
+            seconds = before + time.monotonic() - began
+            entry = Report(run.round, time.time(), seconds, metrics, trial.searched)
+            if log is not None:
+                log.report(entry)
+                if run.last or time.monotonic() - saved >= place.checkpoint_seconds:
+                    # First what led there: a resumed trial repeats no round that its checkpoint holds.
+                    log.flush()
+                    save_checkpoint(records.storage, trial.key, run, seconds)
+                    saved = time.monotonic()
+            report(entry)
+    finally:
+        if log is not None:
+            log.flush()
 
 
 def _device(name: str) -> torch.device:

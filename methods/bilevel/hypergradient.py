@@ -11,10 +11,15 @@ from regbench.methods.bilevel.problem import BilevelProblem, Constant
 from regbench.methods.bilevel.samples import norm
 from regbench.methods.errors import ConfigError
 
+# Rounding errors in a value of g, in units of its last place.
+ROUNDOFF = 4.0
+
 
 @dataclass(frozen=True)
 class Sandwich:
     """Bounds of f(θ) from x̃ with ‖x̃_i - x̂_i‖ ≤ ε_i; the bounds of a mean are the means of the bounds.
+
+    Both also allow for the rounding error of g(x̃), so that no line search takes noise for a decrease.
 
     Attributes:
         value: g(x̃).
@@ -43,8 +48,8 @@ def sandwich(
     value = problem.upper(x, theta).detach().mean()
     slope = (norm(problem.upper_gradients(x, theta)[0]) * accuracy).mean()
     curvature = (problem.per_sample(smoothness) / 2 * accuracy**2).mean()
-    below = slope if convex else slope + curvature
-    return Sandwich(value.item(), (value - below).item(), (value + slope + curvature).item())
+    below, noise = slope if convex else slope + curvature, ROUNDOFF * torch.finfo(x.dtype).eps * value.abs()
+    return Sandwich(value.item(), (value - below - noise).item(), (value + slope + curvature + noise).item())
 
 
 @dataclass(frozen=True, eq=False)

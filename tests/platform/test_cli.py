@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -34,7 +35,7 @@ TINY = {
 LONG = TINY | {
     "name": "long",
     "methods": ["cross_entropy"],
-    "settings": {"epochs": 120},
+    "settings": {"epochs": 60},
     "confirm": {"seeds": 1},
     "checkpoint_seconds": 0,
 }
@@ -78,6 +79,35 @@ def records_of(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in (folder / "records").rglob("*.parquet")}
 
 
+@dataclass
+class Here:
+    """Runs commands in this process, for speed: the same entry point as the installed command's."""
+
+    monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str]
+
+    def __call__(self, folder: Path, *arguments: str) -> tuple[int, str, str]:
+        """Exit status, standard output, standard error."""
+        self.monkeypatch.chdir(folder)
+        self.monkeypatch.setattr(sys, "argv", ["regbench", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        output, errors = self.capsys.readouterr()
+        return int(ended.value.code or 0), output, errors
+
+    def succeeds(self, folder: Path, *arguments: str) -> str:
+        status, output, errors = self(folder, *arguments)
+        assert status == 0, errors
+        return output
+
+
+@pytest.fixture
+def here(monkeypatch, capsys) -> Here:
+    for name in ("REGBENCH_STORAGE", "REGBENCH_TRACKING", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+    return Here(monkeypatch, capsys)
+
+
 def test_help_answers_without_the_heavy_libraries(tmp_path):
     script = """
 import sys
@@ -98,11 +128,11 @@ def test_the_installed_command_has_help_and_a_version(tmp_path):
     assert succeeds(tmp_path, "--version").startswith("regbench 0.")
 
 
-def test_methods_are_listed_by_track(tmp_path):
+def test_methods_are_listed_by_track(tmp_path, here):
     everything = succeeds(tmp_path, "list")
     assert "label_smoothing" in everything
     assert "sinkhorn" in everything
-    track = succeeds(tmp_path, "list", "--track", "classification")
+    track = here.succeeds(tmp_path, "list", "--track", "classification")
     assert "label_smoothing" in track
     assert "sinkhorn" not in track
 
@@ -121,10 +151,11 @@ def test_one_training_prints_its_metrics(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_data_sets_are_listed_with_where_their_files_go(tmp_path):
+def test_data_sets_are_listed_with_where_their_files_go(tmp_path, here, monkeypatch):
+    monkeypatch.setenv("REGBENCH_DATA", "/data")
     assert "embedded" in succeeds(tmp_path, "data", "list")
-    assert succeeds(tmp_path, "data", "where", "fashion_mnist", REGBENCH_DATA="/data").startswith("/data/")
-    assert "embedded" in succeeds(tmp_path, "data", "where", "digits")
+    assert here.succeeds(tmp_path, "data", "where", "fashion_mnist").startswith("/data/")
+    assert "embedded" in here.succeeds(tmp_path, "data", "where", "digits")
 
 
 @pytest.mark.parametrize(
@@ -152,14 +183,9 @@ def test_data_sets_are_listed_with_where_their_files_go(tmp_path):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_a_mistake_is_one_line_that_says_what_to_change(tmp_path, monkeypatch, capsys, arguments, reason):
-    """In this process, for speed: what the command runs, and no other."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["regbench", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    output, errors = capsys.readouterr()
-    assert (ended.value.code, output) == (2, "")
+def test_a_mistake_is_one_line_that_says_what_to_change(tmp_path, here, arguments, reason):
+    status, output, errors = here(tmp_path, *arguments)
+    assert (status, output) == (2, "")
     assert len(errors.splitlines()) == 1
     assert errors.startswith("error: ")
     assert reason in errors
@@ -200,9 +226,9 @@ def test_a_storage_that_cannot_be_written_is_noticed_before_anything_runs(tmp_pa
     assert str(tmp_path / "taken") in refused(tmp_path, "sweep", write(tmp_path, TINY), "--storage", "taken", *tracking)
 
 
-def test_a_dry_run_shows_the_studies_and_writes_nothing(tmp_path):
+def test_a_dry_run_shows_the_studies_and_writes_nothing(tmp_path, here):
     suite = write(tmp_path, TINY)
-    output = succeeds(tmp_path, "sweep", suite, "--dry-run")
+    output = here.succeeds(tmp_path, "sweep", suite, "--dry-run")
     assert "cross_entropy-digits_noisy" in output
     assert "smoothing: 0 … 0.5" in output
     assert [path.name for path in tmp_path.iterdir()] == [suite]
@@ -235,16 +261,16 @@ def test_a_sweep_leaves_records_a_report_and_an_mlflow_store(swept):
     assert not (sweep / "driver.json").exists()
 
 
-def test_status_tells_of_all_sweeps_and_of_one(swept):
+def test_status_tells_of_all_sweeps_and_of_one(swept, here):
     overview = succeeds(swept[0], "status")
     assert "tiny" in overview
     assert "complete" in overview
     assert "10/10" in overview
-    assert "label_smoothing-digits_noisy" in succeeds(swept[0], "status", "tiny")
+    assert "label_smoothing-digits_noisy" in here.succeeds(swept[0], "status", "tiny")
 
 
-def test_status_without_a_sweep_says_how_to_start_one(tmp_path):
-    assert "regbench sweep quickstart" in succeeds(tmp_path, "status")
+def test_status_without_a_sweep_says_how_to_start_one(tmp_path, here):
+    assert "regbench sweep quickstart" in here.succeeds(tmp_path, "status")
 
 
 def test_compare_prints_the_table_again_and_writes_where_it_is_told(swept):
@@ -254,9 +280,15 @@ def test_compare_prints_the_table_again_and_writes_where_it_is_told(swept):
     assert {"report.html", "entries.csv", "entries.parquet"} <= names
 
 
+def test_sync_makes_what_mlflow_lacks_and_then_adds_nothing(swept, here):
+    elsewhere = ["--tracking", f"sqlite:///{swept[0]}/other.db"]
+    # Ten trials, and the sweep's own run.
+    assert "11 runs created" in here.succeeds(swept[0], "sync", "tiny", *elsewhere)
+    assert "up to date" in here.succeeds(swept[0], "sync", "tiny", *elsewhere)
+
+
 def test_sync_of_a_sweep_that_is_in_mlflow_adds_nothing(swept):
-    for _ in range(2):
-        assert "up to date" in succeeds(swept[0], "sync", "tiny")
+    assert "up to date" in succeeds(swept[0], "sync", "tiny")
 
 
 def test_a_sweep_started_again_is_refused_with_how_to_continue_it(swept):
@@ -272,9 +304,10 @@ def test_continuing_a_complete_sweep_runs_nothing(swept):
     assert records_of(folder) == before
 
 
-def test_a_changed_suite_does_not_continue_the_old_one(swept):
+def test_a_changed_suite_does_not_continue_the_old_one(swept, here):
     (swept[0] / "changed.yaml").write_text(yaml.safe_dump(TINY | {"trials": 3, "seed": 1}))
-    message = refused(swept[0], "sweep", "changed.yaml", "--continue")
+    status, _, message = here(swept[0], "sweep", "changed.yaml", "--continue")
+    assert status == 2
     assert "differs in trials, seed" in message
     assert "--name" in message
 
@@ -288,15 +321,15 @@ def wait_for(happened: Callable[[], bool], process: subprocess.Popen[str]) -> No
 
 
 @pytest.mark.parametrize("execution", ["inline", "tune"])
-def test_ctrl_c_loses_nothing_and_resume_finishes(tmp_path, execution):
+def test_ctrl_c_loses_nothing_and_resume_finishes(tmp_path, here, execution):
     suite = write(tmp_path, LONG | {"execution": execution})
     command = [REGBENCH, "sweep", suite, "--tracking", "none", "--cpus", "1"]
     process = subprocess.Popen(
         command, cwd=tmp_path, env=environment(), stdout=-1, stderr=-1, text=True, start_new_session=True
     )
     sweep = tmp_path / "regbench-results" / "long"
-    log = sweep / "logs" / "cross_entropy-digits_noisy-tune-0000.jsonl"
-    wait_for(lambda: log.exists() and log.read_bytes().count(b"\n") > 5, process)
+    logs = sweep / "logs" / "cross_entropy-digits_noisy-tune-0000"
+    wait_for(lambda: any(log.read_bytes().count(b"\n") > 5 for log in logs.glob("*.jsonl")), process)
     # A terminal sends Ctrl-C to every process that it started.
     os.killpg(process.pid, signal.SIGINT)
     output, errors = process.communicate(timeout=DEADLINE)
@@ -305,7 +338,7 @@ def test_ctrl_c_loses_nothing_and_resume_finishes(tmp_path, execution):
     assert "Traceback" not in errors
     ended = records_of(sweep)
     assert len(ended) < 2 * 3
-    assert "interrupted" in succeeds(tmp_path, "status")
+    assert "interrupted" in here.succeeds(tmp_path, "status")
 
     resumed = succeeds(tmp_path, "resume", "long", "--tracking", "none", "--cpus", "1")
 
@@ -313,9 +346,9 @@ def test_ctrl_c_loses_nothing_and_resume_finishes(tmp_path, execution):
     trials = ds.dataset(sweep / "records" / "trials").to_table().to_pandas().set_index("key")
     assert sorted(trials.index) == [f"cross_entropy-digits_noisy-{name}" for name in ("confirm-0000", "tune-0000", "tune-0001")]
     assert (trials["status"] == "completed").all()
-    assert (trials["rounds"] == 120).all()
+    assert (trials["rounds"] == 60).all()
     assert trials["attempts"].to_dict() == {key: 2 if key.endswith("tune-0000") else 1 for key in trials.index}
     assert records_of(sweep).items() >= ended.items()
-    lines = [json.loads(line) for line in log.read_text().splitlines()]
-    second = max(index for index, line in enumerate(lines) if "attempt" in line)
-    assert lines[second + 1]["report"]["round"] > 1, "it went on from its checkpoint"
+    _, second = sorted(logs.glob("*.jsonl"))
+    first_report = json.loads(second.read_text().splitlines()[1])
+    assert first_report["report"]["round"] > 1, "it went on from its checkpoint"

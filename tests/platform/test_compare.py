@@ -57,9 +57,9 @@ class Sweep:
             data, number, seed, self.objectives, self.modes, planned, {"epochs": planned} | (searched or {}), searched or {},
         )  # fmt: skip
         self.records.plan(trial)
-        self.records.start_attempt(key, host="node-1", device="cpu")
+        attempt = self.records.start_attempt(key, host="node-1", device="cpu")
         for index, metrics in enumerate(rounds):
-            self.records.report(key, Report(index + 1, 1.7e9 + index, 0.5 * (index + 1), metrics))
+            attempt.report(Report(index + 1, 1.7e9 + index, 0.5 * (index + 1), metrics))
         self.records.finish(trial, status, reason)
 
     def confirm(self, entry, values, *, stage="confirm", seeds=SEEDS, metric="accuracy", **details):

@@ -156,7 +156,7 @@ def test_schedulers_go_on_when_trials_fail(tmp_path, scheduler):
 
 @pytest.mark.parametrize("sampler", ["grid", "random", "tpe", "gp", "cmaes", "nsga2"])
 def test_samplers_search_inside_their_ranges(tmp_path, sampler):
-    """Each sampler gets through Tune: its trials are distinct, within the space, and the first is the default (grid: a corner)."""
+    """Each sampler gets through Tune: its trials are distinct and within the space, and the first is the default."""
     trials = 9
     outcome, records = run(
         tmp_path,

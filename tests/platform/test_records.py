@@ -55,9 +55,14 @@ def report(round_: int, accuracy: float = 0.5, **changes: object) -> Report:
     return replace(Report(round_, 100.0 + round_, float(round_), {"val/accuracy": accuracy, "val/nll": 1.0}), **changes)
 
 
+def newest_log(records: Records) -> str:
+    """The path of the newest attempt's log."""
+    return f"logs/{TRIAL.key}/{records.storage.names(f'logs/{TRIAL.key}')[-1]}"
+
+
 def crash_after(records: Records, text: bytes) -> None:
     """What a killed process leaves at the end of a log."""
-    records.storage.append(f"logs/{TRIAL.key}.jsonl", text)
+    records.storage.append(newest_log(records), text)
 
 
 def test_a_trial_survives_json(records):
@@ -66,9 +71,9 @@ def test_a_trial_survives_json(records):
 
 
 def test_a_log_is_read_as_appended(records):
-    records.start_attempt(TRIAL.key, host="here")
-    records.report(TRIAL.key, report(1))
-    records.report(TRIAL.key, report(2, 0.75))
+    attempt = records.start_attempt(TRIAL.key, host="here")
+    attempt.report(report(1))
+    attempt.report(report(2, 0.75))
     log = records.log(TRIAL.key)
     assert log.reports == [report(1), report(2, 0.75)]
     assert [attempt["host"] for attempt in log.attempts] == ["here"]
@@ -80,34 +85,58 @@ def test_a_trial_that_never_started_has_an_empty_log(records):
 
 @pytest.mark.parametrize("torn", [b'{"report": {"round": 2, "ti', b'{"att', b"\xff\xfe", b"{"])
 def test_a_torn_last_line_is_passed_over_and_hurts_nothing_that_follows(records, torn):
-    records.start_attempt(TRIAL.key, host="first")
-    records.report(TRIAL.key, report(1))
+    attempt = records.start_attempt(TRIAL.key, host="first")
+    attempt.report(report(1))
     crash_after(records, torn)
     assert records.log(TRIAL.key).reports == [report(1)]
-    records.start_attempt(TRIAL.key, host="second")
-    records.report(TRIAL.key, report(2))
+    attempt = records.start_attempt(TRIAL.key, host="second")
+    attempt.report(report(2))
     log = records.log(TRIAL.key)
     assert log.reports == [report(1), report(2)]
     assert [attempt["host"] for attempt in log.attempts] == ["first", "second"]
 
 
 def test_a_whole_last_line_without_its_end_counts(records):
-    records.start_attempt(TRIAL.key, host="first")
-    records.report(TRIAL.key, report(1))
-    path = f"logs/{TRIAL.key}.jsonl"
+    attempt = records.start_attempt(TRIAL.key, host="first")
+    attempt.report(report(1))
+    path = newest_log(records)
     records.storage.write(path, records.storage.read(path).rstrip(b"\n"))
-    records.start_attempt(TRIAL.key, host="second")
+    attempt = records.start_attempt(TRIAL.key, host="second")
     assert records.log(TRIAL.key).reports == [report(1)]
     assert len(records.log(TRIAL.key).attempts) == 2
 
 
+def test_an_object_store_has_the_whole_log_once_it_is_flushed(tmp_path):
+    """Such a store cannot append: lines wait until a checkpoint or the end asks for them."""
+    records = Records(Storage(f"fsspec+memory://{tmp_path.name}"))
+    attempt = records.start_attempt(TRIAL.key, host="here")
+    for round_ in (1, 2):
+        attempt.report(report(round_))
+    attempt.flush()
+    attempt.report(report(3))
+    attempt.flush()
+    assert records.log(TRIAL.key).reports == [report(1), report(2), report(3)]
+
+
+def test_an_attempt_that_was_given_up_and_lives_on_changes_nothing(records):
+    """Its machine was thought dead; its late words are older than the new attempt's, whenever they come."""
+    given_up = records.start_attempt(TRIAL.key, host="lost")
+    given_up.report(report(1, 0.1))
+    attempt = records.start_attempt(TRIAL.key, host="found")
+    attempt.report(report(1, 0.2))
+    given_up.report(report(2, 0.1))
+    attempt.report(report(2, 0.3))
+    given_up.report(report(3, 0.1))
+    assert records.log(TRIAL.key).reports == [report(1, 0.2), report(2, 0.3)]
+
+
 def test_a_round_that_a_later_attempt_repeats_counts_once(records):
     """The first attempt died after round 3, its checkpoint was of round 1: what came after it is no longer true."""
-    records.start_attempt(TRIAL.key)
+    attempt = records.start_attempt(TRIAL.key)
     for round_ in (1, 2, 3):
-        records.report(TRIAL.key, report(round_, 0.1))
-    records.start_attempt(TRIAL.key)
-    records.report(TRIAL.key, report(2, 0.9))
+        attempt.report(report(round_, 0.1))
+    attempt = records.start_attempt(TRIAL.key)
+    attempt.report(report(2, 0.9))
     assert records.log(TRIAL.key).reports == [report(1, 0.1), report(2, 0.9)]
     row = records.finish(TRIAL, "completed")
     assert (row["rounds"], row["values"], row["attempts"]) == (2, [0.9], 2)
@@ -116,9 +145,9 @@ def test_a_round_that_a_later_attempt_repeats_counts_once(records):
 
 
 def test_a_finished_trial_is_read_back(records):
-    records.start_attempt(TRIAL.key, host="here", device="cpu")
-    records.report(TRIAL.key, report(1, 0.25))
-    records.report(TRIAL.key, report(2, 0.75))
+    attempt = records.start_attempt(TRIAL.key, host="here", device="cpu")
+    attempt.report(report(1, 0.25))
+    attempt.report(report(2, 0.75))
     records.finish(TRIAL, "completed")
     row = records.trials().to_pylist()[0]
     assert row == records.trial(TRIAL.key)
@@ -131,9 +160,9 @@ def test_a_finished_trial_is_read_back(records):
 
 
 def test_a_change_of_configuration_while_training_is_what_is_recorded(records):
-    records.start_attempt(TRIAL.key)
-    records.report(TRIAL.key, report(1, searched={"smoothing": 0.1}))
-    records.report(TRIAL.key, report(2, searched={"smoothing": 0.12}))
+    attempt = records.start_attempt(TRIAL.key)
+    attempt.report(report(1, searched={"smoothing": 0.1}))
+    attempt.report(report(2, searched={"smoothing": 0.12}))
     row = records.finish(TRIAL, "completed")
     assert json.loads(row["searched"]) == {"smoothing": 0.12}
     assert json.loads(row["settings"]) == SETTINGS | {"smoothing": 0.12}
@@ -147,8 +176,8 @@ def test_a_trial_that_fails_before_its_first_report_has_a_row_and_no_curve(recor
 
 
 def test_finishing_twice_changes_nothing_but_the_time(records):
-    records.start_attempt(TRIAL.key)
-    records.report(TRIAL.key, report(1))
+    attempt = records.start_attempt(TRIAL.key)
+    attempt.report(report(1))
     first = records.finish(TRIAL, "completed")
     second = records.finish(TRIAL, "completed")
     assert {k: v for k, v in first.items() if k != "ended"} == {k: v for k, v in second.items() if k != "ended"}
@@ -158,8 +187,8 @@ def test_finishing_twice_changes_nothing_but_the_time(records):
 
 def test_a_curve_without_a_row_is_not_an_ended_trial(records):
     """A crash between the two files: the row, written last, is what counts."""
-    records.start_attempt(TRIAL.key)
-    records.report(TRIAL.key, report(1))
+    attempt = records.start_attempt(TRIAL.key)
+    attempt.report(report(1))
     records.finish(TRIAL, "completed")
     records.storage.delete(f"records/trials/{TRIAL.key}.parquet")
     assert records.ended() == set()
@@ -177,8 +206,8 @@ def test_a_half_written_file_is_no_record(records):
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_values_that_are_not_finite_stay_what_they_are(records, value):
-    records.start_attempt(TRIAL.key)
-    records.report(TRIAL.key, report(1, value))
+    attempt = records.start_attempt(TRIAL.key)
+    attempt.report(report(1, value))
     row = records.finish(TRIAL, "completed")
     assert row["values"] == pytest.approx([value], nan_ok=True)
     read = records.trials().to_pylist()[0]
@@ -191,9 +220,9 @@ def test_tables_are_sorted_and_typed_also_when_empty(records):
     assert records.curves().schema.equals(CURVES)
     for number in (2, 0, 1):
         trial = replace(TRIAL, key=f"ls-digits-tune-000{number}", number=number)
-        records.start_attempt(trial.key)
+        attempt = records.start_attempt(trial.key)
         for round_ in (1, 2):
-            records.report(trial.key, report(round_))
+            attempt.report(report(round_))
         records.finish(trial, "completed")
     assert [row["number"] for row in records.trials().to_pylist()] == [0, 1, 2]
     curve = [(row["key"], row["round"]) for row in records.curves().to_pylist()]
@@ -201,8 +230,8 @@ def test_tables_are_sorted_and_typed_also_when_empty(records):
 
 
 def test_every_file_names_the_schemas_version(records):
-    records.start_attempt(TRIAL.key)
-    records.report(TRIAL.key, report(1))
+    attempt = records.start_attempt(TRIAL.key)
+    attempt.report(report(1))
     records.finish(TRIAL, "completed")
     for table in ("trials", "curves"):
         metadata = pq.read_metadata(f"{records.storage.root}/records/{table}/{TRIAL.key}.parquet").metadata

@@ -27,7 +27,8 @@ def test_a_file_is_read_as_written(storage):
     assert storage.names("folder") == ["file"]
 
 
-def test_append_adds_at_the_end(storage):
+def test_append_adds_at_the_end(tmp_path):
+    storage = Storage(tmp_path)
     for part in (b"a\n", b"b\n", b""):
         storage.append("logs/file", part)
     assert storage.read("logs/file") == b"a\nb\n"

@@ -58,16 +58,15 @@ def sweep(folder: Path, scheduler: str = "none") -> Records:
 
 
 def train(records: Records, trial: Trial, rounds: int = 3, searched: list[dict] | None = None) -> None:
-    if not records.log(trial.key).reports:
-        records.plan(trial)
-        records.start_attempt(trial.key, host="here", device="cpu")
+    records.plan(trial)
     done = len(records.log(trial.key).reports)
+    attempt = records.start_attempt(trial.key, host="here", device="cpu")
     for index in range(done, rounds):
         values = searched[index] if searched else trial.searched
         metrics = {"val/accuracy": ACCURACIES[index], "train/loss": 1.0 / (index + 1)}
         if trial.stage == "confirm" and index == 2:
             metrics["test/accuracy"] = 0.75
-        records.report(trial.key, Report(index + 1, 1.7e9 + index, index + 1.0, metrics, values))
+        attempt.report(Report(index + 1, 1.7e9 + index, index + 1.0, metrics, values))
 
 
 def finished(folder: Path) -> Records:

@@ -1,0 +1,413 @@
+"""Runs a sweep on a cluster as a job that needs no terminal, and finds it again from anywhere.
+
+What is needed to find a job stands in ``job.json`` in the sweep's folder in the storage; no secret does.
+"""
+
+import datetime
+import io
+import json
+import os
+import tempfile
+import uuid
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+
+from regbench.methods.errors import ConfigError, RegbenchError
+from regbench.platform import kuberay, slurm
+from regbench.platform.cloud import launcher_file
+from regbench.platform.clusters import Address, Aws, Gcp, Kubernetes, Local, Slurm, parse_cluster
+from regbench.platform.job_server import bring_up, job_server, up_command
+from regbench.platform.plan import studies
+from regbench.platform.ship import SUITE_FILE, add_environment, pack, passed_on, runtime_environment, zipped
+from regbench.platform.spec import Suite, parse_suite
+from regbench.platform.storage import Storage
+from regbench.platform.sweep import open_sweep
+
+JOB_FILE = "job.json"
+ALIVE = ("PENDING", "RUNNING")
+Distant = Address | Aws | Gcp | Kubernetes | Slurm
+
+
+@dataclass(frozen=True)
+class Job:
+    """A sweep that was handed to a cluster.
+
+    Attributes:
+        sweep: its name.
+        cluster: where it runs.
+        id: names the job there; for Slurm, Slurm's number.
+        submitted: when, in ISO format.
+    """
+
+    sweep: str
+    cluster: Distant
+    id: str
+    submitted: str
+
+    @staticmethod
+    def read(name: str, store: Storage) -> "Job | None":
+        """The last job of a sweep, or None when it was never launched."""
+        try:
+            raw = json.loads(store.child(name).read(JOB_FILE))
+        except FileNotFoundError:
+            return None
+        cluster = parse_cluster(raw["cluster"], JOB_FILE)
+        assert not isinstance(cluster, Local)
+        return Job(name, cluster, raw["id"], raw["submitted"])
+
+    def write(self, store: Storage) -> None:
+        """Notes it in the sweep's folder."""
+        raw = {"cluster": self.cluster.model_dump(mode="json"), "id": self.id, "submitted": self.submitted}
+        store.child(self.sweep).write(JOB_FILE, json.dumps(raw, indent=1).encode())
+
+    def state(self) -> str:
+        """``PENDING``, ``RUNNING``, ``SUCCEEDED``, ``FAILED``, ``STOPPED``, or ``GONE``.
+
+        Raises:
+            ClusterError: the cluster cannot be asked.
+        """
+        match self.cluster:
+            case Kubernetes():
+                return kuberay.state(self.cluster, self.id)
+            case Slurm():
+                return slurm.state(self.id)
+            case _:
+                with job_server(self.cluster) as server:
+                    return server.state(self.id)
+
+    def follow(self) -> int:
+        """Shows its log until it ends; returns its exit status.
+
+        Raises:
+            ClusterError: the cluster cannot be asked.
+        """
+        match self.cluster:
+            case Kubernetes():
+                return kuberay.follow(self.cluster, self.id)
+            case Slurm():
+                return slurm.follow(self.id, Path(_slurm_log(self.cluster, self.sweep).replace("%j", self.id)))
+            case _:
+                with job_server(self.cluster) as server:
+                    return server.follow(self.id)
+
+    def stop(self) -> None:
+        """Interrupts it.
+
+        Raises:
+            ClusterError: the cluster cannot be asked.
+        """
+        match self.cluster:
+            case Kubernetes():
+                kuberay.stop(self.cluster, self.id)
+            case Slurm():
+                slurm.stop(self.id)
+            case _:
+                with job_server(self.cluster) as server:
+                    server.stop(self.id)
+
+
+def find(name: str, store: Storage) -> Job:
+    """The last job of a sweep.
+
+    Raises:
+        ConfigError: the sweep was never launched.
+    """
+    job = Job.read(name, store)
+    if job is None:
+        raise ConfigError(f"'{name}' in {store.uri} was not started by `regbench launch`: there is no job to ask about")
+    return job
+
+
+def pass_on_here(cluster: Local) -> None:
+    """Checks and sets, for a sweep in this process, what a cluster file passes on."""
+    passed_on(cluster)
+    if cluster.data:
+        os.environ["REGBENCH_DATA"] = cluster.data
+
+
+def pass_on_here(cluster: Local) -> None:
+    """Checks and sets, for a sweep in this process, what a cluster file passes on."""
+    passed_on(cluster)
+    if cluster.data:
+        os.environ["REGBENCH_DATA"] = cluster.data
+
+
+def launch(suite: Suite, cluster: Distant, console: Console, *, dry_run: bool = False, detach: bool = False) -> int:
+    """Runs a new sweep on a cluster; returns its exit status, 0 when it is not waited for.
+
+    Args:
+        suite: what to run.
+        cluster: where.
+        console: where each step is told.
+        dry_run: only tell, and show every file, command and setting.
+        detach: do not wait for the end.
+
+    Raises:
+        RegbenchError: suite or cluster are wrong, the sweep exists already, or the cluster refuses.
+    """
+    store = _store(cluster)
+    _require_room(suite, cluster)
+    if store.child(suite.name).exists("suite.json"):
+        raise ConfigError(
+            f"sweep '{suite.name}' exists in {store.uri}: continue it with `regbench resume {suite.name} --cluster FILE`, "
+            "or launch another with --name"
+        )
+    return _run(suite, ["sweep", SUITE_FILE, "--continue"], cluster, store, console, dry_run, detach)
+
+
+def relaunch(name: str, cluster: Distant, console: Console, *, detach: bool = False) -> int:
+    """Continues a sweep on a cluster, the same one or another; returns its exit status.
+
+    Raises:
+        RegbenchError: there is no such sweep, it is running, or the cluster refuses.
+    """
+    store = _store(cluster)
+    suite = parse_suite(json.loads(open_sweep(name, store).storage.read("suite.json"))["suite"], name)
+    _require_room(suite, cluster)
+    return _run(suite, ["resume", name], cluster, store, console, False, detach)
+
+
+def logs(name: str, store: Storage, console: Console) -> int:
+    """Shows the log of a sweep's last job until it ends; returns its exit status."""
+    return _follow(find(name, store), store, console)
+
+
+def job_line(name: str, store: Storage) -> str | None:
+    """What a sweep's last job is doing, in one line, or None when the sweep was never launched."""
+    job = Job.read(name, store)
+    if job is None:
+        return None
+    try:
+        state = job.state()
+    except RegbenchError as error:
+        state = f"unknown: {error}"
+    return f"job {job.id} ({job.cluster.kind}), submitted {job.submitted}: {state}"
+
+
+def _store(cluster: Distant) -> Storage:
+    store = Storage(cluster.storage)
+    folder = store.local
+    if folder and not folder.is_dir():
+        raise ConfigError(
+            f"storage {folder} is not here: make the folder, or launch from a machine that sees it as the nodes do"
+        )
+    return store
+
+
+def _require_room(suite: Suite, cluster: Distant) -> None:
+    """Refuses a suite that could not run there, before anything is started."""
+    studies(suite)
+    if suite.execution == "inline":
+        raise ConfigError("execution inline trains in the driver, one trial after the other: use execution tune on a cluster")
+    machine = cluster if isinstance(cluster, Slurm) else cluster.workers
+    if machine is None:
+        return
+    for name, asked, has in (("CPU", suite.resources.cpu, machine.cpus), ("GPU", suite.resources.gpu, machine.gpus)):
+        total = cluster.limits[f"{name.lower()}s"]
+        if asked > has:
+            raise ConfigError(f"a worker of a trial asks for {asked:g} {name}, a machine of the cluster has {has}")
+        if asked * suite.workers > total:
+            raise ConfigError(
+                f"the {suite.workers} workers of a trial ask for {asked * suite.workers:g} {name}, the cluster has {total}"
+            )
+
+
+def _run(
+    suite: Suite, arguments: list[str], cluster: Distant, store: Storage, console: Console, dry_run: bool, detach: bool
+) -> int:
+    if not dry_run:
+        _require_idle(suite.name, store, console)
+    values = {} if isinstance(cluster, Kubernetes) else passed_on(cluster)
+    job = Job(suite.name, cluster, f"regbench-{suite.name}-{uuid.uuid4().hex[:8]}", _now())
+    with tempfile.TemporaryDirectory(prefix="regbench-launch-") as name:
+        folder = Path(name)
+        pack(folder, suite)
+        _say(
+            console, f"code: regbench and the suite '{suite.name}', {_size(folder)}, to import on the nodes without installing"
+        )
+        if cluster.environment:
+            # For Kubernetes these come from its Secret.
+            _say(console, f"environment: {', '.join(cluster.environment)} (values are not shown)")
+        hand_over = {"kubernetes": _to_kubernetes, "slurm": _to_slurm}.get(cluster.kind, _to_job_server)
+        job = hand_over(job, _command(cluster, arguments), folder, store, values, console, dry_run)
+    if dry_run:
+        _say(console, "nothing was started")
+        return 0
+    if detach:
+        _say(console, _way_back(job, store))
+        return 0
+    return _follow(job, store, console)
+
+
+def _require_idle(name: str, store: Storage, console: Console) -> None:
+    """Refuses a second job for a sweep that runs; a cluster that is gone cannot be asked, and must not stand in the way."""
+    before = Job.read(name, store)
+    if before is None:
+        return
+    try:
+        state = before.state()
+    except RegbenchError as error:
+        _say(console, f"the sweep's last job, {before.id}, cannot be asked ({error}); taken as ended")
+        return
+    if state in ALIVE:
+        raise ConfigError(f"'{name}' is running as job {before.id}: see `regbench logs`, or end it with `regbench stop`")
+
+
+def _require_idle(name: str, store: Storage, console: Console) -> None:
+    """Refuses a second job for a sweep that runs; a cluster that is gone cannot be asked, and must not stand in the way."""
+    before = Job.read(name, store)
+    if before is None:
+        return
+    try:
+        state = before.state()
+    except RegbenchError as error:
+        _say(console, f"the sweep's last job, {before.id}, cannot be asked ({error}); taken as ended")
+        return
+    if state in ALIVE:
+        raise ConfigError(f"'{name}' is running as job {before.id}: see `regbench logs`, or end it with `regbench stop`")
+
+
+def _to_job_server(
+    job: Job, command: list[str], folder: Path, store: Storage, values: dict[str, str], console: Console, dry_run: bool
+) -> Job:
+    cluster = job.cluster
+    assert isinstance(cluster, Address | Aws | Gcp)
+    if isinstance(cluster, Aws | Gcp):
+        text, file = launcher_file(cluster), Path(f"{cluster.name}-ray.yaml")
+        _show(console, f"{file}, for Ray's cluster launcher", text)
+        _say(console, f"run: {' '.join(['ray', *up_command(file)[1:]])}")
+        _say(console, f"its head node stays up after the sweep; end everything with: ray down {file}")
+        if not dry_run:
+            file.write_text(text, encoding="utf-8")
+            bring_up(cluster, file)
+    _show(console, "runtime environment", yaml.safe_dump(runtime_environment(cluster, "the code"), sort_keys=False))
+    place = cluster.address if isinstance(cluster, Address) else "the head node, through an ssh tunnel"
+    _say(console, f"submit job {job.id} to {place}: {' '.join(command)}")
+    if not dry_run:
+        if values:
+            add_environment(folder, values)
+        with job_server(cluster) as server:
+            # Before it is submitted: whatever happens to this process, the job can be found.
+            job.write(store)
+            server.submit(job.id, command, runtime_environment(cluster, str(folder)))
+    return job
+
+
+def _to_kubernetes(
+    job: Job, command: list[str], folder: Path, store: Storage, values: dict[str, str], console: Console, dry_run: bool
+) -> Job:
+    cluster = job.cluster
+    assert isinstance(cluster, Kubernetes)
+    name, content = zipped(folder)
+    sweep = store.child(job.sweep)
+    code = _code_uri(sweep, name)
+    text = kuberay.manifest(cluster, job.id, command, code)
+    _say(console, f"write: {code}")
+    _show(console, "RayJob", text)
+    _say(console, f"run: {' '.join(kuberay.kubectl(cluster, 'apply', '--filename', '-'))}")
+    if not dry_run:
+        sweep.write(f"code/{name}", content)
+        job.write(store)
+        kuberay.submit(cluster, text)
+    return job
+
+
+def _to_slurm(
+    job: Job, command: list[str], folder: Path, store: Storage, values: dict[str, str], console: Console, dry_run: bool
+) -> Job:
+    cluster = job.cluster
+    assert isinstance(cluster, Slurm)
+    name, content = zipped(folder)
+    sweep = Path(cluster.storage) / job.sweep
+    code = sweep / "code" / name.removesuffix(".zip")
+    # A requeued job and one that is resumed find the suite beside the code, wherever they start.
+    command = [str(code / part) if part == SUITE_FILE else part for part in command]
+    text = slurm.script(cluster, job.id, command, str(code), _slurm_log(cluster, job.sweep))
+    file = sweep / "launch.sh"
+    _say(console, f"write: {code}/")
+    _show(console, str(file), text)
+    _say(console, f"run: sbatch --parsable {file}")
+    if dry_run:
+        return job
+    _unpack(code, content)
+    file.write_text(text, encoding="utf-8")
+    job = Job(job.sweep, cluster, slurm.submit(str(file)), job.submitted)
+    job.write(store)
+    return job
+
+
+def _unpack(code: Path, content: bytes) -> None:
+    """Unpacks zipped code into a folder, unless the same code is there."""
+    if code.is_dir():
+        return
+    partial = code.with_name(f".{code.name}.{uuid.uuid4().hex}")
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        archive.extractall(partial)
+    (partial / "regbench-code").rename(code)
+    partial.rmdir()
+
+
+def _command(cluster: Distant, arguments: list[str]) -> list[str]:
+    """What the head node runs."""
+    # The batch script knows the address of the Ray that it started, and adds it.
+    address = [] if isinstance(cluster, Slurm) else ["--address", "auto"]
+    limits = [word for name, value in cluster.limits.items() for word in (f"--{name}", str(value))]
+    places = ["--storage", cluster.storage, "--tracking", cluster.tracking]
+    return ["python", "-m", "regbench.platform.job", *arguments, *places, *address, *limits]
+
+
+def _code_uri(sweep: Storage, name: str) -> str:
+    """Where the nodes read the zipped code: Ray's URIs have no query."""
+    base = sweep.uri.partition("?")[0] if "://" in sweep.uri else f"file://{sweep.uri}"
+    return f"{base.rstrip('/')}/code/{name}"
+
+
+def _slurm_log(cluster: Slurm, sweep: str) -> str:
+    return f"{cluster.storage.rstrip('/')}/{sweep}/slurm-%j.log"
+
+
+def _follow(job: Job, store: Storage, console: Console) -> int:
+    try:
+        status = job.follow()
+    except KeyboardInterrupt:
+        _say(console, f"\n{_way_back(job, store)}")
+        return 130
+    except RegbenchError:
+        _say(console, _way_back(job, store))
+        raise
+    if status:
+        _say(console, f"The job ended with exit status {status}. Continue with: {_again('resume', job, store)} --cluster FILE")
+    return status
+
+
+def _way_back(job: Job, store: Storage) -> str:
+    return (
+        f"The job {job.id} goes on without this terminal. Come back with: {_again('logs', job, store)}\n"
+        f"How far it is: {_again('status', job, store)}    End it: {_again('stop', job, store)}"
+    )
+
+
+def _again(verb: str, job: Job, store: Storage) -> str:
+    return f"regbench {verb} {job.sweep} --storage '{store.uri}'"
+
+
+def _size(folder: Path) -> str:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return f"{len(files)} files, {sum(path.stat().st_size for path in files) / 1024:.0f} kB"
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _show(console: Console, title: str, text: Any) -> None:
+    _say(console, f"--- {title}\n{str(text).rstrip()}\n---")
