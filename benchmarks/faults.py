@@ -68,7 +68,7 @@ class Sweep:
         self.tracking = f"sqlite:///{self.storage}/mlflow.db"
         self.output = folder / "output.txt"
         self.records = Records(Storage(self.storage).child(NAME))
-        self._command = [sys.executable, "-m", "regbench.platform.cli", "sweep", str(file), "--continue"]
+        self._command = [str(Path(sys.executable).with_name("regbench")), "sweep", str(file), "--continue"]
         self._command += ["--storage", str(self.storage), *options]
 
     def start(self) -> subprocess.Popen[bytes]:

@@ -108,7 +108,18 @@ def _pod(cluster: Kubernetes, name: str, size: dict[str, str], ports: list[dict[
 
 def manifest(cluster: Kubernetes, job: str, command: list[str], code: str) -> str:
     """The RayJob as the text of a YAML file."""
-    return yaml.safe_dump(rayjob(cluster, job, command, code), sort_keys=False)
+    return yaml.dump(rayjob(cluster, job, command, code), Dumper=_Readable, sort_keys=False, width=1000)
+
+
+class _Readable(yaml.SafeDumper):
+    """Writes text of several lines as lines."""
+
+
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+
+
+_Readable.add_representer(str, _text)
 
 
 def kubectl(cluster: Kubernetes, *arguments: str) -> list[str]:

@@ -130,13 +130,6 @@ def pass_on_here(cluster: Local) -> None:
         os.environ["REGBENCH_DATA"] = cluster.data
 
 
-def pass_on_here(cluster: Local) -> None:
-    """Checks and sets, for a sweep in this process, what a cluster file passes on."""
-    passed_on(cluster)
-    if cluster.data:
-        os.environ["REGBENCH_DATA"] = cluster.data
-
-
 def launch(suite: Suite, cluster: Distant, console: Console, *, dry_run: bool = False, detach: bool = False) -> int:
     """Runs a new sweep on a cluster; returns its exit status, 0 when it is not waited for.
 
@@ -144,20 +137,26 @@ def launch(suite: Suite, cluster: Distant, console: Console, *, dry_run: bool = 
         suite: what to run.
         cluster: where.
         console: where each step is told.
-        dry_run: only tell, and show every file, command and setting.
+        dry_run: only tell, and show every file, command and setting; neither cluster nor storage is contacted.
         detach: do not wait for the end.
 
     Raises:
         RegbenchError: suite or cluster are wrong, the sweep exists already, or the cluster refuses.
     """
-    store = _store(cluster)
     _require_room(suite, cluster)
-    if store.child(suite.name).exists("suite.json"):
+    store = Storage(cluster.storage)
+    if not dry_run:
+        _require_new(suite.name, store)
+    return _run(suite, ["sweep", SUITE_FILE, "--continue"], cluster, store, console, dry_run, detach)
+
+
+def _require_new(name: str, store: Storage) -> None:
+    _require_here(store)
+    if store.child(name).exists("suite.json"):
         raise ConfigError(
-            f"sweep '{suite.name}' exists in {store.uri}: continue it with `regbench resume {suite.name} --cluster FILE`, "
+            f"sweep '{name}' exists in {store.uri}: continue it with `regbench resume {name} --cluster FILE`, "
             "or launch another with --name"
         )
-    return _run(suite, ["sweep", SUITE_FILE, "--continue"], cluster, store, console, dry_run, detach)
 
 
 def relaunch(name: str, cluster: Distant, console: Console, *, detach: bool = False) -> int:
@@ -166,7 +165,8 @@ def relaunch(name: str, cluster: Distant, console: Console, *, detach: bool = Fa
     Raises:
         RegbenchError: there is no such sweep, it is running, or the cluster refuses.
     """
-    store = _store(cluster)
+    store = Storage(cluster.storage)
+    _require_here(store)
     suite = parse_suite(json.loads(open_sweep(name, store).storage.read("suite.json"))["suite"], name)
     _require_room(suite, cluster)
     return _run(suite, ["resume", name], cluster, store, console, False, detach)
@@ -189,14 +189,11 @@ def job_line(name: str, store: Storage) -> str | None:
     return f"job {job.id} ({job.cluster.kind}), submitted {job.submitted}: {state}"
 
 
-def _store(cluster: Distant) -> Storage:
-    store = Storage(cluster.storage)
+def _require_here(store: Storage) -> None:
+    """Refuses a folder that only the nodes see: what is written for them here would be somewhere else."""
     folder = store.local
     if folder and not folder.is_dir():
-        raise ConfigError(
-            f"storage {folder} is not here: make the folder, or launch from a machine that sees it as the nodes do"
-        )
-    return store
+        raise ConfigError(f"storage {folder} is not here: make it, or launch from a machine that sees it as the nodes do")
 
 
 def _require_room(suite: Suite, cluster: Distant) -> None:
