@@ -271,7 +271,9 @@ def status(
 def compare(
     names: Annotated[list[str], typer.Argument(help="one or more sweeps")],
     storage: StorageOption = DEFAULT_STORAGE,
-    out: Annotated[str | None, typer.Option(help="folder for report.html and the tables; default: the sweep's own")] = None,
+    out: Annotated[
+        str | None, typer.Option(help="folder for report.html and the tables; default: the sweep's own, for several: comparison")
+    ] = None,
 ) -> None:
     """Print the ranked comparison; write it as CSV, Parquet and one HTML page."""
     from regbench.platform.storage import Storage
@@ -420,7 +422,8 @@ def _print_comparison(records: list[Any], out: str | None, console: "Console") -
     from regbench.platform.storage import Storage
     from regbench.platform.tables import terminal
 
-    storage = Storage(out) if out else records[0].storage.child("report")
+    own = records[0].storage.child("report") if len(records) == 1 else Storage("comparison")
+    storage = Storage(out) if out else own
     console.print(terminal(publish(records, storage)))
     console.print(f"Report: {storage.uri}/report.html", soft_wrap=True)
 

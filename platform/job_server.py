@@ -121,7 +121,9 @@ class JobServer:
 
         from ray.job_submission import JobSubmissionClient
 
-        logging.getLogger("ray").setLevel(logging.ERROR)
+        # These set their own levels; what they say is said by `regbench launch`.
+        for module in ("dashboard_sdk", "job.sdk"):
+            logging.getLogger(f"ray.dashboard.modules.{module}").setLevel(logging.ERROR)
         self.address = address
         with self._explained():
             self._client = JobSubmissionClient(address)

@@ -238,7 +238,12 @@ def _run(
     if detach:
         _say(console, _way_back(job, store))
         return 0
-    return _follow(job, store, console)
+    try:
+        return _follow(job, store, console)
+    except RegbenchError:
+        # The connection broke; the job did not.
+        _say(console, _way_back(job, store))
+        raise
 
 
 def _require_idle(name: str, store: Storage, console: Console) -> None:
@@ -374,9 +379,6 @@ def _follow(job: Job, store: Storage, console: Console) -> int:
     except KeyboardInterrupt:
         _say(console, f"\n{_way_back(job, store)}")
         return 130
-    except RegbenchError:
-        _say(console, _way_back(job, store))
-        raise
     if status:
         _say(console, f"The job ended with exit status {status}. Continue with: {_again('resume', job, store)} --cluster FILE")
     return status

@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from regbench.methods.errors import StorageError
 from regbench.platform.storage import Storage
 
 SCHEMA_VERSION = "1"
@@ -306,8 +307,16 @@ class Records:
         return row
 
     def trial(self, key: str) -> dict[str, Any]:
-        """The row of ``trials`` of a trial that has ended."""
-        row: dict[str, Any] = pq.read_table(io.BytesIO(self.storage.read(f"records/trials/{key}.parquet"))).to_pylist()[0]
+        """The row of ``trials`` of a trial that has ended.
+
+        Raises:
+            StorageError: its record is damaged.
+        """
+        path = f"records/trials/{key}.parquet"
+        try:
+            row: dict[str, Any] = pq.read_table(io.BytesIO(self.storage.read(path))).to_pylist()[0]
+        except pa.ArrowInvalid:
+            raise StorageError(f"{path} in {self.storage.uri} is damaged: `regbench resume` trains that trial again") from None
         return row
 
     def _write_table(self, name: str, key: str, table: pa.Table) -> None:

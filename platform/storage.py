@@ -29,7 +29,7 @@ class Storage:
         try:
             self.filesystem, self.root = fs.FileSystem.from_uri(self.uri)
         except (OSError, ValueError) as error:
-            raise StorageError(f"cannot use '{text}' as storage: {_reason(error)}") from None
+            raise StorageError(f"cannot use '{scrubbed(text, text)}' as storage: {_reason(error)}") from None
 
     @property
     def local(self) -> Path | None:
@@ -90,6 +90,15 @@ class Storage:
             with target.open("ab") as stream:
                 stream.write(content)
 
+    def check(self) -> None:
+        """Makes sure that files can be written.
+
+        Raises:
+            StorageError: they cannot.
+        """
+        self.write(".writable", b"")
+        self.delete(".writable")
+
     def exists(self, path: str) -> bool:
         """Whether there is a file or folder at ``path``."""
         with self._explained("read", path):
@@ -119,10 +128,19 @@ class Storage:
             if verb == "read" and isinstance(error, FileNotFoundError):
                 raise
             raise StorageError(
-                f"cannot {verb} {path or 'the folder'} in {self.uri}: {_reason(error)}; "
+                f"cannot {verb} {path or 'the folder'} in {scrubbed(self.uri, self.uri)}: {_reason(error)}; "
                 "make room or grant access, then run `regbench resume`, or choose another --storage"
             ) from None
 
 
 def _reason(error: Exception) -> str:
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0]
+
+
+def scrubbed(text: str, uri: str) -> str:
+    """A text as one line, without the login and the query of an address: either may hold a password."""
+    login, _, rest = uri.partition("://")[2].rpartition("@")
+    query = rest.partition("?")[2]
+    for secret in (login and f"{login}@", query and f"?{query}"):
+        text = text.replace(secret, "") if secret else text
+    return " ".join(text.split())

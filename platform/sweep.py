@@ -67,6 +67,7 @@ def start(suite: Suite, storage: Storage, tracking: str | None, console: Console
         )
     for name in sorted({study.data for study in planned}):
         load(name)
+    storage.check()
     _check_tracking(storage, tracking)
     records.storage.write("suite.json", json.dumps(describe(suite, planned), indent=1).encode())
     return _run(suite, planned, storage, records, tracking, console, cluster)

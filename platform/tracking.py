@@ -26,7 +26,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from regbench.methods.errors import TrackingError
 from regbench.platform.records import Log, Records, Report, Trial
-from regbench.platform.storage import Storage
+from regbench.platform.storage import Storage, scrubbed
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -60,7 +60,7 @@ def default_uri(storage: Storage) -> str:
     """
     if storage.local is None:
         raise TrackingError(
-            f"results in {_scrubbed(storage.uri, storage.uri)} need an MLflow server: "
+            f"results in {scrubbed(storage.uri, storage.uri)} need an MLflow server: "
             "give its address with --tracking, or go without: --tracking none"
         )
     return f"sqlite:///{storage.local}/mlflow.db"
@@ -186,9 +186,9 @@ class Exporter:
         return SyncResult(len(changes.created), len(changes.updated - changes.created), changes.points)
 
     def comparison_page(self, track: str) -> str:
-        """The UI's page, below its address, with charts and a ranking of a track's confirmed runs.
+        """The UI's page, below its address, with charts and a ranking of a track's confirmed runs, or tuned if none are planned.
 
-        Of its tuning runs where no confirmation is planned. Sorted by the metric: sorted by date, the UI folds the runs into the sweep's own and shows none of them.
+        Sorted by the metric: sorted by date, the UI folds the runs into the sweep's own and shows none of them.
         """
         trial = next(trial for trial in self._trials.values() if trial.track == track)
         stage, metric = "confirm", f"test/{trial.objectives[0].partition('/')[2]}"
@@ -479,7 +479,7 @@ class LiveExporter:
         self._stopped.set()
         self._thread.join(self._patience_s)
         if self._thread.is_alive():
-            where = _scrubbed(self.exporter.uri, self.exporter.uri)
+            where = scrubbed(self.exporter.uri, self.exporter.uri)
             self.problem = f"MLflow at {where} took over {self._patience_s:g} s for the last export; {self.exporter.advice}"
 
     def _work(self) -> None:
@@ -494,7 +494,7 @@ class LiveExporter:
         except TrackingError as error:
             self._remember(str(error))
         except Exception as error:
-            reason = _scrubbed(f"{type(error).__name__}: {error}", self.exporter.uri)
+            reason = scrubbed(f"{type(error).__name__}: {error}", self.exporter.uri)
             self._remember(f"the export to MLflow failed: {reason}; {self.exporter.advice}")
 
     def _remember(self, problem: str) -> None:
@@ -595,15 +595,6 @@ def _artifacts_in(folder: Path) -> str:
     return (folder / "mlartifacts").as_uri()
 
 
-def _scrubbed(text: str, uri: str) -> str:
-    """A text as one line, without the login and the query of an address: either may hold a password."""
-    login, _, rest = uri.partition("://")[2].rpartition("@")
-    query = rest.partition("?")[2]
-    for secret in (login and f"{login}@", query and f"?{query}"):
-        text = text.replace(secret, "") if secret else text
-    return " ".join(text.split())
-
-
 def _cause(error: BaseException) -> BaseException:
     """What went wrong at the bottom, such as a refused connection, where the error tells."""
     found, seen = error, error
@@ -623,5 +614,5 @@ def _explained(uri: str, advice: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError) as error:
-        reason = _scrubbed(str(_cause(error)), uri)
-        raise TrackingError(f"MLflow at {_scrubbed(uri, uri)} cannot be used: {reason[:300]}; {advice}") from None
+        reason = scrubbed(str(_cause(error)), uri)
+        raise TrackingError(f"MLflow at {scrubbed(uri, uri)} cannot be used: {reason[:300]}; {advice}") from None
