@@ -1,9 +1,13 @@
 """Breaks a sweep as a night on a cluster can, resumes it, and counts what is lost, repeated or changed: nothing may be.
 
 Faults: ``driver`` (the sweep's process is killed, at random moments of the sweep and of its continuations), ``worker`` (the
-process that trains a trial is killed, again and again, while the sweep goes on). Afterwards the records must be those of a
-sweep that nobody disturbed: every trial once, no ended trial run again, every curve and the comparison the same, and MLflow
-the same as Parquet.
+process that trains a trial is killed, again and again, while the sweep goes on), ``node`` (the same with the raylet of a
+machine of a Ray cluster), ``mlflow`` (the tracking server is killed as the sweep starts), ``storage`` (the disk fills up in
+the middle of a trial; needs the right to mount one), ``torn`` (the driver is killed, and files are left half written) and
+``interrupt`` (Ctrl-C, and again while the sweep stops).
+
+Afterwards the records must be those of a sweep that nobody disturbed: every trial once, no ended trial run again, interrupted
+ones continued from their checkpoint, every curve and the comparison the same, and MLflow the same as Parquet.
 
     python benchmarks/faults.py --kills 20
 
@@ -15,14 +19,20 @@ import csv
 import json
 import os
 import random
+import secrets
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from mlflow import MlflowClient
 from rich.console import Console
@@ -32,7 +42,7 @@ from regbench.platform.compare import compare
 from regbench.platform.records import Records
 from regbench.platform.spec import parse_suite
 from regbench.platform.storage import Storage
-from regbench.platform.tracking import Exporter
+from regbench.platform.tracking import ui_command
 
 RESULTS = Path(__file__).parent / "results" / "faults.csv"
 NAME = "faults"
@@ -47,46 +57,110 @@ SUITE: dict[str, Any] = {
     "checkpoint_seconds": 0,
 }
 DEADLINE_SECONDS = 300.0
+COMMANDS = Path(sys.executable).parent
 Counts = dict[str, int]
 
 
-class Sweep:
-    """The suite as a user runs it: ``regbench sweep FILE --continue``, in a process of its own.
+@dataclass
+class Attempt:
+    """One attempt at a trial: the process that made it, and the rounds that it reported."""
+
+    pid: int
+    rounds: list[int] = field(default_factory=list)
+
+
+class Sweep(ExitStack):
+    """The suite as a user runs it, in processes of its own; what a fault has set up around it ends with it.
 
     Args:
         folder: holds the suite's file, the storage and the output.
+        **suite: keys of the suite to replace.
+
+    Attributes:
+        storage: the folder of the results.
+        tracking: MLflow's URI.
         options: further options of the command line, such as ``--address``.
-        suite: keys of the suite to replace.
+        environment: added to that of this process.
+        output: everything that the sweep's processes printed.
     """
 
-    def __init__(self, folder: Path, *options: str, **suite: Any) -> None:
+    def __init__(self, folder: Path, **suite: Any) -> None:
+        super().__init__()
         folder.mkdir(parents=True, exist_ok=True)
-        file = folder / "suite.yaml"
-        # JSON is YAML.
-        file.write_text(json.dumps(SUITE | suite))
+        self.folder = folder
         self.storage = folder / "results"
         self.tracking = f"sqlite:///{self.storage}/mlflow.db"
+        self.options: list[str] = []
+        self.environment: dict[str, str] = {}
         self.output = folder / "output.txt"
         self.records = Records(Storage(self.storage).child(NAME))
-        self._command = [str(Path(sys.executable).with_name("regbench")), "sweep", str(file), "--continue"]
-        self._command += ["--storage", str(self.storage), *options]
+        self._seen: dict[str, tuple[bytes, int]] = {}
+        self._changed: set[str] = set()
+        # JSON is YAML.
+        (folder / "suite.yaml").write_text(json.dumps(SUITE | suite))
+
+    def __enter__(self) -> Self:
+        return self
 
     def start(self) -> subprocess.Popen[bytes]:
-        """Starts the sweep, or continues it."""
+        """Starts the sweep, or continues it: ``regbench sweep FILE --continue``."""
+        return self.regbench("sweep", str(self.folder / "suite.yaml"), "--continue", *self.options)
+
+    def regbench(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Starts a command on the sweep's storage and tracking."""
+        command = [COMMANDS / "regbench", *arguments, "--storage", self.storage, "--tracking", self.tracking]
+        return self.spawn(command, self.environment)
+
+    def spawn(self, command: list[Any], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+        """Starts a process group, which ends with the sweep."""
         with self.output.open("ab") as output:
-            return subprocess.Popen(self._command, stdout=output, stderr=output, start_new_session=True)
+            process = subprocess.Popen(
+                command, stdout=output, stderr=output, env=os.environ | environment, start_new_session=True
+            )
+        self.callback(_end, process)
+        return process
 
     def finish(self) -> int:
         """Runs the sweep to its end; returns the exit status."""
         return self.start().wait(DEADLINE_SECONDS)
 
-    def attempts(self) -> dict[str, list[dict[str, Any]]]:
-        """The attempts of each trial so far, by key."""
-        return {key: self.records.log(key).attempts for key in self.records.storage.names("logs")}
+    def attempts(self) -> dict[str, list[Attempt]]:
+        """The attempts at each trial so far, by key; a torn last line is passed over."""
+        found: dict[str, list[Attempt]] = {}
+        for key in self.records.storage.names("logs"):
+            for name in self.records.storage.names(f"logs/{key}"):
+                *lines, _ = self.records.storage.read(f"logs/{key}/{name}").decode().split("\n")
+                if lines:
+                    facts, *reports = map(json.loads, lines)
+                    rounds = [report["report"]["round"] for report in reports]
+                    found.setdefault(key, []).append(Attempt(facts["attempt"]["pid"], rounds))
+        return found
 
-    def ended(self) -> dict[str, bytes]:
-        """The record of each trial that has ended, as it lies in the storage."""
-        return {key: self.records.storage.read(f"records/trials/{key}.parquet") for key in self.records.ended()}
+    def under_way(self) -> dict[str, Attempt]:
+        """The attempts going on that have reported three rounds, by key."""
+        ended = self.records.ended()
+        running = {key: attempts[-1] for key, attempts in self.attempts().items() if key not in ended}
+        return {key: attempt for key, attempt in running.items() if len(attempt.rounds) >= 3}
+
+    def look(self) -> int:
+        """Remembers what has ended; returns how many trials that had ended before were run or recorded again since."""
+        attempts = {key: len(found) for key, found in self.attempts().items()}
+        for key in self.records.ended():
+            now = (self.records.storage.read(f"records/trials/{key}.parquet"), attempts[key])
+            if self._seen.setdefault(key, now) != now:
+                self._changed.add(key)
+        return len(self._changed | self._seen.keys() - self.records.ended())
+
+    def retrained(self) -> int:
+        """How many rounds were trained again, but for the one in each attempt that its end may have kept from the checkpoint."""
+        count = 0
+        for attempts in self.attempts().values():
+            newest = 0
+            for attempt in attempts:
+                if attempt.rounds:
+                    count += max(0, newest - attempt.rounds[0])
+                    newest = max(newest, attempt.rounds[-1])
+        return count
 
 
 def undisturbed(folder: Path) -> Records:
@@ -109,61 +183,172 @@ def wait_until(happened: Callable[[], bool], process: subprocess.Popen[bytes]) -
     return True
 
 
-def kill_driver(sweep: Sweep, kills: int, moments: random.Random) -> Counts:
-    """Kills the sweep's process at random moments, and continues it each time.
-
-    Returns:
-        How many kills hit a running sweep, and how many records of ended trials changed later.
-    """
-    hits = changed = 0
+def kill_driver(sweep: Sweep, kills: int, dice: random.Random) -> int:
+    """Kills the sweep's process at random moments, and continues it each time; returns how many kills hit it running."""
+    hits = 0
     for _ in range(kills):
-        before = sweep.ended()
         process = sweep.start()
         try:
             # From the first imports to the middle of a trial, one or several trials further.
-            process.wait(moments.uniform(1.0, 15.0))
+            process.wait(dice.uniform(1.0, 15.0))
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
             hits += 1
-        changed += _changed(before, sweep)
-    return {"kills": hits, "changed": changed}
+        sweep.look()
+    return hits
 
 
-def kill_workers(sweep: Sweep, kills: int, victims: random.Random) -> Counts:
-    """Kills processes that train a trial, each with some rounds behind it, while the sweep goes on to its end.
+def kill_workers(sweep: Sweep, kills: int, dice: random.Random) -> int:
+    """Kills processes that train a trial, each with some rounds behind it, while the sweep goes on to its end."""
+    process, killed = sweep.start(), []
 
-    Returns:
-        How many were killed, and how many records of ended trials changed later.
-    """
-    process = sweep.start()
-    before: dict[str, bytes] = {}
-    killed: dict[str, int] = {}
-    changed = 0
-
-    def targets() -> list[tuple[str, int]]:
-        """Trials under way with three rounds in this attempt, and their process; none that has used up its retries."""
+    def targets() -> list[int]:
+        """Processes of trials under way, but for those killed already and those of a trial that has used up its retries."""
+        attempts = sweep.attempts()
         return [
-            (key, attempts[-1]["pid"])
-            for key, attempts in sweep.attempts().items()
-            if key not in sweep.records.ended()
-            and len(attempts) == killed.get(key, 0) + 1 <= 3
-            and sum(report.time > attempts[-1]["time"] for report in sweep.records.log(key).reports) >= 3
+            attempt.pid
+            for key, attempt in sweep.under_way().items()
+            if attempt.pid not in killed and len(attempts[key]) <= 3
         ]
 
-    while sum(killed.values()) < kills and wait_until(lambda: bool(targets()), process):
-        for key, pid in victims.sample(found, 1) if (found := targets()) else []:
-            changed += _changed(before, sweep)
-            before = sweep.ended()
+    while len(killed) < kills and wait_until(lambda: bool(targets()), process):
+        for pid in dice.sample(found, 1) if (found := targets()) else []:
+            sweep.look()
             os.kill(pid, signal.SIGKILL)
-            killed[key] = killed.get(key, 0) + 1
+            killed.append(pid)
     assert process.wait(DEADLINE_SECONDS) == 0
-    return {"kills": sum(killed.values()), "changed": changed + _changed(before, sweep)}
+    return len(killed)
 
 
-def _changed(before: dict[str, bytes], sweep: Sweep) -> int:
-    now = sweep.ended()
-    return sum(now.get(key) != content for key, content in before.items())
+def kill_nodes(sweep: Sweep, kills: int, dice: random.Random) -> int:
+    """Kills the raylet of a machine that trains a trial, and lets a new machine join, while the sweep goes on to its end."""
+    temporary = tempfile.mkdtemp(prefix="ray")
+    sweep.callback(shutil.rmtree, temporary, ignore_errors=True)
+    address = f"127.0.0.1:{_free_port()}"
+    sweep.options = ["--address", address, "--cpus", "2"]
+    sweep.environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    common = ["--block", "--num-cpus", "1", "--node-ip-address", "127.0.0.1", "--disable-usage-stats"]
+    # Random ports: other clusters may run on this machine.
+    common += ["--min-worker-port", "0", "--max-worker-port", "0"]
+    head = ["--head", "--port", address.partition(":")[2], "--temp-dir", temporary, "--ray-client-server-port", "0"]
+    ray = COMMANDS / "ray"
+    sweep.spawn([ray, "start", *head, "--include-dashboard", "false", *common], sweep.environment)
+    process = sweep.start()
+    for _ in range(kills):
+        node = sweep.spawn([ray, "start", "--address", address, *common], sweep.environment)
+
+        def raylet(node: subprocess.Popen[bytes] = node) -> int | None:
+            """The node's raylet, once it trains a trial."""
+            parents = _parents()
+            training = {parents.get(attempt.pid, (0, ""))[0] for attempt in sweep.under_way().values()}
+            return next((pid for pid, (parent, _) in parents.items() if parent == node.pid and pid in training), None)
+
+        assert wait_until(lambda: raylet() is not None, process), "the sweep ended before the machine had a trial"
+        if (pid := raylet()) is not None:
+            sweep.look()
+            os.kill(pid, signal.SIGKILL)
+    assert process.wait(DEADLINE_SECONDS) == 0
+    return kills
+
+
+def kill_server(sweep: Sweep, kills: int, dice: random.Random) -> int:
+    """Kills the MLflow server as the sweep starts; a new one on the same database is caught up with ``regbench sync``."""
+    database, port = f"sqlite:///{sweep.folder}/server.db", _free_port()
+    sweep.tracking = f"http://127.0.0.1:{port}"
+
+    def serve() -> subprocess.Popen[bytes]:
+        server = sweep.spawn(*ui_command(database, port=port))
+        assert wait_until(lambda: _answers(f"{sweep.tracking}/health"), server), "the MLflow server ended"
+        return server
+
+    server = serve()
+    process = sweep.start()
+    assert wait_until(lambda: sweep.records.storage.exists("suite.json"), process)
+    os.killpg(server.pid, signal.SIGKILL)
+    # The sweep ends complete, and says that MLflow is not up to date.
+    assert process.wait(DEADLINE_SECONDS) == 1
+    serve()
+    assert sweep.regbench("sync", NAME).wait(DEADLINE_SECONDS) == 0
+    assert _exported(sweep) == _curves(sweep.records)
+    return 1
+
+
+def fill_storage(sweep: Sweep, kills: int, dice: random.Random) -> int:
+    """Lets the disk of the results fill up in the middle of a trial, and makes room when the sweep has given up."""
+    sweep.storage.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256m", "tmpfs", sweep.storage], check=True)
+    sweep.callback(subprocess.run, ["umount", sweep.storage], check=True)
+
+    def resize(free: int) -> None:
+        size = shutil.disk_usage(sweep.storage).used + free
+        subprocess.run(["mount", "-o", f"remount,size={size}", sweep.storage], check=True)
+
+    process = sweep.start()
+    assert wait_until(lambda: bool(sweep.records.ended() and sweep.under_way()), process)
+    sweep.look()
+    resize(free=1 << 16)
+    said = sweep.output.stat().st_size
+    assert process.wait(DEADLINE_SECONDS) == 2
+    *_, line = sweep.output.read_text()[said:].splitlines()
+    assert line.startswith("error: cannot write "), line
+    assert "No space left on device" in line
+    resize(free=1 << 28)
+    return 1
+
+
+def tear_files(sweep: Sweep, kills: int, dice: random.Random) -> int:
+    """Kills the driver in the middle of a trial and leaves what was being written then half written.
+
+    A checkpoint or a record is replaced as a whole: only its temporary file can be torn. A log is added to.
+    """
+    process = sweep.start()
+    assert wait_until(lambda: bool(sweep.records.ended() and sweep.under_way()), process)
+    sweep.look()
+    process.kill()
+    process.wait()
+    torn = 0
+    for key, attempt in sweep.under_way().items():
+        # Its worker ends a moment after the driver.
+        assert wait_until(lambda pid=attempt.pid: pid not in _parents(), process)
+        folder = sweep.storage / NAME
+        log = max((folder / "logs" / key).iterdir())
+        content = log.read_bytes()
+        last = len(content.splitlines(keepends=True)[-1])
+        log.write_bytes(content[: -last // 2])
+        record = next((folder / "records" / "trials").glob("*.parquet"))
+        for source, target in (
+            (folder / "checkpoints" / f"{key}.pt", folder / "checkpoints" / f".{key}.pt.{attempt.pid}"),
+            (record, record.with_name(f".{key}.parquet.{process.pid}")),
+        ):
+            half = source.read_bytes()
+            target.write_bytes(half[: len(half) // 2])
+        torn += 3
+    return torn
+
+
+def interrupt(sweep: Sweep, kills: int, dice: random.Random) -> int:
+    """Ctrl-C in the middle of a trial, and again while the sweep stops: it must end by itself."""
+    process = sweep.start()
+    assert wait_until(lambda: bool(sweep.records.ended() and sweep.under_way()), process)
+    sweep.look()
+    os.killpg(process.pid, signal.SIGINT)
+    time.sleep(0.5)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(DEADLINE_SECONDS) == 130
+    assert "Traceback" not in sweep.output.read_text()
+    return 2
+
+
+FAULTS: dict[str, Callable[[Sweep, int, random.Random], int]] = {
+    "driver": kill_driver,
+    "worker": kill_workers,
+    "node": kill_nodes,
+    "mlflow": kill_server,
+    "storage": fill_storage,
+    "torn": tear_files,
+    "interrupt": interrupt,
+}
 
 
 def differences(sweep: Sweep, reference: Records) -> Counts:
@@ -177,6 +362,8 @@ def differences(sweep: Sweep, reference: Records) -> Counts:
         "extra": len(set(keys) - {row["key"] for row in expected}),
         "twice": len(keys) - len(set(keys)),
         "unfinished": sum(row["status"] != "completed" for row in rows),
+        "rerun": sweep.look(),
+        "retrained": sweep.retrained(),
         "curves": len(set(_curves(sweep.records).items()) ^ set(_curves(reference).items())),
         "comparison": int(not ours.entries[facts].equals(theirs.entries[facts])),
         "mlflow": len(set(_curves(sweep.records).items()) ^ set(_exported(sweep).items())),
@@ -192,8 +379,7 @@ def _curves(records: Records) -> dict[tuple[str, str, int], float]:
 
 
 def _exported(sweep: Sweep) -> dict[tuple[str, str, int], float]:
-    """The same from MLflow, after `regbench sync`."""
-    Exporter(sweep.records, sweep.tracking).sync(final=True)
+    """The same from MLflow."""
     client = MlflowClient(sweep.tracking)
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     found: dict[tuple[str, str, int], float] = {}
@@ -206,23 +392,56 @@ def _exported(sweep: Sweep) -> dict[tuple[str, str, int], float]:
     return found
 
 
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _answers(url: str) -> bool:
+    try:
+        urllib.request.urlopen(url, timeout=5)
+    except OSError:
+        return False
+    return True
+
+
+def _parents() -> dict[int, tuple[int, str]]:
+    """Parent and name of every process that runs."""
+    lines = subprocess.run(["ps", "-e", "-o", "pid=,ppid=,stat=,comm="], capture_output=True, text=True, check=True).stdout
+    fields = [line.split(None, 3) for line in lines.splitlines()]
+    return {int(pid): (int(parent), name) for pid, parent, state, name in fields if not state.startswith("Z")}
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ends a process group, at first politely."""
+    for kind in (signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is None:
+            os.killpg(process.pid, kind)
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                continue
+
+
 def main() -> None:
     """Injects each fault and writes the counts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("faults", nargs="*", choices=[[], *FAULTS], help="by default all")
+    parser.add_argument("--kills", type=int, default=20, help="of the driver, of workers, of nodes")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         reference = undisturbed(folder / "undisturbed")
-        for fault, inject in (("driver", kill_driver), ("worker", kill_workers)):
-            sweep = Sweep(folder / fault)
-            counts = inject(sweep, options.kills, random.Random(options.seed))
-            assert sweep.finish() == 0, sweep.output.read_text()
-            attempts = sum(len(attempts) for attempts in sweep.attempts().values())
-            trials = len(sweep.ended())
-            rows.append({"fault": fault, "trials": trials, "attempts": attempts} | counts | differences(sweep, reference))
+        for fault in options.faults or FAULTS:
+            with Sweep(folder / fault) as sweep:
+                hits = FAULTS[fault](sweep, options.kills, random.Random(options.seed))
+                assert sweep.finish() == 0, sweep.output.read_text()
+                attempts = sweep.attempts().values()
+                counts = {"trials": len(attempts), "hits": hits, "attempts": sum(map(len, attempts))}
+                rows.append({"fault": fault} | counts | differences(sweep, reference))
             print(rows[-1], flush=True)
     RESULTS.parent.mkdir(exist_ok=True)
     with RESULTS.open("w", newline="") as file:

@@ -13,13 +13,15 @@ from regbench.platform.compare import Comparison, rows_of
 
 STYLES = {"better": "green", "helps": "green", "worse": "red", "hurts": "red", "baseline": "bold"}
 NONE = "–"
+MOST_DECIMALS = 6
 
 
-def decimals(half_width: float) -> int:
-    """Decimals that show a half-width with two significant digits; 4 where there is none."""
+def decimals(half_width: float) -> int | None:
+    """Decimals that show a half-width with two significant digits; 4 where there is none, None where it would take too many."""
     if not math.isfinite(half_width) or half_width <= 0:
         return 4
-    return min(12, max(0, 1 - math.floor(math.log10(half_width))))
+    places = max(0, 1 - math.floor(math.log10(half_width)))
+    return places if places <= MOST_DECIMALS else None
 
 
 def number(value: float) -> str:
@@ -31,8 +33,9 @@ def mean_text(mean: float, low: float, high: float) -> str:
     """``mean ± half-width`` of its interval, both with as many decimals as the half-width bears; the mean alone without one."""
     if math.isnan(low):
         return number(mean)
-    places = decimals((high - low) / 2)
-    return f"{mean:.{places}f} ± {(high - low) / 2:.{places}f}"
+    half_width = (high - low) / 2
+    places = decimals(half_width)
+    return f"{mean:.4g} ± {half_width:.1e}" if places is None else f"{mean:.{places}f} ± {half_width:.{places}f}"
 
 
 def difference_text(value: float, low: float, high: float) -> str:
@@ -42,7 +45,8 @@ def difference_text(value: float, low: float, high: float) -> str:
     if math.isnan(low):
         return _minus(f"{value:+.4g}")
     places = decimals((high - low) / 2)
-    return _minus(f"{value:+.{places}f} [{low:+.{places}f}, {high:+.{places}f}]")
+    shown = "+.2e" if places is None else f"+.{places}f"
+    return _minus(f"{value:{shown}} [{low:{shown}}, {high:{shown}}]")
 
 
 def _minus(text: str) -> str:

@@ -186,7 +186,7 @@ class Exporter:
         return SyncResult(len(changes.created), len(changes.updated - changes.created), changes.points)
 
     def comparison_page(self, track: str) -> str:
-        """The UI's page, below its address, with charts and a ranking of a track's confirmed runs, or tuned if none are planned.
+        """The UI's page, below its address, with charts and a ranking of a track's confirmed runs (tuned, if none are planned).
 
         Sorted by the metric: sorted by date, the UI folds the runs into the sweep's own and shows none of them.
         """

@@ -10,17 +10,19 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
+from click.testing import Result
 from ray.autoscaler._private.util import prepare_config, validate_config
+from typer.testing import CliRunner
 
 from regbench.methods.errors import ConfigError
 from regbench.platform import kuberay, slurm
+from regbench.platform.cli import app
 from regbench.platform.cloud import launcher_config, launcher_file
 from regbench.platform.clusters import KINDS, parse_cluster, read_cluster, ready_made_clusters
 from regbench.platform.job import ENVIRONMENT_FILE
 from regbench.platform.ship import add_environment, pack, passed_on, runtime_environment, zipped
 from regbench.platform.spec import parse_suite, read_suite
 
-REGBENCH = Path(sys.executable).parent / "regbench"
 COMMAND = ["python", "-m", "regbench.platform.job", "sweep", "suite.yaml", "--storage", "s3://bucket/a folder?region=x"]
 CODE = "s3://bucket/folder/sweep/code/0123.zip"
 SUITE = {"name": "tiny", "methods": ["label_smoothing"], "resources": {"gpu": 0.25}}
@@ -260,12 +262,9 @@ def test_shipped_values_are_for_this_user_only(tmp_path):
     assert (tmp_path / ENVIRONMENT_FILE).stat().st_mode & 0o077 == 0
 
 
-def launch(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def launch(folder: Path, *arguments: str) -> Result:
     (folder / "suite.yaml").write_text(yaml.safe_dump(SUITE))
-    environment = os.environ | {"NO_COLOR": "1", "HOME": str(folder)}
-    return subprocess.run(
-        [REGBENCH, "launch", "suite.yaml", *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
+    return CliRunner().invoke(app, ["launch", "suite.yaml", *arguments])
 
 
 @pytest.mark.parametrize(
@@ -278,16 +277,18 @@ def launch(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         ("local", ["label_smoothing"]),
     ],
 )
-def test_a_dry_run_shows_everything_and_touches_nothing(tmp_path, name, shows):
+def test_a_dry_run_shows_everything_and_touches_nothing(tmp_path, monkeypatch, name, shows):
+    monkeypatch.chdir(tmp_path)
     done = launch(tmp_path, "--cluster", name, "--dry-run")
-    assert done.returncode == 0, done.stderr
-    assert [text for text in shows if text not in done.stdout] == []
+    assert done.exit_code == 0, done.output
+    assert [text for text in shows if text not in done.output] == []
     assert [path.name for path in tmp_path.iterdir()] == ["suite.yaml"]
 
 
-def test_a_trial_that_fits_on_no_machine_is_refused(tmp_path):
+def test_a_trial_that_fits_on_no_machine_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     raw = changed("kubernetes", workers={"cpus": 8, "gpus": 0, "max": 2, "memory": "8Gi"})
     (tmp_path / "cluster.yaml").write_text(yaml.safe_dump(raw))
     done = launch(tmp_path, "--cluster", "cluster.yaml", "--dry-run")
-    assert done.returncode == 2
-    assert done.stderr == "error: a worker of a trial asks for 0.25 GPU, a machine of the cluster has 0\n"
+    assert isinstance(done.exception, ConfigError)
+    assert str(done.exception) == "a worker of a trial asks for 0.25 GPU, a machine of the cluster has 0"

@@ -468,6 +468,7 @@ def test_terminal_fits_100_columns_and_shows_every_entry(four):
         (123.4, 100.0, 146.8, "123 ± 23"),
         (0.5, 0.5, 0.5, "0.5000 ± 0.0000"),
         (0.5, math.nan, math.nan, "0.5"),
+        (1.39e-5, 1.1e-5, 1.68e-5, "1.39e-05 ± 2.9e-06"),
     ],
 )
 def test_numbers_have_the_decimals_that_their_interval_bears(mean, low, high, shown):
@@ -476,6 +477,7 @@ def test_numbers_have_the_decimals_that_their_interval_bears(mean, low, high, sh
 
 def test_other_texts():
     assert tables.difference_text(0.0123, 0.001, 0.0236) == "+0.012 [+0.001, +0.024]"
+    assert tables.difference_text(1.39e-5, 1.1e-5, 1.68e-5) == "+1.39e−05 [+1.10e−05, +1.68e−05]"
     assert tables.p_text(1e-9) == "<0.001"
     assert tables.p_text(math.nan) == tables.NONE
     assert (tables.duration(5), tables.duration(90), tables.duration(7200)) == ("5 s", "1.5 min", "2.0 h")

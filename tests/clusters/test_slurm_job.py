@@ -1,0 +1,130 @@
+"""The batch script, run on two "nodes" of this machine by small stand-ins of Slurm's commands; Ray itself is real."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.dataset as ds
+import pytest
+import yaml
+
+from regbench.platform import slurm
+from regbench.platform.clusters import parse_cluster
+from regbench.platform.ship import pack
+from regbench.platform.spec import parse_suite
+
+BIN = Path(sys.executable).parent
+SUITE = {
+    "name": "tiny",
+    "methods": ["label_smoothing"],
+    "data": ["digits_noisy"],
+    "settings": {"epochs": 1},
+    "trials": 2,
+    "sampler": "random",
+    "confirm": {"seeds": 1},
+}
+COMMANDS = {
+    # Runs the step here, and notes on which node it should have run.
+    "srun": r"""#!/bin/bash
+while [[ $1 == --* ]]; do
+  [[ $1 == --nodelist=* ]] && node=${1#--nodelist=}
+  shift
+done
+echo "$node $*" >>"$SLURM_FOLDER/steps"
+exec "$@"
+""",
+    "scontrol": r"""#!/bin/bash
+if [[ "$1 $2" == "show hostnames" ]]; then tr ',' '\n' <<<"$3"; else cat "$SLURM_FOLDER/job-${*: -1}"; fi
+""",
+    # Runs the script in the background with what Slurm would tell it, and keeps its state for scontrol.
+    "sbatch": r"""#!/bin/bash
+script=${*: -1}
+log=$(sed -n 's/^#SBATCH --output=//p' "$script" | sed "s/%j/$SLURM_NUMBER/")
+state() { echo "JobId=$SLURM_NUMBER JobState=$1 ExitCode=$2:0" >"$SLURM_FOLDER/job-$SLURM_NUMBER"; }
+state RUNNING 0
+(
+  SLURM_JOB_ID=$SLURM_NUMBER SLURM_JOB_NODELIST=node1,node2 bash "$script" >"$log" 2>&1
+  code=$?
+  if ((code)); then state FAILED "$code"; else state COMPLETED 0; fi
+) >/dev/null 2>&1 &
+echo "$SLURM_NUMBER;cluster"
+""",
+}
+
+
+@pytest.fixture
+def machine(tmp_path) -> dict[str, str]:
+    """The environment of a machine that has Slurm, and of jobs on it: no regbench variables, no Ray token."""
+    folder = tmp_path / "slurm"
+    folder.mkdir()
+    for name, text in COMMANDS.items():
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("REGBENCH_", "MLFLOW_", "RAY_"))}
+    with socket.create_server(("", 0)) as free:
+        port = free.getsockname()[1]
+    return kept | {
+        "PATH": f"{folder}:{BIN}:{os.environ['PATH']}",
+        "HOME": str(tmp_path),
+        "SLURM_FOLDER": str(folder),
+        # The script takes its port from the job's number.
+        "SLURM_NUMBER": str(port - 20000 if 20000 <= port < 30000 else os.getpid() % 10000),
+        "OMP_NUM_THREADS": "1",
+        "NO_COLOR": "1",
+    }
+
+
+def free_again(number: str) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", 20000 + int(number) % 10000)) != 0
+
+
+def test_a_sweep_runs_on_two_nodes_and_ends_with_them(machine, tmp_path):
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    cluster = {"kind": "slurm", "nodes": 2, "cpus": 1, "storage": str(shared), "environment": ["HUSH"]}
+    (tmp_path / "cluster.yaml").write_text(yaml.safe_dump(cluster))
+    (tmp_path / "suite.yaml").write_text(yaml.safe_dump(SUITE))
+    launched = subprocess.run(
+        [BIN / "regbench", "launch", "suite.yaml", "--cluster", "cluster.yaml"],
+        cwd=tmp_path,
+        env=machine | {"HUSH": "hush4711"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert launched.returncode == 0, launched.stdout + launched.stderr
+    assert f"regbench from {shared}/tiny/code/" in launched.stdout
+    steps = (tmp_path / "slurm" / "steps").read_text().splitlines()
+    assert [(step.split()[0], "--head" in step) for step in steps] == [("node1", True), ("node2", False)]
+    statuses = ds.dataset(shared / "tiny" / "records" / "trials").to_table(columns=["status"])["status"].to_pylist()
+    assert statuses == ["completed"] * 7
+    # Both nodes were really up: each has its log of the node's service.
+    logs = Path(f"/tmp/regbench-{machine['SLURM_NUMBER']}/session_latest/logs")
+    assert len({path.name for path in logs.glob("raylet*.out")}) == 2
+    assert free_again(machine["SLURM_NUMBER"])
+    kept = [path for path in (*shared.rglob("*"), *logs.glob("*")) if path.is_file() and b"hush4711" in path.read_bytes()]
+    assert kept == []
+
+
+@pytest.mark.parametrize(
+    ("program", "interrupted", "code"),
+    [("exit 7", False, 7), ("trap 'exit 130' INT; echo ready; while :; do read -t 0.1 <>/dev/zero || :; done", True, 130)],
+    ids=["ends by itself", "is interrupted"],
+)
+def test_the_job_ends_as_the_sweep_does(machine, tmp_path, program, interrupted, code):
+    pack(tmp_path / "code", parse_suite(SUITE))
+    cluster = parse_cluster({"kind": "slurm", "cpus": 1, "storage": str(tmp_path)})
+    text = slurm.script(cluster, "job", ["bash", "-c", program, "sweep"], str(tmp_path / "code"), "log")
+    environment = machine | {"SLURM_JOB_ID": machine["SLURM_NUMBER"], "SLURM_JOB_NODELIST": "node1"}
+    (tmp_path / "launch.sh").write_text(text)
+    job = subprocess.Popen(["bash", tmp_path / "launch.sh"], env=environment, stdout=subprocess.PIPE, text=True)
+    assert job.stdout is not None
+    if interrupted:
+        assert "ready\n" in iter(job.stdout.readline, "")
+        job.send_signal(2)
+    job.communicate(timeout=120)
+    assert job.returncode == code
+    assert free_again(machine["SLURM_NUMBER"])
