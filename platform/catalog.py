@@ -1,6 +1,7 @@
 """What there is, as terminal tables: methods, data sets, and what a suite would run."""
 
 import inspect
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -41,7 +42,7 @@ def methods_table(track: Track, methods: Iterable[type[Method]]) -> Table:
 
 def method_page(method: type[Method], space: dict[str, BaseDistribution]) -> Group:
     """One method: its docstring, its paper, and its settings with defaults, off values and search ranges."""
-    parts: list[Any] = [Text(f"{method.slug} ({method.track.name})", style="bold"), Text(inspect.getdoc(method) or "")]
+    parts: list[Any] = [Text(f"{method.slug} ({method.track.name})", style="bold"), Text(_reflowed(inspect.getdoc(method) or ""))]
     if method.paper:
         parts.append(Text(f"\n{method.paper.citation}", style="italic"))
     table = Table(header_style="dim", title_justify="left")
@@ -61,6 +62,11 @@ def method_page(method: type[Method], space: dict[str, BaseDistribution]) -> Gro
             field.description or "",
         )
     return Group(*parts, table)
+
+
+def _reflowed(text: str) -> str:
+    """A text whose paragraphs and list items are one line each, for a terminal of any width to break."""
+    return re.sub(r"(?<!\n)\n *(?!\n|- )", " ", text)
 
 
 def range_text(distribution: BaseDistribution) -> str:

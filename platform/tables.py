@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Iterable
 
 import pandas as pd
 from rich import box
@@ -123,7 +124,7 @@ def ranking(comparison: Comparison, track: str, data: str) -> Table:
         f"{track} on {data}: test {first['metric']} ({direction(first['mode'])}), {seeds_text(entries)}",
         "±, [ ]: 95 % t intervals over seeds; differences paired by seed; p: paired t test, Holm-corrected",
     )
-    table.add_column("entry", overflow="fold", min_width=12)
+    _add_entries(table, entries["entry"])
     for name in ("mean", "rank", "difference to baseline", "p"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict", min_width=13)
@@ -145,7 +146,7 @@ def ablation(comparison: Comparison, track: str, data: str) -> Table:
     metrics = comparison.of("metrics", track, data)
     off = metrics[(metrics["stage"] == "ablate") & (metrics["metric"] == entries.iloc[0]["metric"])].set_index("entry")
     table = _table(f"{track} on {data}: the same configuration with its weights off", "")
-    table.add_column("entry", overflow="fold", min_width=12)
+    _add_entries(table, entries["entry"])
     for name in ("weights off", "effect of the weights", "p"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict", min_width=13)
@@ -167,7 +168,7 @@ def unconfirmed(comparison: Comparison, track: str, data: str) -> Table:
         f"{track} on {data}: NOT CONFIRMED, validation only",
         "value of the best of all tuning trials on validation data: optimistic, and not a test result",
     )
-    table.add_column("entry", overflow="fold", min_width=12)
+    _add_entries(table, entries["entry"])
     table.add_column(f"best {entries.iloc[0]['tuned_metric']}", justify="right")
     table.add_column("trials (completed / stopped / failed)", justify="right")
     for row in rows_of(entries[~entries["confirmed"]]):
@@ -181,7 +182,7 @@ def over_data_sets(comparison: Comparison, track: str) -> Table:
     """Average ranks of a track's entries over its data sets."""
     row = comparison.friedman[comparison.friedman["track"] == track].iloc[0]
     table = _table(f"{track}: average ranks over {row['data_sets']} data sets", friedman_text(row))
-    table.add_column("entry", overflow="fold", min_width=12)
+    _add_entries(table, comparison.ranks["entry"])
     table.add_column("average rank", justify="right")
     for entry in rows_of(comparison.ranks[comparison.ranks["track"] == track]):
         table.add_row(Text(entry["entry"]), f"{entry['rank']:.2f}")
@@ -196,6 +197,11 @@ def friedman_text(row: pd.Series) -> str:
     return f"Friedman χ² = {row['statistic']:.2f}, p = {p_text(row['p'])}; {critical}"
 
 
+def _add_entries(table: Table, names: Iterable[str]) -> None:
+    """The column of entries, wide enough for their names up to 22 characters; longer ones are folded."""
+    table.add_column("entry", overflow="fold", min_width=min(22, max(map(len, names))))
+
+
 def _verdict(text: str) -> Text:
     return Text(text, style=STYLES.get(text.partition(" by")[0], ""))
 
@@ -208,4 +214,6 @@ def _table(title: str, caption: str) -> Table:
         caption_justify="left",
         box=box.SIMPLE_HEAD,
         padding=(0, 1),
+        # A title is not to be broken because its table is narrow.
+        min_width=min(len(title) + 2, 96),
     )
