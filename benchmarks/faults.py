@@ -28,6 +28,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -59,6 +60,8 @@ SUITE: dict[str, Any] = {
 DEADLINE_SECONDS = 300.0
 COMMANDS = Path(sys.executable).parent
 Counts = dict[str, int]
+# Trial, metric, step, value.
+Point = tuple[str, str, int, float]
 
 
 @dataclass
@@ -73,23 +76,24 @@ class Sweep(ExitStack):
     """The suite as a user runs it, in processes of its own; what a fault has set up around it ends with it.
 
     Args:
-        folder: holds the suite's file, the storage and the output.
+        folder: holds the suite's file and the output.
+        storage: where results go, by default a folder there.
         **suite: keys of the suite to replace.
 
     Attributes:
-        storage: the folder of the results.
+        storage: where results go.
         tracking: MLflow's URI.
         options: further options of the command line, such as ``--address``.
         environment: added to that of this process.
         output: everything that the sweep's processes printed.
     """
 
-    def __init__(self, folder: Path, **suite: Any) -> None:
+    def __init__(self, folder: Path, storage: str | None = None, **suite: Any) -> None:
         super().__init__()
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self.storage = folder / "results"
-        self.tracking = f"sqlite:///{self.storage}/mlflow.db"
+        self.storage = storage or str(folder / "results")
+        self.tracking = f"sqlite:///{folder}/results/mlflow.db"
         self.options: list[str] = []
         self.environment: dict[str, str] = {}
         self.output = folder / "output.txt"
@@ -115,7 +119,12 @@ class Sweep(ExitStack):
         """Starts a process group, which ends with the sweep."""
         with self.output.open("ab") as output:
             process = subprocess.Popen(
-                command, stdout=output, stderr=output, env=os.environ | environment, start_new_session=True
+                command,
+                stdout=output,
+                stderr=output,
+                cwd=self.folder,
+                env=os.environ | environment,
+                start_new_session=True,
             )
         self.callback(_end, process)
         return process
@@ -152,30 +161,33 @@ class Sweep(ExitStack):
         return len(self._changed | self._seen.keys() - self.records.ended())
 
     def retrained(self) -> int:
-        """How many rounds were trained again, but for the one in each attempt that its end may have kept from the checkpoint."""
+        """How many rounds were trained again, but for one an attempt, which its end may have kept from the checkpoint.
+
+        A later attempt begins with the report that the checkpoint held.
+        """
         count = 0
         for attempts in self.attempts().values():
             newest = 0
             for attempt in attempts:
                 if attempt.rounds:
-                    count += max(0, newest - attempt.rounds[0])
+                    count += max(0, newest - attempt.rounds[0] - 1)
                     newest = max(newest, attempt.rounds[-1])
         return count
 
 
-def undisturbed(folder: Path) -> Records:
+def undisturbed(folder: Path, **suite: Any) -> Records:
     """The records of the suite run in this process, one trial after the other."""
     storage = Storage(folder)
-    outcome = engine.start(parse_suite(SUITE | {"execution": "inline"}), storage, "none", Console(quiet=True))
+    outcome = engine.start(parse_suite(SUITE | {"execution": "inline"} | suite), storage, "none", Console(quiet=True))
     assert outcome.complete
     return Records(storage.child(NAME))
 
 
-def wait_until(happened: Callable[[], bool], process: subprocess.Popen[bytes]) -> bool:
-    """Waits for an event; returns False where the process ended without it."""
+def wait_until(happened: Callable[[], bool], process: subprocess.Popen[bytes] | None = None) -> bool:
+    """Waits for an event; returns False where the process that should bring it about ended without it."""
     deadline = time.monotonic() + DEADLINE_SECONDS
     while not happened():
-        if process.poll() is not None:
+        if process is not None and process.poll() is not None:
             return happened()
         if time.monotonic() > deadline:
             raise TimeoutError(f"waited for {DEADLINE_SECONDS:g} s in vain")
@@ -207,9 +219,7 @@ def kill_workers(sweep: Sweep, kills: int, dice: random.Random) -> int:
         """Processes of trials under way, but for those killed already and those of a trial that has used up its retries."""
         attempts = sweep.attempts()
         return [
-            attempt.pid
-            for key, attempt in sweep.under_way().items()
-            if attempt.pid not in killed and len(attempts[key]) <= 3
+            attempt.pid for key, attempt in sweep.under_way().items() if attempt.pid not in killed and len(attempts[key]) <= 3
         ]
 
     while len(killed) < kills and wait_until(lambda: bool(targets()), process):
@@ -225,13 +235,21 @@ def kill_nodes(sweep: Sweep, kills: int, dice: random.Random) -> int:
     """Kills the raylet of a machine that trains a trial, and lets a new machine join, while the sweep goes on to its end."""
     temporary = tempfile.mkdtemp(prefix="ray")
     sweep.callback(shutil.rmtree, temporary, ignore_errors=True)
-    address = f"127.0.0.1:{_free_port()}"
+    address = f"127.0.0.1:{free_port()}"
     sweep.options = ["--address", address, "--cpus", "2"]
     sweep.environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     common = ["--block", "--num-cpus", "1", "--node-ip-address", "127.0.0.1", "--disable-usage-stats"]
     # Random ports: other clusters may run on this machine.
     common += ["--min-worker-port", "0", "--max-worker-port", "0"]
-    head = ["--head", "--port", address.partition(":")[2], "--temp-dir", temporary, "--ray-client-server-port", "0"]
+    head = [
+        "--head",
+        "--port",
+        address.partition(":")[2],
+        "--temp-dir",
+        temporary,
+        "--ray-client-server-port",
+        str(free_port()),
+    ]
     ray = COMMANDS / "ray"
     sweep.spawn([ray, "start", *head, "--include-dashboard", "false", *common], sweep.environment)
     process = sweep.start()
@@ -254,31 +272,34 @@ def kill_nodes(sweep: Sweep, kills: int, dice: random.Random) -> int:
 
 def kill_server(sweep: Sweep, kills: int, dice: random.Random) -> int:
     """Kills the MLflow server as the sweep starts; a new one on the same database is caught up with ``regbench sync``."""
-    database, port = f"sqlite:///{sweep.folder}/server.db", _free_port()
+    database, port = f"sqlite:///{sweep.folder}/server.db", free_port()
     sweep.tracking = f"http://127.0.0.1:{port}"
 
-    def serve() -> subprocess.Popen[bytes]:
-        server = sweep.spawn(*ui_command(database, port=port))
-        assert wait_until(lambda: _answers(f"{sweep.tracking}/health"), server), "the MLflow server ended"
-        return server
-
-    server = serve()
+    server = serve(sweep, database, port)
     process = sweep.start()
     assert wait_until(lambda: sweep.records.storage.exists("suite.json"), process)
     os.killpg(server.pid, signal.SIGKILL)
     # The sweep ends complete, and says that MLflow is not up to date.
     assert process.wait(DEADLINE_SECONDS) == 1
-    serve()
+    serve(sweep, database, port)
     assert sweep.regbench("sync", NAME).wait(DEADLINE_SECONDS) == 0
-    assert _exported(sweep) == _curves(sweep.records)
+    assert unexported(sweep.records, sweep.tracking) == 0
     return 1
+
+
+def serve(around: Sweep, database: str, port: int) -> subprocess.Popen[bytes]:
+    """An MLflow server on a database, which answers."""
+    server = around.spawn(*ui_command(database, port=port))
+    assert wait_until(lambda: _answers(f"http://127.0.0.1:{port}/health"), server), "the MLflow server ended"
+    return server
 
 
 def fill_storage(sweep: Sweep, kills: int, dice: random.Random) -> int:
     """Lets the disk of the results fill up in the middle of a trial, and makes room when the sweep has given up."""
-    sweep.storage.mkdir()
+    Path(sweep.storage).mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256m", "tmpfs", sweep.storage], check=True)
-    sweep.callback(subprocess.run, ["umount", sweep.storage], check=True)
+    # Lazily: MLflow keeps its database open in this process.
+    sweep.callback(subprocess.run, ["umount", "--lazy", sweep.storage], check=True)
 
     def resize(free: int) -> None:
         size = shutil.disk_usage(sweep.storage).used + free
@@ -288,11 +309,12 @@ def fill_storage(sweep: Sweep, kills: int, dice: random.Random) -> int:
     assert wait_until(lambda: bool(sweep.records.ended() and sweep.under_way()), process)
     sweep.look()
     resize(free=1 << 16)
-    said = sweep.output.stat().st_size
+    before = len(sweep.output.read_text())
     assert process.wait(DEADLINE_SECONDS) == 2
-    *_, line = sweep.output.read_text()[said:].splitlines()
-    assert line.startswith("error: cannot write "), line
-    assert "No space left on device" in line
+    said = sweep.output.read_text()[before:]
+    assert said.splitlines()[-1].startswith("error: cannot write "), said
+    assert "No space left on device" in said, said
+    assert "Traceback" not in said, said
     resize(free=1 << 28)
     return 1
 
@@ -309,9 +331,9 @@ def tear_files(sweep: Sweep, kills: int, dice: random.Random) -> int:
     process.wait()
     torn = 0
     for key, attempt in sweep.under_way().items():
-        # Its worker ends a moment after the driver.
-        assert wait_until(lambda pid=attempt.pid: pid not in _parents(), process)
-        folder = sweep.storage / NAME
+        # Its worker ends a moment after the driver, and may finish a round until then.
+        wait_until(lambda pid=attempt.pid: pid not in _parents())
+        folder = Path(sweep.storage) / NAME
         log = max((folder / "logs" / key).iterdir())
         content = log.read_bytes()
         last = len(content.splitlines(keepends=True)[-1])
@@ -364,35 +386,46 @@ def differences(sweep: Sweep, reference: Records) -> Counts:
         "unfinished": sum(row["status"] != "completed" for row in rows),
         "rerun": sweep.look(),
         "retrained": sweep.retrained(),
-        "curves": len(set(_curves(sweep.records).items()) ^ set(_curves(reference).items())),
+        "curves": _apart(_curves(sweep.records), _curves(reference)),
         "comparison": int(not ours.entries[facts].equals(theirs.entries[facts])),
-        "mlflow": len(set(_curves(sweep.records).items()) ^ set(_exported(sweep).items())),
+        "mlflow": unexported(sweep.records, sweep.tracking),
     }
 
 
-def _curves(records: Records) -> dict[tuple[str, str, int], float]:
+def unexported(records: Records, tracking: str) -> int:
+    """How many points are only in the records, or only in MLflow."""
+    return _apart(_curves(records), _exported(records, tracking))
+
+
+def _curves(records: Records) -> Counter[Point]:
     """Every point of every curve; test metrics have step 0, as in MLflow."""
-    return {
-        (row["key"], row["metric"], 0 if row["metric"].startswith("test/") else row["round"]): row["value"]
+    return Counter(
+        (row["key"], row["metric"], 0 if row["metric"].startswith("test/") else row["round"], row["value"])
         for row in records.curves().to_pylist()
-    }
+    )
 
 
-def _exported(sweep: Sweep) -> dict[tuple[str, str, int], float]:
+def _exported(records: Records, tracking: str) -> Counter[Point]:
     """The same from MLflow."""
-    client = MlflowClient(sweep.tracking)
+    client = MlflowClient(tracking)
+    identity = json.loads(records.storage.read("suite.json"))["id"]
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    found: dict[tuple[str, str, int], float] = {}
-    for run in client.search_runs(experiments, "tags.stage != 'sweep'", max_results=1000):
+    chosen = f"tags.`regbench.id` = '{identity}' AND tags.stage != 'sweep'"
+    found: Counter[Point] = Counter()
+    for run in client.search_runs(experiments, chosen, max_results=1000):
         key = run.data.tags["regbench.key"].partition("/")[2]
         for metric in run.data.metrics:
             if not metric.startswith("best/"):
                 points = client.get_metric_history(run.info.run_id, metric)
-                found |= {(key, metric, point.step): point.value for point in points}
+                found.update((key, metric, point.step, point.value) for point in points)
     return found
 
 
-def _free_port() -> int:
+def _apart(one: Counter[Point], other: Counter[Point]) -> int:
+    return ((one - other) + (other - one)).total()
+
+
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

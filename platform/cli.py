@@ -272,7 +272,8 @@ def compare(
     names: Annotated[list[str], typer.Argument(help="one or more sweeps")],
     storage: StorageOption = DEFAULT_STORAGE,
     out: Annotated[
-        str | None, typer.Option(help="folder for report.html and the tables; default: the sweep's own, for several: comparison")
+        str | None,
+        typer.Option(help="folder for report.html and the tables; default: the sweep's own, for several: comparison"),
     ] = None,
 ) -> None:
     """Print the ranked comparison; write it as CSV, Parquet and one HTML page."""
@@ -389,19 +390,6 @@ def _require_same(suite: "Suite", records: "Records") -> None:
             f"the suite differs in {', '.join(changed)} from the one that sweep '{suite.name}' was started with: "
             f"continue that one with `regbench resume {suite.name}`, or start another with --name"
         )
-
-
-def _relaunch(name: str, cluster: str, storage: str, detach: bool) -> None:
-    from regbench.methods.errors import ConfigError
-    from regbench.platform.clusters import Local, read_cluster
-    from regbench.platform.launch import relaunch
-
-    place = read_cluster(cluster)
-    if isinstance(place, Local):
-        raise ConfigError(f"{cluster} is this machine: continue here with `regbench resume {name}`, without --cluster")
-    if storage not in (DEFAULT_STORAGE, place.storage):
-        raise ConfigError(f"the cluster's storage is {place.storage}, not {storage}: it must be where the sweep is")
-    raise typer.Exit(relaunch(name, place, _console(), detach=detach))
 
 
 def _relaunch(name: str, cluster: str, storage: str, detach: bool) -> None:

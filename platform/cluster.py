@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 # Read by Ray when it is imported or when its workers start: set before `import ray`, kept where the user has set them.
 QUIET = {
@@ -51,3 +52,11 @@ def cluster(address: str | None = None, cpus: int | None = None, gpus: int | Non
     finally:
         if started:
             ray.shutdown()
+
+
+def location() -> dict[str, Any]:
+    """Where Ray has put this process: its node, and the GPUs of the node that it may use."""
+    import ray
+
+    context = ray.get_runtime_context()
+    return {"node": context.get_node_id(), "pid": os.getpid(), "gpus": context.get_accelerator_ids()["GPU"]}

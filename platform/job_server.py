@@ -122,8 +122,8 @@ class JobServer:
         from ray.job_submission import JobSubmissionClient
 
         # These set their own levels; what they say is said by `regbench launch`.
-        for module in ("dashboard_sdk", "job.sdk"):
-            logging.getLogger(f"ray.dashboard.modules.{module}").setLevel(logging.ERROR)
+        for module in ("dashboard.modules.dashboard_sdk", "dashboard.modules.job.sdk", "_private.runtime_env.packaging"):
+            logging.getLogger(f"ray.{module}").setLevel(logging.ERROR)
         self.address = address
         with self._explained():
             self._client = JobSubmissionClient(address)

@@ -260,20 +260,6 @@ def _require_idle(name: str, store: Storage, console: Console) -> None:
         raise ConfigError(f"'{name}' is running as job {before.id}: see `regbench logs`, or end it with `regbench stop`")
 
 
-def _require_idle(name: str, store: Storage, console: Console) -> None:
-    """Refuses a second job for a sweep that runs; a cluster that is gone cannot be asked, and must not stand in the way."""
-    before = Job.read(name, store)
-    if before is None:
-        return
-    try:
-        state = before.state()
-    except RegbenchError as error:
-        _say(console, f"the sweep's last job, {before.id}, cannot be asked ({error}); taken as ended")
-        return
-    if state in ALIVE:
-        raise ConfigError(f"'{name}' is running as job {before.id}: see `regbench logs`, or end it with `regbench stop`")
-
-
 def _to_job_server(
     job: Job, command: list[str], folder: Path, store: Storage, values: dict[str, str], console: Console, dry_run: bool
 ) -> Job:

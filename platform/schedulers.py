@@ -41,6 +41,7 @@ class StudySchedulers(TrialScheduler):
         self._unjudged = FIFOScheduler()
         self._pauses = suite.scheduler.name in ("hyperband", "pbt")
         self._identities: dict[str, dict[str, Any]] = {}
+        self._order: dict[str, int] = {}
         self._inner = {study.name: scheduler_for(suite, study) for study in studies} if suite.scheduler.name != "none" else {}
         if suite.scheduler.name in ("asha", "median"):
             self._replay(records)
@@ -71,10 +72,13 @@ class StudySchedulers(TrialScheduler):
         return self._inner.get(trial.config["study"], self._unjudged) if trial.config["stage"] == "tune" else self._unjudged
 
     def _view(self, controller: Any, scheduler: TrialScheduler) -> Any:
-        return _View(controller, [trial for trial in controller.get_trials() if self._for(trial) is scheduler])
+        # Only trials that have not ended: no scheduler asks for others, and there are many in a long sweep.
+        live = sorted(controller.get_live_trials(), key=lambda trial: self._order[trial.trial_id])
+        return _View(controller, [trial for trial in live if self._for(trial) is scheduler])
 
     def on_trial_add(self, tune_controller: Any, trial: TuneTrial) -> None:
         """A trial enters the queue."""
+        self._order.setdefault(trial.trial_id, len(self._order))
         self._identities[trial.trial_id] = {name: value for name, value in trial.config.items() if name != "params"}
         self._for(trial).on_trial_add(self._view(tune_controller, self._for(trial)), trial)
 

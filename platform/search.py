@@ -30,19 +30,33 @@ class StudyState:
     optuna: optuna.Study
     numbers: dict[str, int] = field(default_factory=dict)
     ended: dict[str, dict[str, Any]] = field(default_factory=dict)
+    checkpoints: set[str] = field(default_factory=set)
     asked: int = 0
     confirmation: list[Trial] | None = None
+    _tunings: int = 0
+    _best: dict[str, Any] | None = None
 
     @property
     def tuned(self) -> bool:
         """Whether every tuning trial has ended."""
-        return sum(row["stage"] == "tune" for row in self.ended.values()) >= self.study.trials
+        return self._tunings >= self.study.trials
 
     def best(self) -> dict[str, Any] | None:
         """The row of the best fully trained tuning trial, by the first objective; None when there is none."""
-        rows = [row for row in self.ended.values() if row["stage"] == "tune" and row["status"] == "completed"]
+        return self._best
+
+    def end(self, row: dict[str, Any]) -> None:
+        """Takes in the row of a trial that has ended, whose checkpoint may still be there."""
+        self.ended[row["key"]] = row
+        self.checkpoints.add(row["key"])
+        if row["stage"] == "tune":
+            self._tunings += 1
+            if row["status"] == "completed" and (self._best is None or self._rank(row) > self._rank(self._best)):
+                self._best = row
+
+    def _rank(self, row: dict[str, Any]) -> tuple[float, int]:
         sign = 1 if self.study.objectives[0].mode == "max" else -1
-        return max(rows, key=lambda row: (sign * row["values"][0], -row["number"]), default=None)
+        return sign * row["values"][0], -row["number"]
 
 
 class Search:
@@ -97,7 +111,7 @@ class Search:
             if row is None:
                 self._interrupted.append(trial)
             else:
-                state.ended[trial.key] = row
+                state.end(row)
         for state in self.states.values():
             if state.asked and self.suite.sampler.name == "cmaes" and (best := state.best()):
                 self._restart_cmaes(state, best)
@@ -219,7 +233,7 @@ class Search:
             return None
         row = self.records.finish(trial, status, reason)
         state = self.states[trial.study]
-        state.ended[key] = row
+        state.end(row)
         if trial.stage == "tune":
             self._tell(state, key, row)
         self._drop_checkpoints(state)
@@ -238,11 +252,9 @@ class Search:
     def _drop_checkpoints(self, state: StudyState) -> None:
         """Keeps the checkpoint of a study's best trial and of its unfinished ones only."""
         best = state.best()
-        keep = {best["key"]} if best else set()
-        for key, row in state.ended.items():
-            if key not in keep and not row.get("_dropped"):
-                self.records.storage.delete(f"checkpoints/{key}.pt")
-                row["_dropped"] = True
+        for key in state.checkpoints - ({best["key"]} if best else set()):
+            self.records.storage.delete(f"checkpoints/{key}.pt")
+            state.checkpoints.remove(key)
 
 
 def _searched(row: Mapping[str, Any]) -> dict[str, Any]:

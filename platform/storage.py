@@ -11,6 +11,7 @@ from pyarrow import fs
 from regbench.methods.errors import StorageError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+PASSWORD = re.compile(r"[^/]+://[^/?]*:[^/?]*@")
 
 
 class Storage:
@@ -20,12 +21,18 @@ class Storage:
         uri: a path or a URI that ``pyarrow.fs.FileSystem.from_uri`` understands.
 
     Raises:
-        StorageError: the URI's scheme is unknown.
+        StorageError: the URI's scheme is unknown, or it holds a password.
     """
 
     def __init__(self, uri: str | Path) -> None:
         text = str(uri)
         self.uri = text if "://" in text else str(Path(text).expanduser().absolute())
+        if PASSWORD.match(self.uri):
+            # The address is shown, passed on and recorded.
+            raise StorageError(
+                f"no password in an address such as '{scrubbed(text, text)}': put it into the environment "
+                "(AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for S3)"
+            )
         try:
             self.filesystem, self.root = fs.FileSystem.from_uri(self.uri)
         except (OSError, ValueError) as error:
@@ -73,7 +80,11 @@ class Storage:
             Path(folder).mkdir(parents=True, exist_ok=True)
             partial = f"{folder}/.{name}.{os.getpid()}"
             try:
-                Path(partial).write_bytes(content)
+                with Path(partial).open("wb") as stream:
+                    stream.write(content)
+                    stream.flush()
+                    # A power cut must not leave the new name with nothing in it.
+                    os.fsync(stream.fileno())
                 Path(partial).replace(target)
             finally:
                 Path(partial).unlink(missing_ok=True)

@@ -246,11 +246,3 @@ def distant_driver(storage: Storage) -> str | None:
         return None
     host = str(json.loads(storage.read("driver.json"))["host"])
     return None if host == socket.gethostname() else host
-
-
-def distant_driver(storage: Storage) -> str | None:
-    """The other machine that runs a sweep, or ran it until it was killed, or None."""
-    if not storage.exists("driver.json"):
-        return None
-    host = str(json.loads(storage.read("driver.json"))["host"])
-    return None if host == socket.gethostname() else host

@@ -30,6 +30,7 @@ from regbench.platform.storage import Storage, scrubbed
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Experiment
 
 # Kept where the user has set them. A dead server must be noticed in seconds: the records are safe without it.
 ENVIRONMENT = {
@@ -46,7 +47,7 @@ TERMINAL = ("FINISHED", "FAILED", "KILLED")
 # The step of a metric that a run has once: the UI shows such metrics as bars, and others as curves.
 ONCE = 0
 LIVE_SECONDS = 5.0
-# Longer than any healthy last export takes; a server that needs more is caught up with `regbench sync`.
+# Longer than any healthy export of one trial takes; a server that needs more is caught up with `regbench sync`.
 PATIENCE_SECONDS = 120.0
 
 _log = logging.getLogger(__name__)
@@ -149,6 +150,9 @@ class Exporter:
     Args:
         records: of the sweep.
         uri: of MLflow's server or database.
+
+    Attributes:
+        exports: trials brought up to date so far, each as often as it was.
     """
 
     def __init__(self, records: Records, uri: str) -> None:
@@ -160,6 +164,7 @@ class Exporter:
         self._experiments: dict[str, str] = {}
         self._runs: dict[str, _Run] = {}
         self._changes = _Changes()
+        self.exports = 0
 
     def sync(self, final: bool = False) -> SyncResult:
         """Brings MLflow up to date with the records.
@@ -253,19 +258,27 @@ class Exporter:
     def _open(self, client: "MlflowClient", track: str) -> None:
         """Finds or makes the track's experiment, this sweep's runs in it, and the sweep's own run."""
         name = _experiment(track)
-        experiment = client.get_experiment_by_name(name)
-        if experiment is not None and experiment.lifecycle_stage == "deleted":
+        experiment = client.get_experiment_by_name(name) or self._create_experiment(client, name)
+        if experiment.lifecycle_stage == "deleted":
             raise TrackingError(f"MLflow's experiment '{name}' is deleted: restore it, or remove it for good with `mlflow gc`")
-        if experiment is not None:
-            self._experiments[track] = experiment.experiment_id
-            self._find_runs(client, track)
-        else:
-            kind = {"mlflow.experimentKind": "custom_model_development"}
-            self._experiments[track] = client.create_experiment(name, artifact_location=self._artifacts(), tags=kind)
+        self._experiments[track] = experiment.experiment_id
+        self._find_runs(client, track)
         parent = self._runs.get(self._key(track)) or self._create_parent(client, track)
         if not parent.described:
             client.log_batch(parent.run_id, params=_params(self._shared(track)))
             parent.described = True
+
+    def _create_experiment(self, client: "MlflowClient", name: str) -> "Experiment":
+        """A track's experiment, which another sweep may make at the same moment."""
+        from mlflow.exceptions import MlflowException
+
+        kind = {"mlflow.experimentKind": "custom_model_development"}
+        try:
+            client.create_experiment(name, artifact_location=self._artifacts(), tags=kind)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        return client.get_experiment_by_name(name)
 
     def _artifacts(self) -> str | None:
         """Where artifacts go: beside a SQLite file, in the storage folder for other databases; a server decides itself."""
@@ -345,6 +358,7 @@ class Exporter:
         if row:
             tags = {STATUS: row["status"]} | ({"reason": row["reason"]} if row["reason"] else {})
             self._end(client, run, tags, "FAILED" if row["status"] == "failed" else "FINISHED", row["ended"])
+        self.exports += 1
 
     def _current(self, client: "MlflowClient", trial: Trial, log: Log) -> _Run | None:
         """The trial's run, if there is one and its newest points are still what the log says; one that is not is deleted."""
@@ -373,11 +387,17 @@ class Exporter:
     def _describe(self, client: "MlflowClient", run: _Run, trial: Trial) -> None:
         """Data set and parameters; the parameters last, because a run that has them counts as described."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
+        from mlflow.exceptions import MlflowException
 
         version = _part(self._suite, "provenance").get("regbench", "")
         digest = hashlib.sha256(f"{trial.data} {version}".encode()).hexdigest()[:16]
         data = Dataset(name=trial.data, digest=digest, source_type="code", source=json.dumps({"loader": trial.data}))
-        client.log_inputs(run.run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "train")])])
+        inputs = [DatasetInput(data, [InputTag("mlflow.data.context", "train")])]
+        try:
+            client.log_inputs(run.run_id, inputs)
+        except MlflowException:
+            # Another sweep may have added the data set at the same moment: by now it is there.
+            client.log_inputs(run.run_id, inputs)
         client.log_batch(run.run_id, params=_params({"entry": trial.entry, "seed": trial.seed} | trial.searched))
         run.described = True
 
@@ -455,7 +475,7 @@ class LiveExporter:
     Args:
         exporter: of the sweep.
         period_s: seconds between two exports.
-        patience_s: seconds that `stop` waits for the last export.
+        patience_s: seconds without a further trial after which `stop` gives the last export up.
 
     Attributes:
         problem: why MLflow is not up to date, one line that says what to do; None while all is well.
@@ -477,10 +497,14 @@ class LiveExporter:
     def stop(self) -> None:
         """Has the thread export what is left and end; ``problem`` says why, if that failed or took too long."""
         self._stopped.set()
-        self._thread.join(self._patience_s)
+        before = -1
+        # A long sweep of short trials may be far ahead of its export.
+        while self._thread.is_alive() and self.exporter.exports > before:
+            before = self.exporter.exports
+            self._thread.join(self._patience_s)
         if self._thread.is_alive():
             where = scrubbed(self.exporter.uri, self.exporter.uri)
-            self.problem = f"MLflow at {where} took over {self._patience_s:g} s for the last export; {self.exporter.advice}"
+            self.problem = f"MLflow at {where} took over {self._patience_s:g} s for a trial; {self.exporter.advice}"
 
     def _work(self) -> None:
         while not self._stopped.wait(self._period_s):
@@ -578,9 +602,9 @@ def _client(uri: str) -> "MlflowClient":
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
 
-    # After the import, which sets levels of its own.
+    # After the import, which sets levels of its own. What they take for an error, such as a full disk, we say in one line.
     for noisy in ("alembic", "mlflow.store.db.utils", "mlflow.tracking", "urllib3"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)
     return MlflowClient(tracking_uri=uri)
 
 

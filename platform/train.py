@@ -6,25 +6,50 @@ from typing import Any
 
 import ray.train
 import ray.train.torch
+import torch
+import torch.distributed as dist
 from ray import tune
 from ray.exceptions import RayActorError
 from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch.config import TorchConfig, _TorchBackend
 from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 from ray.tune.integration.ray_train import TuneReportCallback
 from torch import nn
 
 from regbench.methods.run import ProcessGroup
+from regbench.platform.cluster import location
 from regbench.platform.records import Report, Trial
 from regbench.platform.spec import Suite
 from regbench.platform.trial import Place, failure, train
+
+
+class Setup(TorchConfig):
+    """Ray Train's, but NCCL only where PyTorch can use a GPU in every worker: Ray takes it wherever GPUs are asked for."""
+
+    @property
+    def backend_cls(self) -> type[_TorchBackend]:
+        """What carries it out."""
+        return _Backend
+
+
+class _Backend(_TorchBackend):
+    def on_start(self, worker_group: Any, backend_config: Setup) -> None:
+        usable = all(worker_group.execute(torch.cuda.is_available))
+        super().on_start(worker_group, backend_config if usable else replace(backend_config, backend="gloo"))
 
 
 class TrainWorld(ProcessGroup):
     """This worker among those of a Ray Train run."""
 
     def prepare(self, model: nn.Module) -> nn.Module:
-        """Ray Train's wrapping: DistributedDataParallel where there are several workers."""
-        return ray.train.torch.prepare_model(model, move_to_device=False)
+        """DistributedDataParallel where there are several workers."""
+        return super().prepare(model) if self.size > 1 else model
+
+    def locations(self) -> list[dict[str, Any]]:
+        """Where each worker runs, in the order of ranks."""
+        found: list[dict[str, Any]] = [{}] * self.size
+        dist.all_gather_object(found, location())
+        return found
 
 
 def worker(config: dict[str, Any]) -> None:
@@ -35,8 +60,8 @@ def worker(config: dict[str, Any]) -> None:
     def report(entry: Report) -> None:
         ray.train.report({"round": entry.round, "score": entry.metrics[trial.objectives[0]], "seconds": entry.seconds})
 
-    device = str(ray.train.torch.get_device())
-    train(trial, replace(place, device=device), report, world=world)
+    device = str(ray.train.torch.get_device()) if dist.get_backend() == "nccl" else "cpu"
+    train(trial, replace(place, device=device), report, world=world, located=world.locations())
 
 
 def run_trial_with_train(config: dict[str, Any], suite: str) -> None:
@@ -49,6 +74,7 @@ def run_trial_with_train(config: dict[str, Any], suite: str) -> None:
     trainer = ray.train.torch.TorchTrainer(
         worker,
         train_loop_config={"trial": trial.to_json(), "place": config["place"]},
+        torch_config=Setup(),
         scaling_config=ScalingConfig(
             num_workers=spec.workers,
             use_gpu=spec.resources.gpu > 0,

@@ -1,13 +1,14 @@
 """Trains one trial, in whatever process it is called: the one loop that every way of execution shares."""
 
 import io
+import json
 import math
 import os
 import random
 import socket
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ class Place:
     Attributes:
         storage: URI of the sweep's folder.
         threads: CPU threads of this worker.
-        device: ``cpu``, ``cuda``, …; ``auto`` takes a GPU when this process has one.
+        device: ``cpu``, ``cuda``, …; ``auto`` takes a GPU when PyTorch can use one in this process, else the CPU.
         checkpoint_seconds: at least so long between two checkpoints; 0 writes one after every round.
     """
 
@@ -55,6 +56,7 @@ def train(
     *,
     world: World | None = None,
     state: dict[str, Any] | None = None,
+    located: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Trains a trial to its end: logs every report, keeps a checkpoint, and continues an interrupted training.
 
@@ -64,6 +66,7 @@ def train(
         report: called after each round, when log and checkpoint are written; may end the training by raising.
         world: the workers that train together; rank 0 alone writes.
         state: a checkpoint to continue from (another trial's, for population-based training) in place of its own.
+        located: where Ray has put each worker, for the log.
 
     Raises:
         DivergedError: a metric is not finite.
@@ -74,8 +77,9 @@ def train(
     records = Records(Storage(place.storage))
     device = _device(place.device)
     method = create(trial.method, trial.settings)
-    state = state or load_checkpoint(records.storage, trial.key)
-    before = state["seconds"] if state else 0.0
+    own = None if state else load_checkpoint(records.storage, trial.key)
+    state = state or own
+    before = state["report"].seconds if state else 0.0
     run = Run(
         trial.data,
         seed=trial.seed,
@@ -88,7 +92,10 @@ def train(
     log = None
     if run.world.rank == 0:
         facts = {"host": socket.gethostname(), "pid": os.getpid(), "device": str(device), "workers": run.world.size}
-        log = records.start_attempt(trial.key, **facts)
+        log = records.start_attempt(trial.key, **facts, located=list(located))
+        if own is not None:
+            # A crash may have torn this line off the log of the attempt that wrote the checkpoint.
+            log.report(own["report"])
     try:
         for metrics in method.train(run):
             require_finite(metrics, run.round)
@@ -100,7 +107,7 @@ def train(
                 if run.last or time.monotonic() - saved >= place.checkpoint_seconds:
                     # First what led there: a resumed trial repeats no round that its checkpoint holds.
                     log.flush()
-                    save_checkpoint(records.storage, trial.key, run, seconds)
+                    save_checkpoint(records.storage, trial.key, run, entry)
                     saved = time.monotonic()
             report(entry)
     finally:
@@ -127,16 +134,16 @@ def _require_objectives(metrics: dict[str, float], trial: Trial) -> None:
             raise ConfigError(f"{trial.method} reports no {name}, which the suite optimizes; it reports {', '.join(metrics)}")
 
 
-def checkpoint_bytes(run: Run, seconds: float) -> bytes:
-    """A run's state as a file's content; ``torch.load(weights_only=True)`` reads it."""
+def checkpoint_bytes(run: Run, report: Report) -> bytes:
+    """A run's state after a report, and the report, as a file's content; ``torch.load(weights_only=True)`` reads it."""
     buffer = io.BytesIO()
-    torch.save({"seconds": seconds, "run": run.state()}, buffer)
+    torch.save({"report": json.dumps(asdict(report)), "run": run.state()}, buffer)
     return buffer.getvalue()
 
 
-def save_checkpoint(storage: Storage, key: str, run: Run, seconds: float) -> None:
+def save_checkpoint(storage: Storage, key: str, run: Run, report: Report) -> None:
     """Writes the newest state of a trial over its last one."""
-    storage.write(f"checkpoints/{key}.pt", checkpoint_bytes(run, seconds))
+    storage.write(f"checkpoints/{key}.pt", checkpoint_bytes(run, report))
 
 
 def load_checkpoint(storage: Storage, key: str) -> dict[str, Any] | None:
@@ -161,7 +168,7 @@ def parse_checkpoint(content: bytes, name: str) -> dict[str, Any]:
     """
     try:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        return {"seconds": float(state["seconds"]), "run": state["run"]}
+        return {"report": Report(**json.loads(state["report"])), "run": state["run"]}
     except Exception as error:
         raise CheckpointError(
             f"checkpoint {name} is damaged ({type(error).__name__}): delete it and the trial starts again from round 1"

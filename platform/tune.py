@@ -13,6 +13,7 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from regbench.methods.errors import ConfigError, RegbenchError, StorageError
+from regbench.platform.cluster import location
 from regbench.platform.records import Report, Trial
 from regbench.platform.schedulers import ROUND, SCORE, StudySchedulers
 from regbench.platform.search import Search
@@ -51,7 +52,7 @@ def run_trial(config: dict[str, Any]) -> None:
             tune.report(result, checkpoint=tune.Checkpoint.from_directory(folder))
 
     try:
-        train(trial, place, report, state=_handed_over())
+        train(trial, place, report, state=_handed_over(), located=[location()])
     except Exception as error:
         kind = STORAGE_FAILURE if isinstance(error, StorageError) else FAILURE
         tune.report({kind: failure(error)})
@@ -169,10 +170,13 @@ class Watcher(Unsaved, tune.Callback):
     def __init__(self, searcher: QueueSearcher, watch: Watch) -> None:
         self.searcher = searcher
         self.watch = watch
+        # Steps look at these only: a long sweep has many trials that have ended.
+        self._unended: list[Any] = []
+        self._seen = 0
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Paused trials hold no resources, so others may start."""
-        self.searcher.paused = {trial.trial_id for trial in trials if trial.status == "PAUSED"}
+        self.searcher.paused = {trial.trial_id for trial in self._unended if trial.status == "PAUSED"}
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
         """A trial reported."""
@@ -183,9 +187,12 @@ class Watcher(Unsaved, tune.Callback):
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Finds trials that Tune gave up without telling the searcher (a reused actor that could not be reset)."""
-        for trial in trials:
+        self._unended += trials[self._seen :]
+        self._seen = len(trials)
+        for trial in self._unended:
             if trial.status == "ERROR" and trial.trial_id in self.searcher.live:
                 self.searcher.on_trial_complete(trial.trial_id, error=True)
+        self._unended = [trial for trial in self._unended if not trial.is_finished()]
 
 
 def capacity(suite: Suite, resources: dict[str, float]) -> int:

@@ -24,6 +24,7 @@ SPACES: dict[str, dict[str, BaseDistribution]] = {
     "adversarial_comp_sum": TRAINING | COMP_SUM | {"nu": FloatDistribution(1e-3, 10.0, log=True)},
     "pgd_adversarial_training": TRAINING | {"radius": FloatDistribution(0.0, 0.2)},
     "trades": TRAINING | {"beta": FloatDistribution(0.1, 10.0, log=True)},
+    "weighted_logistic_regression": {"decay": FloatDistribution(1e-6, 0.1, log=True)},
     "sparse_router": TRAINING
     | {
         "learning_rate": FloatDistribution(0.003, 0.1, log=True),  # of Adam

@@ -16,7 +16,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 FOLDERS = ("platform", "methods", "search_spaces", "clusters")
 
 # What a room of the house may import, besides the standard library.
-METHODS = {"torch", "numpy", "scipy", "sklearn", "pydantic", "regbench.methods"}
+METHODS = {"torch", "numpy", "scipy", "sklearn", "skimage", "pydantic", "regbench.methods"}
 MAY_IMPORT = {
     "methods": METHODS,
     "search_spaces": METHODS | {"optuna.distributions", "yaml", "regbench.search_spaces"},

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from click.testing import Result
 from ray.autoscaler._private.util import prepare_config, validate_config
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from regbench.methods.errors import ConfigError
@@ -292,3 +293,20 @@ def test_a_trial_that_fits_on_no_machine_is_refused(tmp_path, monkeypatch):
     done = launch(tmp_path, "--cluster", "cluster.yaml", "--dry-run")
     assert isinstance(done.exception, ConfigError)
     assert str(done.exception) == "a worker of a trial asks for 0.25 GPU, a machine of the cluster has 0"
+
+
+def documented() -> list[list[str]]:
+    """Every regbench command in the console blocks of the page on clusters."""
+    page = (Path(__file__).parents[2] / "docs" / "clusters.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```console\n(.*?)```", page, flags=re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
+    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("$ ")]
+
+
+def test_documented_commands_exist():
+    known = get_command(app).commands
+    assert len(documented()) >= 10
+    for program, name, *arguments in documented():
+        options = {option for parameter in known[name].params for option in parameter.opts}
+        assert program == "regbench"
+        assert {argument for argument in arguments if argument.startswith("--")} <= options

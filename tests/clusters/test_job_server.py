@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow.dataset as ds
@@ -21,11 +22,13 @@ from regbench.platform.ship import add_environment, pack, zipped
 from regbench.platform.spec import parse_suite
 from regbench.platform.storage import Storage
 
+# Real clusters, which a loaded machine starts slowly.
+pytestmark = pytest.mark.timeout(600)
 BIN = Path(sys.executable).parent
-DEADLINE = 150
+DEADLINE = 270
 TINY = {
     "name": "tiny",
-    "methods": ["label_smoothing"],
+    "methods": ["cross_entropy"],
     "data": ["digits_noisy"],
     "settings": {"epochs": 1},
     "trials": 2,
@@ -35,8 +38,7 @@ TINY = {
 # Long enough to be left and stopped in the middle of its first trial.
 LONG = TINY | {
     "name": "long",
-    "methods": ["cross_entropy"],
-    "settings": {"epochs": 150},
+    "settings": {"epochs": 400},
     "trials": 1,
     "confirm": {"seeds": 0},
     "checkpoint_seconds": 0,
@@ -149,7 +151,7 @@ def test_a_sweep_runs_as_a_job_and_leaves_no_secret(desk, head):
     assert f"regbench from {head.folder}/session_" in shown
     results = desk.folder / "results"
     statuses = ds.dataset(results / "tiny" / "records" / "trials").to_table(columns=["status"])["status"].to_pylist()
-    assert statuses == ["completed"] * 7
+    assert statuses == ["completed"] * 3
     # From another folder, with nothing but the storage and the token.
     (desk.folder / "elsewhere").mkdir()
     elsewhere = Desk(desk.folder / "elsewhere", head)
@@ -185,23 +187,20 @@ def test_a_job_outlives_its_client_is_stopped_and_continues(desk):
     client.wait()
     before = len(records.log(key).reports)
     wait_until(lambda: len(records.log(key).reports) > before)
-    again = desk.run("resume", "long", "--cluster", "cluster.yaml")
-    assert again.returncode == 2
-    assert "is running as job" in again.stderr
     job = json.loads((results / "long" / "job.json").read_text())["id"]
     desk.output("stop", "long", "--storage", str(results))
     # `logs` returns when the job has ended, as interrupted.
     assert desk.run("logs", "long", "--storage", str(results)).returncode == 130
     assert records.ended() == set()
     stopped_after = len(records.log(key).reports)
+    resumed = datetime.now(UTC)
     assert "regbench from" in desk.output("resume", "long", "--cluster", "cluster.yaml")
     assert json.loads((results / "long" / "job.json").read_text())["id"] != job
     rows = records.trials().to_pylist()
-    assert [(row["key"], row["status"], row["attempts"], row["rounds"]) for row in rows] == [(key, "completed", 2, 150)]
+    assert [(row["key"], row["status"], row["attempts"], row["rounds"]) for row in rows] == [(key, "completed", 2, 400)]
     # The second attempt began where the first one was stopped.
-    log = (results / "long" / "logs" / f"{key}.jsonl").read_text().splitlines()
-    second = next(number for number, line in enumerate(log) if number and "attempt" in json.loads(line))
-    assert json.loads(log[second + 1])["report"]["round"] >= stopped_after
+    times = {row["round"]: row["time"] for row in records.curves().to_pylist()}
+    assert times[stopped_after] < resumed < times[400]
 
 
 def test_workers_find_zipped_code_and_the_shipped_environment(desk, head):

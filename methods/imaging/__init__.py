@@ -1,0 +1,1 @@
+"""Restoring images, judged by how close they come to the clean ones."""

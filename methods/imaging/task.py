@@ -1,0 +1,50 @@
+"""The imaging task: remove noise from images, and judge what is restored against what is clean."""
+
+from collections.abc import Callable
+
+import torch
+from skimage.metrics import structural_similarity
+from torch import Tensor
+from torch.utils.data import TensorDataset
+
+from regbench.methods.method import Metric, Metrics, Track
+from regbench.methods.run import Run
+
+TRACK = Track(
+    name="imaging",
+    help="a clean image from a noisy one, judged by how close it comes to the true one",
+    metrics=(Metric("psnr", "max"), Metric("ssim", "max")),
+    data=("natural_images", "bsd_images"),
+    baseline="noisy_image",
+    smoke={"learner": "maid", "budget": 60, "report_every": 30, "filters": 3, "filter_size": 3},
+    iterative=False,
+)
+
+# Pixels that are restored at once, which bounds the memory of a method with many filters.
+PIXELS = 2**18
+
+
+def judge(denoise: Callable[[Tensor], Tensor], split: TensorDataset, run: Run) -> Metrics:
+    """Metrics of what becomes of a split's noisy images, means over the images.
+
+    Args:
+        denoise: maps noisy images ``[B, 1, H, W]`` to restored ones.
+        split: noisy and clean images.
+        run: where it happens.
+    """
+    noisy, clean = run.tensors(split)
+    restored = torch.cat([denoise(part) for part in noisy.split(max(1, PIXELS // noisy[0].numel()))])
+    return {"psnr": psnr(restored, clean).mean().item(), "ssim": ssim(restored, clean)}
+
+
+def psnr(restored: Tensor, clean: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio 10 log10(1 / MSE) in dB of images ``[N, C, H, W]`` whose values range over [0, 1]; ``[N]``."""
+    return -10 * (restored.double() - clean.double()).square().flatten(1).mean(1).log10()
+
+
+def ssim(restored: Tensor, clean: Tensor) -> float:
+    """Mean structural similarity of grey images ``[N, 1, H, W]``, in [-1, 1], with the window of Wang et al. (2004)."""
+    pairs = zip(restored[:, 0].double().cpu().numpy(), clean[:, 0].double().cpu().numpy(), strict=True)
+    options = {"data_range": 1.0, "gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    values = [float(structural_similarity(a, b, **options)) for a, b in pairs]
+    return sum(values) / len(values)

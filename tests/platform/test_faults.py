@@ -1,0 +1,41 @@
+"""A sweep that is broken in the middle and resumed ends as one that nobody disturbed; each fault on real parts, in small."""
+
+import random
+import subprocess
+
+import pytest
+
+pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.fixture
+def mounts(tmp_path) -> None:
+    """A small disk of one's own is a mount."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], check=False, capture_output=True).returncode:
+        pytest.skip("filling up a disk needs the right to mount one: run as root")
+    subprocess.run(["umount", folder], check=True)
+
+
+def broken_and_resumed(faults, folder, fault: str, kills: int, reference) -> None:
+    with faults.Sweep(folder / fault) as sweep:
+        assert faults.FAULTS[fault](sweep, kills, random.Random(1))
+        assert sweep.finish() == 0, sweep.output.read_text()
+        found = faults.differences(sweep, reference)
+    assert found == dict.fromkeys(found, 0)
+
+
+@pytest.mark.parametrize(
+    ("fault", "kills"), [("driver", 3), ("worker", 2), ("node", 1), ("mlflow", 1), ("torn", 1), ("interrupt", 1)]
+)
+def test_nothing_is_lost_repeated_or_changed(tmp_path, faults, reference, fault, kills):
+    broken_and_resumed(faults, tmp_path, fault, kills, reference)
+
+
+def test_a_full_disk_stops_the_sweep_with_one_line_and_loses_nothing(tmp_path, mounts, faults, reference):
+    broken_and_resumed(faults, tmp_path, "storage", 1, reference)
+
+
+def test_every_fault_is_tested(faults):
+    assert set(faults.FAULTS) == {"driver", "worker", "node", "mlflow", "storage", "torn", "interrupt"}
