@@ -56,7 +56,7 @@ class LearnedMethod(Method):
         None, gt=0, help="maid: first residual of the linear system; None is lower_tolerance_init"
     )
     step_size_init: float | None = hyperparameter(
-        0.01, gt=0, help="maid: first step size; None derives it from the first hypergradient"
+        None, gt=0, help="maid: first step size; None derives it from the first hypergradient"
     )
     step_decrease: float = hyperparameter(0.5, gt=0, lt=1, help="maid: backtracking factor of the step size")
     step_increase: float = hyperparameter(10 / 9, ge=1, help="maid: growth of the step size after a success")

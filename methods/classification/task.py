@@ -31,7 +31,7 @@ TRACK = Track(
     ),
     data=("digits", "digits_noisy", "digits_noisy40", "fashion_mnist", "cifar10", "cifar100"),
     baseline="cross_entropy",
-    smoke={"epochs": 3, "learner": "maid", "budget": 300, "report_every": 100},
+    smoke={"epochs": 3, "learner": "maid", "budget": 200, "report_every": 100, "decay": 0.05},
 )
 
 Logits = Callable[[Tensor], Tensor]

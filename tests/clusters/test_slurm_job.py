@@ -1,9 +1,11 @@
 """The batch script, run on two "nodes" of this machine by small stand-ins of Slurm's commands; Ray itself is real."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.dataset as ds
@@ -57,7 +59,7 @@ echo "$SLURM_NUMBER;cluster"
 
 
 @pytest.fixture
-def machine(tmp_path) -> dict[str, str]:
+def machine(tmp_path) -> Iterator[dict[str, str]]:
     """The environment of a machine that has Slurm, and of jobs on it: no regbench variables, no Ray token."""
     folder = tmp_path / "slurm"
     folder.mkdir()
@@ -67,15 +69,17 @@ def machine(tmp_path) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("REGBENCH_", "MLFLOW_", "RAY_"))}
     with socket.create_server(("", 0)) as free:
         port = free.getsockname()[1]
-    return kept | {
+    number = str(port - 20000 if 20000 <= port < 30000 else os.getpid() % 10000)
+    yield kept | {
         "PATH": f"{folder}:{BIN}:{os.environ['PATH']}",
         "HOME": str(tmp_path),
         "SLURM_FOLDER": str(folder),
         # The script takes its port from the job's number.
-        "SLURM_NUMBER": str(port - 20000 if 20000 <= port < 30000 else os.getpid() % 10000),
+        "SLURM_NUMBER": number,
         "OMP_NUM_THREADS": "1",
         "NO_COLOR": "1",
     }
+    shutil.rmtree(f"/tmp/regbench-{number}", ignore_errors=True)
 
 
 def regbench(machine: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
