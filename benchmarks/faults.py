@@ -238,34 +238,30 @@ def kill_nodes(sweep: Sweep, kills: int, dice: random.Random) -> int:
     address = f"127.0.0.1:{free_port()}"
     sweep.options = ["--address", address, "--cpus", "2"]
     sweep.environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    common = ["--block", "--num-cpus", "1", "--node-ip-address", "127.0.0.1", "--disable-usage-stats"]
-    # Random ports: other clusters may run on this machine.
-    common += ["--min-worker-port", "0", "--max-worker-port", "0"]
-    head = [
-        "--head",
-        "--port",
-        address.partition(":")[2],
-        "--temp-dir",
-        temporary,
-        "--ray-client-server-port",
-        str(free_port()),
-    ]
-    ray = COMMANDS / "ray"
-    sweep.spawn([ray, "start", *head, "--include-dashboard", "false", *common], sweep.environment)
+
+    def join(*options: str) -> int:
+        # Random ports: other clusters may run on this machine.
+        ports = ["--min-worker-port", "0", "--max-worker-port", "0"]
+        command = [COMMANDS / "ray", "start", *options, *ports, "--node-ip-address", "127.0.0.1", "--disable-usage-stats"]
+        return sweep.spawn([*command, "--block"], sweep.environment).pid
+
+    head = ["--head", "--port", address.partition(":")[2], "--ray-client-server-port", str(free_port())]
+    join(*head, "--temp-dir", temporary, "--include-dashboard", "false", "--num-cpus", "0")
+    nodes = {join("--address", address, "--num-cpus", "1") for _ in range(2)}
     process = sweep.start()
+
+    def training() -> list[tuple[int, int]]:
+        """Machines that train a trial: the process that started each, and its raylet."""
+        parents = _parents()
+        raylets = {parents.get(attempt.pid) for attempt in sweep.under_way().values()}
+        return [(parents[raylet], raylet) for raylet in raylets if raylet in parents and parents[raylet] in nodes]
+
     for _ in range(kills):
-        node = sweep.spawn([ray, "start", "--address", address, *common], sweep.environment)
-
-        def raylet(node: subprocess.Popen[bytes] = node) -> int | None:
-            """The node's raylet, once it trains a trial."""
-            parents = _parents()
-            training = {parents.get(attempt.pid, (0, ""))[0] for attempt in sweep.under_way().values()}
-            return next((pid for pid, (parent, _) in parents.items() if parent == node.pid and pid in training), None)
-
-        assert wait_until(lambda: raylet() is not None, process), "the sweep ended before the machine had a trial"
-        if (pid := raylet()) is not None:
+        assert wait_until(lambda: bool(training()), process), "the sweep ended before it could be hit"
+        for node, raylet in dice.sample(found, 1) if (found := training()) else []:
             sweep.look()
-            os.kill(pid, signal.SIGKILL)
+            os.kill(raylet, signal.SIGKILL)
+            nodes ^= {node, join("--address", address, "--num-cpus", "1")}
     assert process.wait(DEADLINE_SECONDS) == 0
     return kills
 
@@ -439,11 +435,11 @@ def _answers(url: str) -> bool:
     return True
 
 
-def _parents() -> dict[int, tuple[int, str]]:
-    """Parent and name of every process that runs."""
-    lines = subprocess.run(["ps", "-e", "-o", "pid=,ppid=,stat=,comm="], capture_output=True, text=True, check=True).stdout
-    fields = [line.split(None, 3) for line in lines.splitlines()]
-    return {int(pid): (int(parent), name) for pid, parent, state, name in fields if not state.startswith("Z")}
+def _parents() -> dict[int, int]:
+    """The parent of every process that runs."""
+    lines = subprocess.run(["ps", "-e", "-o", "pid=,ppid=,stat="], capture_output=True, text=True, check=True).stdout
+    found = [line.split() for line in lines.splitlines()]
+    return {int(pid): int(parent) for pid, parent, state in found if not state.startswith("Z")}
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -42,7 +42,10 @@ def methods_table(track: Track, methods: Iterable[type[Method]]) -> Table:
 
 def method_page(method: type[Method], space: dict[str, BaseDistribution]) -> Group:
     """One method: its docstring, its paper, and its settings with defaults, off values and search ranges."""
-    parts: list[Any] = [Text(f"{method.slug} ({method.track.name})", style="bold"), Text(_reflowed(inspect.getdoc(method) or ""))]
+    parts: list[Any] = [
+        Text(f"{method.slug} ({method.track.name})", style="bold"),
+        Text(_reflowed(inspect.getdoc(method) or "")),
+    ]
     if method.paper:
         parts.append(Text(f"\n{method.paper.citation}", style="italic"))
     table = Table(header_style="dim", title_justify="left")

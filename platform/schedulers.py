@@ -25,6 +25,8 @@ from regbench.platform.records import Records
 from regbench.platform.spec import Suite
 
 SCORE, ROUND = "score", "round"
+# Schedulers that pause trials or hand one's state to another.
+PAUSING = ("hyperband", "pbt")
 
 
 class StudySchedulers(TrialScheduler):
@@ -39,7 +41,7 @@ class StudySchedulers(TrialScheduler):
     def __init__(self, suite: Suite, studies: Iterable[Study], records: Records) -> None:
         super().__init__()
         self._unjudged = FIFOScheduler()
-        self._pauses = suite.scheduler.name in ("hyperband", "pbt")
+        self._pauses = suite.scheduler.name in PAUSING
         self._identities: dict[str, dict[str, Any]] = {}
         self._order: dict[str, int] = {}
         self._inner = {study.name: scheduler_for(suite, study) for study in studies} if suite.scheduler.name != "none" else {}

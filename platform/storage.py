@@ -128,6 +128,12 @@ class Storage:
             with self._explained("delete", path):
                 self.filesystem.delete_file(self._full(path))
 
+    def delete_folder(self, path: str) -> None:
+        """Deletes a folder with all that is in it, if it is there."""
+        if self.exists(path):
+            with self._explained("delete", path):
+                self.filesystem.delete_dir(self._full(path))
+
     def _full(self, path: str) -> str:
         return f"{self.root}/{path}".rstrip("/")
 

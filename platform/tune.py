@@ -4,7 +4,8 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from ray.tune.search import Searcher
 from regbench.methods.errors import ConfigError, RegbenchError, StorageError
 from regbench.platform.cluster import location
 from regbench.platform.records import Report, Trial
-from regbench.platform.schedulers import ROUND, SCORE, StudySchedulers
+from regbench.platform.schedulers import PAUSING, ROUND, SCORE, StudySchedulers
 from regbench.platform.search import Search
 from regbench.platform.spec import Suite
 from regbench.platform.storage import Storage
@@ -118,7 +119,7 @@ class QueueSearcher(Unsaved, Searcher):
         self.live.add(trial_id)
         judged = self.suite.scheduler.name != "none" and trial.stage == "tune"
         # Paused trials continue from, and population-based training copies, the state of the round just reported.
-        pausable = judged and self.suite.scheduler.name in ("hyperband", "pbt")
+        pausable = judged and self.suite.scheduler.name in PAUSING
         place = replace(self.place, checkpoint_seconds=0) if pausable else self.place
         return {
             "trial": trial.to_json(),
@@ -223,7 +224,7 @@ def run_tune(search: Search, suite: Suite, place: Place, resources: dict[str, fl
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     searcher = QueueSearcher(search, suite, place, slots, watch)
     trainable, reuse = _trainable(suite)
-    with tempfile.TemporaryDirectory(prefix="regbench-tune-") as folder:
+    with _tune_folder(suite, search.records.storage) as folder:
         tuner = tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
@@ -245,6 +246,22 @@ def run_tune(search: Search, suite: Suite, place: Place, resources: dict[str, fl
         tuner.fit()
     if searcher.problem is not None:
         raise searcher.problem
+
+
+@contextmanager
+def _tune_folder(suite: Suite, storage: Storage) -> Iterator[str]:
+    """Where Tune keeps its files while the sweep runs.
+
+    Trials that pause, or take another's state over, may go on on another node: theirs are in the storage, which all nodes see.
+    """
+    if suite.scheduler.name in PAUSING:
+        try:
+            yield storage.child("tune").uri
+        finally:
+            storage.delete_folder("tune")
+        return
+    with tempfile.TemporaryDirectory(prefix="regbench-tune-") as folder:
+        yield folder
 
 
 def _trainable(suite: Suite) -> tuple[Any, bool]:

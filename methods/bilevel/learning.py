@@ -45,12 +45,14 @@ class LearnedMethod(Method):
     report_every: int = hyperparameter(500, ge=1, help="share of the budget in one round")
     precision: Literal["single", "double"] = hyperparameter("double", help="floating-point numbers of both levels")
     lower_solver: Literal["fista", "gradient_descent", "lbfgs"] = hyperparameter(
-        "fista", help="what minimizes the lower objective: fista, gradient_descent or lbfgs"
+        "lbfgs", help="what minimizes the lower objective: lbfgs, fista or gradient_descent"
     )
     max_lower_iterations: int = hyperparameter(10_000, ge=1, help="gradients in one lower minimization")
     max_linear_iterations: int = hyperparameter(1_000, ge=1, help="Hessian products in one linear solve")
     lower_tolerance_init: float | None = hyperparameter(
-        0.1, gt=0, help="first accuracy of the lower solution, and of all others for fixed; None (maid): from its first gradient"
+        0.1,
+        gt=0,
+        help="first accuracy of the lower solution, and of all others for fixed; None (maid): from its first gradient",
     )
     adjoint_tolerance_init: float | None = hyperparameter(
         None, gt=0, help="maid: first residual of the linear system; None is lower_tolerance_init"

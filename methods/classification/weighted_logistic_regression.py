@@ -139,9 +139,6 @@ class WeightedLogisticRegression(LearnedMethod):
     decay: float = weight(
         1e-3, off=0.0, ge=0, symbol="e^θ", differentiable=True, help="weight decay of all parameters, or where learning starts"
     )
-    lower_solver: Literal["fista", "gradient_descent", "lbfgs"] = hyperparameter(
-        "lbfgs", help="what minimizes the lower objective while learning: fista, gradient_descent or lbfgs"
-    )
     groups: Groups = hyperparameter(
         "scalar", help="which parameters share a learned decay: scalar (all), those of a class or a feature, parameter (none)"
     )

@@ -38,7 +38,9 @@ def natural_images() -> Data:
     return _data("natural_images", clean)
 
 
-@dataset("bsd_images", help="Berkeley's photographs, grey, noise 0.1: 360 / 40 of 180x180, 68 of 321x481 to test", folder=FOLDER)
+@dataset(
+    "bsd_images", help="Berkeley's photographs, grey, noise 0.1: 360 / 40 of 180x180, 68 of 321x481 to test", folder=FOLDER
+)
 def bsd_images() -> Data:
     """Pairs ``[N, 1, H, W]``; upright test images are turned, so that all have one shape."""
     paths = require(
@@ -47,12 +49,9 @@ def bsd_images() -> Data:
         *(f"bsd68/test{number:03d}.png" for number in range(1, 69)),
     )
     train, test = (
-        [_read(path, shape) for path in part]
-        for part, shape in ((paths[:400], BSD_TRAIN_SHAPE), (paths[400:], BSD_TEST_SHAPE))
+        [_read(path, shape) for path in part] for part, shape in ((paths[:400], BSD_TRAIN_SHAPE), (paths[400:], BSD_TEST_SHAPE))
     )
-    return _data(
-        "bsd_images", {"train": train[:-BSD_VALIDATION], "validation": train[-BSD_VALIDATION:], "test": test}
-    )
+    return _data("bsd_images", {"train": train[:-BSD_VALIDATION], "validation": train[-BSD_VALIDATION:], "test": test})
 
 
 def _photograph(name: str) -> np.ndarray:

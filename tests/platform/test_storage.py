@@ -149,3 +149,12 @@ def test_an_unknown_file_system_is_one_line(uri):
         Storage(uri)
     assert uri in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_delete_folder(storage):
+    storage.write("folder/deep/file", b"content")
+    storage.write("file", b"kept")
+    storage.delete_folder("folder")
+    storage.delete_folder("folder")
+    assert not storage.exists("folder")
+    assert storage.read("file") == b"kept"
