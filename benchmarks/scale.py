@@ -21,7 +21,7 @@ from pathlib import Path
 from statistics import median
 
 SIZES = (50, 200, 1000)
-# Not the least that is possible, but the same for every suite: the exact solver, the track's baseline, runs once.
+# The track's baseline, the exact solver, has nothing to search and is added as one more trial.
 METHOD, BASELINE_TRIALS = "sinkhorn", 1
 RESULTS = Path(__file__).parent / "results" / "scale.csv"
 FIELDS = ["repeat", "trials", "trial_seconds", "training_seconds", "closing_seconds", "base_mb", "driver_mb"]
@@ -86,7 +86,7 @@ def main() -> None:
     for repeat in range(options.repeats):
         for trials in SIZES:
             command = [sys.executable, __file__, "--trials", str(trials)]
-            output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
             figures = json.loads(output.splitlines()[-1])
             rows.append({"repeat": repeat, "trials": trials} | {name: round(value, 4) for name, value in figures.items()})
             print(rows[-1], flush=True)

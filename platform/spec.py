@@ -67,7 +67,9 @@ class Resources(Strict):
     """What one worker of a trial may use."""
 
     cpu: float = Field(1, gt=0, description="CPU cores; also the number of threads")
-    gpu: float = Field(0, ge=0, description="GPUs; a fraction lets trials share one")
+    gpu: float = Field(
+        0, ge=0, description="GPUs; a fraction lets trials share one; where PyTorch can use none, a trial trains on the CPU"
+    )
 
     @model_validator(mode="after")
     def _whole_gpus(self) -> Self:

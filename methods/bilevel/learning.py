@@ -50,9 +50,7 @@ class LearnedMethod(Method):
     max_lower_iterations: int = hyperparameter(10_000, ge=1, help="gradients in one lower minimization")
     max_linear_iterations: int = hyperparameter(1_000, ge=1, help="Hessian products in one linear solve")
     lower_tolerance_init: float | None = hyperparameter(
-        0.1,
-        gt=0,
-        help="first accuracy of the lower solution, and of all others for fixed; None (maid): from its first gradient",
+        0.1, gt=0, help="first accuracy of the lower solution, for fixed the only one; None (maid): from its first gradient"
     )
     adjoint_tolerance_init: float | None = hyperparameter(
         None, gt=0, help="maid: first residual of the linear system; None is lower_tolerance_init"
@@ -117,7 +115,7 @@ class LearnedMethod(Method):
         Its own names: ``learn/…`` of the learner's record, with counts since the start, and ``weight/…`` from ``learned``.
         """
         problem = self.problem(run)
-        learner = self._build(problem) if self.learns else None
+        learner = self.build_learner(problem) if self.learns else None
         # The last iteration shown, one that is done but does not fit into the budget so far, and the metrics at the one shown.
         book: dict[str, Any] = {"shown": {"theta": problem.theta0}, "ahead": {}, "metrics": {}}
         run.restore(learner=learner, book=book)
@@ -136,7 +134,8 @@ class LearnedMethod(Method):
                 metrics |= {f"test/{name}": value for name, value in self.evaluate(theta, run.data.test, run).items()}
             yield metrics
 
-    def _build(self, problem: BilevelProblem) -> Learner:
+    def build_learner(self, problem: BilevelProblem) -> Learner:
+        """The learner of these settings at the start."""
         options = self._options(convex_upper=problem.upper_convex)
         return Maid(problem, options) if isinstance(options, MaidOptions) else Hoag(problem, options)
 

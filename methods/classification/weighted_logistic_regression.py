@@ -53,11 +53,11 @@ class LogisticRegressionProblem(BilevelProblem):
         return theta.exp().reshape(self.shape)
 
     def lower(self, x: Tensor, theta: Tensor) -> Tensor:
-        """h ``[1]``."""
+        """The lower objective h ``[1]``."""
         return (cross_entropy(self.A @ x[0], self.b) + (self.decays(theta) * x[0].square()).sum() / 2)[None]
 
     def upper(self, x: Tensor, theta: Tensor) -> Tensor:
-        """g ``[1]``."""
+        """The upper objective g ``[1]``."""
         return cross_entropy(self.B @ x[0], self.c)[None]
 
     def strong_convexity(self, theta: Tensor) -> Tensor:
@@ -95,7 +95,7 @@ class LogisticRegressionProblem(BilevelProblem):
         return (self.B.mT @ residual / len(self.B))[None], torch.zeros_like(theta)
 
     def hessian(self, x: Tensor, theta: Tensor) -> Operator:
-        """v ↦ Aᵀ(P ∘ (Av - rowsum(P ∘ Av))) / n + e^θ v with P = softmax(Ax)."""
+        """Maps v to Aᵀ(P ∘ (Av - rowsum(P ∘ Av))) / n + e^θ v with P = softmax(Ax)."""
         p, decays = (self.A @ x[0]).softmax(1), self.decays(theta)
 
         def product(v: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Grey images in [0, 1] with Gaussian noise of standard deviation 0.1: a row is a noisy image and the clean one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,9 +38,7 @@ def natural_images() -> Data:
     return _data("natural_images", clean)
 
 
-@dataset(
-    "bsd_images", help="Berkeley's photographs, grey, noise 0.1: 360 / 40 of 180x180, 68 of 321x481 to test", folder=FOLDER
-)
+@dataset("bsd_images", help="Berkeley's photographs, grey, noise 0.1: 360 / 40 pairs of 180x180, 68 of 321x481", folder=FOLDER)
 def bsd_images() -> Data:
     """Pairs ``[N, 1, H, W]``; upright test images are turned, so that all have one shape."""
     paths = require(
@@ -74,7 +72,7 @@ def _read(path: Path, shape: tuple[int, int]) -> np.ndarray:
     return image
 
 
-def _data(name: str, clean: dict[str, Sequence[np.ndarray]]) -> Data:
+def _data(name: str, clean: Mapping[str, Sequence[np.ndarray]]) -> Data:
     splits = {split: _pairs(np.stack(images), NOISE_SEEDS[split]) for split, images in clean.items()}
     return Data(name, **splits, meta={"shape": tuple(splits["train"].tensors[0].shape[1:])})
 

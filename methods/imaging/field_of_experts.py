@@ -49,7 +49,7 @@ class FieldOfExpertsProblem(Denoising):
     def largest_gain(self, theta: Tensor) -> Tensor:
         """At most four times max_ω Σ_k (w_k / ν_k) |ĉ_k(ω)|² over the frequencies of a padded image.
 
-        Correlation within a padded image is part of a circular one of that size, and padding repeats a pixel at most four times.
+        Correlation within a padded image is part of a circular one of that size; padding repeats a pixel at most four times.
         """
         w, nu = self.scales(theta)
         shape = [length + 2 * self.margin for length in self.x0.shape[2:]]
@@ -58,7 +58,7 @@ class FieldOfExpertsProblem(Denoising):
 
 
 class FieldOfExperts(VariationalDenoiser):
-    """Penalizes the responses of the image to a bank of filters (Roth and Black; here with smoothed absolute values as experts).
+    """Penalizes the responses to a bank of filters (Roth and Black; here with smoothed absolute values as experts).
 
     x̂ = argmin ½ ‖x - y‖² + ½ w Σ_k w_k Σ_p √((c_k * x)_p² + ν_k²). The weights, the smoothing of each expert and the filters
     themselves are learned together, 2,449 numbers by default. Filters start as Xavier-normal noise with zero mean, so that

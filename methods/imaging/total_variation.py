@@ -41,11 +41,11 @@ class TotalVariationProblem(Denoising):
 
     def jacobian_transposed(self, x: Tensor, theta: Tensor, q: Tensor) -> Tensor:
         """Σ_i J_iᵀq_i."""
-        return torch.stack([dot(column, q).sum() for column in self._jacobian(x, theta)])
+        return torch.stack([dot(column, q).sum() for column in self.jacobian(x, theta)])
 
     def jacobian_norm(self, x: Tensor, theta: Tensor) -> Tensor:
         """Exact: the root of the larger eigenvalue of the 2 × 2 Gram matrix, ``[N]``."""
-        a, b = self._jacobian(x, theta)
+        a, b = self.jacobian(x, theta)
         largest = (norm(a) ** 2 + norm(b) ** 2) / 2
         spread_out = ((norm(a) ** 2 - norm(b) ** 2) ** 2 / 4 + dot(a, b) ** 2).sqrt()
         return (largest + spread_out).sqrt()
@@ -59,7 +59,7 @@ class TotalVariationProblem(Denoising):
         third = 1.5 / 1.25**2.5 * (-2 * theta[1]).exp()
         return theta[0].exp() / 2 * 8 * third * math.sqrt(2)
 
-    def _jacobian(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
+    def jacobian(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         """The derivatives of ∇_x h in θ₀ and θ₁, ``[N, 1, H, W]`` each."""
         w, nu = self.scales(theta)
         r = self.respond(x, theta)

@@ -34,7 +34,7 @@ class Denoising(BilevelProblem):
 
     @abstractmethod
     def scales(self, theta: Tensor) -> tuple[Tensor, Tensor]:
-        """w and ν, each ``[K, 1, 1]``."""
+        """The weights w and smoothings ν, each ``[K, 1, 1]``."""
 
     @abstractmethod
     def respond(self, x: Tensor, theta: Tensor) -> Tensor:
@@ -49,13 +49,13 @@ class Denoising(BilevelProblem):
         """An upper bound of the largest eigenvalue of Σ_k (w_k / ν_k) K_kᵀK_k, a scalar."""
 
     def lower(self, x: Tensor, theta: Tensor) -> Tensor:
-        """h ``[N]``."""
+        """The lower objective h ``[N]``."""
         w, nu = self.scales(theta)
         penalty = w * (self.respond(x, theta).square() + nu**2).sqrt()
         return (x - self.noisy).square().flatten(1).sum(1) / 2 + penalty.flatten(1).sum(1) / 2
 
     def upper(self, x: Tensor, theta: Tensor) -> Tensor:
-        """g ``[N]``."""
+        """The upper objective g ``[N]``."""
         return (x - self.clean).square().flatten(1).sum(1) / 2
 
     def strong_convexity(self, theta: Tensor) -> float:
@@ -71,17 +71,17 @@ class Denoising(BilevelProblem):
         return 1.0
 
     def upper_gradients(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
-        """x - x*, and 0."""
+        """That of g is x - x*, and θ has no direct part."""
         return x - self.clean, torch.zeros_like(theta)
 
     def lower_gradient(self, x: Tensor, theta: Tensor) -> Tensor:
-        """x - y + ½ Kᵀ(w r / √(r² + ν²))."""
+        """∇_x h = x - y + ½ Kᵀ(w r / √(r² + ν²))."""
         w, nu = self.scales(theta)
         r = self.respond(x, theta)
         return x - self.noisy + self.adjoint(w * r * (r.square() + nu**2).rsqrt(), theta) / 2
 
     def hessian(self, x: Tensor, theta: Tensor) -> Operator:
-        """v ↦ v + ½ Kᵀ(w ν² (r² + ν²)^(-3/2) Kv)."""
+        """Maps v to v + ½ Kᵀ(w ν² (r² + ν²)^(-3/2) Kv)."""
         w, nu = self.scales(theta)
         curvature = w * nu**2 * (self.respond(x, theta).square() + nu**2).rsqrt() ** 3 / 2
         return lambda v: v + self.adjoint(curvature * self.respond(v, theta), theta)

@@ -118,7 +118,7 @@ def test_methods_of_three_tracks_share_one_queue_and_see_no_gpu(tmp_path, nodes)
     records = sweep(
         tmp_path,
         nodes,
-        methods=["label_smoothing", "sinkhorn", "wgan"],
+        methods=["label_smoothing", "sinkhorn", "nonsaturating_gan"],
         data=None,
         settings={"epochs": 1, "problems": 1, "iterations": 4, "report_every": 2, "batch_size": 16},
         trials=1,
