@@ -61,7 +61,7 @@ FIELDS = [
 ]
 ACCURACIES = (1e-1, 1e-3, 1e-5)
 SEARCH_ACCURACY = 1e-3
-SHARES = [k / 20 for k in range(1, 21)]
+SHARES = [k / 10 for k in range(1, 11)]
 SEEDS = range(3)
 
 

@@ -84,6 +84,10 @@ def check(uri: str) -> None:
             _client(uri).search_experiments(max_results=1)
             return
         database.parent.mkdir(parents=True, exist_ok=True)
+        if not database.exists():
+            # Not by opening it: an empty database would pass for one that MLflow has made.
+            with tempfile.TemporaryFile(dir=database.parent):
+                return
         with closing(sqlite3.connect(database)) as connection:
             connection.execute("BEGIN IMMEDIATE")
             connection.rollback()
@@ -605,7 +609,25 @@ def _client(uri: str) -> "MlflowClient":
     # After the import, which sets levels of its own. What they take for an error, such as a full disk, we say in one line.
     for noisy in ("alembic", "mlflow.store.db.utils", "mlflow.tracking", "urllib3"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
+    if (database := _sqlite_file(uri)) is not None and not database.exists():
+        _create_database(database)
     return MlflowClient(tracking_uri=uri)
+
+
+def _create_database(database: Path) -> None:
+    """Has MLflow make its tables under another name: a database in which it was killed doing that can never be used again."""
+    from mlflow import MlflowClient
+
+    partial = database.with_name(f".{database.name}.{os.getpid()}")
+    database.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        MlflowClient(tracking_uri=f"sqlite:///{partial}").search_experiments(max_results=1)
+        # Another process may have made it by now: its content stays.
+        os.link(partial, database)
+    except FileExistsError:
+        pass
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _sqlite_file(uri: str) -> Path | None:

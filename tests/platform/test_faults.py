@@ -37,5 +37,16 @@ def test_a_full_disk_stops_the_sweep_with_one_line_and_loses_nothing(tmp_path, m
     broken_and_resumed(faults, tmp_path, "storage", 1, reference)
 
 
+def test_a_kill_while_mlflow_makes_its_tables_leaves_a_usable_database(tmp_path, faults, reference):
+    with faults.Sweep(tmp_path / "young", execution="inline") as sweep:
+        process = sweep.start()
+        assert faults.wait_until(lambda: any((tmp_path / "young").glob("results/.mlflow.db.*")), process)
+        process.kill()
+        process.wait()
+        assert sweep.finish() == 0, sweep.output.read_text()
+        found = faults.differences(sweep, reference)
+    assert found == dict.fromkeys(found, 0)
+
+
 def test_every_fault_is_tested(faults):
     assert set(faults.FAULTS) == {"driver", "worker", "node", "mlflow", "storage", "torn", "interrupt"}
