@@ -33,6 +33,7 @@ Stage = Literal["tune", "confirm", "ablate"]
 Status = Literal["completed", "stopped", "failed"]
 
 UPLOAD_SECONDS = 5.0
+FILES_AT_ONCE = 100
 
 _METRICS = pa.map_(pa.string(), pa.float64())
 
@@ -334,12 +335,21 @@ class Records:
 
     def _table(self, name: str, schema: pa.Schema) -> pa.Table:
         folder = f"records/{name}"
-        if not self.storage.names(folder):
-            return schema.empty_table()
-        path = f"{self.storage.root}/{folder}"
-        return ds.dataset(
-            path, schema=schema, format="parquet", filesystem=self.storage.filesystem, exclude_invalid_files=True
-        ).to_table()
+        paths = [f"{self.storage.root}/{folder}/{file}" for file in self.storage.names(folder)]
+        # An open data set keeps the description of each of its files, which is larger than a trial's data.
+        parts = [
+            ds.dataset(
+                paths[start : start + FILES_AT_ONCE],
+                schema=schema,
+                format="parquet",
+                filesystem=self.storage.filesystem,
+                exclude_invalid_files=True,
+            )
+            .to_table()
+            .combine_chunks()
+            for start in range(0, len(paths), FILES_AT_ONCE)
+        ]
+        return pa.concat_tables([schema.empty_table(), *parts])
 
 
 def _milliseconds(seconds: float) -> int:

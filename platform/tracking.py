@@ -626,6 +626,9 @@ def _create_database(database: Path) -> None:
         os.link(partial, database)
     except FileExistsError:
         pass
+    except OSError:
+        # There are no hard links here.
+        partial.replace(database)
     finally:
         partial.unlink(missing_ok=True)
 
