@@ -10,7 +10,7 @@ parameters and solve the lower problem by L-BFGS from the last solution:
 - ``fixed``: hypergradient descent with HOAG's step rule at each of these accuracies;
 - ``random``, ``tpe`` and ``cmaes`` (Optuna) with three seeds, and ``dfols`` (DFO-LS, which sees residuals). They need no bound
   on the distance to the minimizer, which would be dear where the lower problem is hardly convex: a lower solution ends where
-  its gradient is 1e-4 times the first one.
+  its gradient is 1e-4 times the first one. Optuna's samplers may ask for 500 points, because TPE slows down with their number.
 
 A row tells the exact upper loss (of a tight lower solution, not counted) at the parameters that a learner had paid for at a
 share of the budget, and what it had spent by then, in counts and seconds.
@@ -64,6 +64,7 @@ FIELDS = [
 ]
 ACCURACIES = (1e-1, 1e-3, 1e-5)
 SEARCH_REDUCTION = 1e-4
+SEARCH_TRIALS = 500
 SHARES = [k / 10 for k in range(1, 11)]
 SEEDS = range(3)
 
@@ -172,11 +173,11 @@ class Search:
         return found.numpy()
 
     def by_optuna(self, sampler: optuna.samplers.BaseSampler) -> None:
-        """Asks a sampler until the budget is spent; the first trial is the start."""
+        """Asks a sampler until the budget or its trials are spent; the first trial is the start."""
         start, box = self.task.problem.theta0.tolist(), self.task.box
         study = optuna.create_study(sampler=sampler)
         study.enqueue_trial({f"theta{j}": value for j, value in enumerate(start)})
-        while True:
+        for _ in range(SEARCH_TRIALS):
             trial = study.ask()
             theta = np.array([trial.suggest_float(f"theta{j}", *box) for j in range(len(start))])
             study.tell(trial, float(np.square(self.residuals(theta)).sum()))

@@ -157,9 +157,8 @@ class Sweep(ExitStack):
 
     def progress(self) -> int:
         """How many rounds have been trained."""
-        return sum(
-            max((round for found in attempts for round in found.rounds), default=0) for attempts in self.attempts().values()
-        )
+        rounds = {(key, number) for key, found in self.attempts().items() for attempt in found for number in attempt.rounds}
+        return len(rounds)
 
     def look(self) -> int:
         """Remembers what has ended; returns how many trials that had ended before were run or recorded again since."""
