@@ -7,12 +7,13 @@ from typing import Any
 from rich.console import Group
 from rich.table import Table
 
+from regbench.platform.lease import last_driver
 from regbench.platform.plan import studies
 from regbench.platform.records import Records
 from regbench.platform.search import Search
 from regbench.platform.spec import parse_suite
 from regbench.platform.storage import Storage
-from regbench.platform.sweep import distant_driver, open_sweep, running_driver, sweeps
+from regbench.platform.sweep import open_sweep, sweeps
 
 
 def overview(storage: Storage) -> Table | str:
@@ -72,8 +73,7 @@ def _rows(search: Search) -> list[dict[str, Any]]:
 def _state(records: Records, search: Search) -> str:
     if search.done:
         return "complete"
-    if running_driver(records.storage) is not None:
-        return "running"
-    if host := distant_driver(records.storage):
-        return f"running on {host}, unless it was killed there"
-    return "interrupted: regbench resume " + search.suite.name
+    driver = last_driver(records.storage)
+    if driver is None or driver.gone:
+        return "interrupted: regbench resume " + search.suite.name
+    return "running" if driver.here else f"running on {driver.host}, unless it was killed there"

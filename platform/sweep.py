@@ -2,7 +2,6 @@
 
 import datetime
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from rich.console import Console
 
 from regbench.methods.data import load
 from regbench.methods.errors import ConfigError, nearest
+from regbench.platform.lease import only_driver
 from regbench.platform.plan import Study, studies
 from regbench.platform.progress import SweepProgress
 from regbench.platform.records import SCHEMA_VERSION, Records
@@ -154,7 +154,23 @@ def _run(
     console: Console,
     cluster: dict[str, Any],
 ) -> Outcome:
-    with _only_driver(records.storage), _exported(records, _tracking_uri(storage, tracking)) as exported:
+    try:
+        return _drive(suite, planned, storage, records, tracking, console, cluster)
+    except KeyboardInterrupt:
+        # In the middle of the report or of the last export, which a resumed sweep makes anew.
+        return Outcome(complete=False, failed={}, barren=[], tracking_problem=None)
+
+
+def _drive(
+    suite: Suite,
+    planned: list[Study],
+    storage: Storage,
+    records: Records,
+    tracking: str | None,
+    console: Console,
+    cluster: dict[str, Any],
+) -> Outcome:
+    with only_driver(records.storage, console), _exported(records, _tracking_uri(storage, tracking)) as exported:
         search = Search(suite, planned, records)
         place = Place(
             storage=records.storage.uri,
@@ -210,39 +226,3 @@ def _exported(records: Records, uri: str | None) -> Iterator[list[str]]:
         live.stop()
         if live.problem:
             problems.append(live.problem)
-
-
-@contextmanager
-def _only_driver(storage: Storage) -> Iterator[None]:
-    """Refuses a second process that would run the same sweep from this machine."""
-    if (pid := running_driver(storage)) is not None:
-        raise ConfigError(f"the sweep is running already, as process {pid}: stop that one first")
-    storage.write("driver.json", json.dumps({"host": socket.gethostname(), "pid": os.getpid()}).encode())
-    try:
-        yield
-    finally:
-        storage.delete("driver.json")
-
-
-def running_driver(storage: Storage) -> int | None:
-    """The process that runs a sweep from this machine, or None; one that was killed does not count."""
-    if not storage.exists("driver.json"):
-        return None
-    driver = json.loads(storage.read("driver.json"))
-    if driver["host"] != socket.gethostname() or driver["pid"] == os.getpid():
-        return None
-    try:
-        os.kill(driver["pid"], 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        pass
-    return int(driver["pid"])
-
-
-def distant_driver(storage: Storage) -> str | None:
-    """The other machine that runs a sweep, or ran it until it was killed, or None."""
-    if not storage.exists("driver.json"):
-        return None
-    host = str(json.loads(storage.read("driver.json"))["host"])
-    return None if host == socket.gethostname() else host
