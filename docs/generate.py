@@ -5,15 +5,23 @@
 A test fails when a page is not what this script writes.
 """
 
+import inspect
 import json
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
+import matplotlib as mpl
 import pyarrow as pa
+from matplotlib.figure import Figure
 
+from regbench.methods.method import Paper
 from regbench.methods.registry import all_methods, tracks
 from regbench.platform.catalog import range_text
+from regbench.platform.compare import rows_of
+from regbench.platform.effects import cells, claims, effects_of, measured, note
 from regbench.platform.records import CURVES, SCHEMA_VERSION, TRIALS
 from regbench.platform.spec import Sampler, SamplerName, Scheduler, SchedulerName, Suite, incompatibilities
 from regbench.search_spaces import ready_made_suites, space
@@ -172,22 +180,115 @@ def methods_page() -> str:
 
 def _method_row(slug: str) -> str:
     method = all_methods()[slug]
-    paper = method.paper
-    link = f", [arXiv:{paper.arxiv}](https://arxiv.org/abs/{paper.arxiv})" if paper and paper.arxiv else ""
-    source = f"{paper.title}, {paper.venue} {paper.year}{link}" if paper else ""
     weights = _lines(f"{weight.symbol} `{weight.name}` {weight.default} ({weight.off})" for weight in method.weights().values())
     searched = _lines(f"`{setting}` {range_text(limits)}" for setting, limits in space(slug).items())
-    note = " (baseline)" if slug == method.track.baseline else ""
-    return f"| `{slug}`{note} | {source} | {weights} | {searched} |"
+    role = " (baseline)" if slug == method.track.baseline else ""
+    return f"| [{slug}](methods/{slug}.md){role} | {_source(method.paper)} | {weights} | {searched} |"
+
+
+def _source(paper: Paper | None) -> str:
+    if paper is None:
+        return ""
+    link = f", [arXiv:{paper.arxiv}](https://arxiv.org/abs/{paper.arxiv})" if paper.arxiv else ""
+    return f"{paper.title}, {paper.venue} {paper.year}{link}"
 
 
 def _lines(items: Iterable[str]) -> str:
     return "<br>".join(item.replace("|", "\\|") for item in items)
 
 
-PAGES = {"suite.md": suite_page, "results.md": results_page, "methods.md": methods_page}
+def method_page(slug: str) -> str:
+    """One method: what it computes, when to use it, its settings, what it was measured to be worth."""
+    method, searched = all_methods()[slug], space(slug)
+    weights = method.weights()
+    inherited = {name for parent in method.__mro__[1:] for name in getattr(parent, "model_fields", {})}
+    own = [name for name in method.model_fields if name in weights or name not in inherited or name in searched]
+    parts = [NOTE, f"# {slug}\n", f"Track: {method.track.name}. Paper: {_source(method.paper) or 'none, a classic'}.\n"]
+    parts += [_plain(inspect.getdoc(method) or ""), ""]
+    if text := note(slug):
+        parts += ["## When to use it\n", text.strip(), ""]
+    if own:
+        parts += ["## Weights and settings\n", "| setting | default | off | searched | meaning |", "|---|---|---|---|---|"]
+        for name in sorted(own, key=lambda name: name not in weights):
+            weight, field = weights.get(name), method.model_fields[name]
+            label = f"{weight.symbol} `{name}`" if weight else f"`{name}`"
+            off = f"{weight.off}" if weight else ""
+            limits = range_text(searched[name]) if name in searched else ""
+            parts.append(f"| {label} | {field.default} | {off} | {limits} | {_cell(field.description or '')} |")
+        parts.append("")
+    if len(effects_of(slug)):
+        picture = f"![differences to its opponents]({slug}.svg)\n"
+        parts += ["## Measured effect\n", *_claim(slug), *_effect_rows(slug), "", picture]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _plain(text: str) -> str:
+    """Text of a docstring, in which no character means anything to Markdown."""
+    code = r"``[^`]+``|`[^`]+`"
+    return re.sub(rf"({code})|([*_<|])", lambda found: found[1].replace("``", "`") if found[1] else f"\\{found[2]}", text)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _claim(slug: str) -> Iterator[str]:
+    claim = claims()[slug]
+    yield f"The paper: {claim.claim}\n"
+    yield f"Measured by `regbench sweep {claim.suite}` on {claim.data}, tuned under an equal budget, over fresh seeds:\n"
+
+
+def _effect_rows(slug: str) -> Iterator[str]:
+    yield "| test metric | mean | against | difference, 95 % interval | p | verdict | time a round, baseline = 1 |"
+    yield "|---|---|---|---|---|---|---|"
+    yield from (f"| {' | '.join(cells(row))} |" for row in rows_of(effects_of(slug)))
+
+
+def effects_page() -> str:
+    """Every measured effect beside its claim."""
+    parts = [
+        NOTE,
+        "# Measured effects\n",
+        "Each method on its small benchmark, beside its track's baseline, its competitors, and itself with its weights off.",
+        "All were tuned under an equal budget and confirmed on fresh seeds; differences are paired by seed, with 95 % t",
+        "intervals and the p-value of the paired t test, not corrected over the page. `regbench compare --effects` shows the",
+        "same; `benchmarks/effects.py` measures it. What was tried where an effect is absent stands on the method's page.\n",
+    ]
+    for slug in dict.fromkeys(measured()["method"]):
+        parts += [f"## {slug}\n", f"[What it is](methods/{slug}.md)\n", *_claim(slug), *_effect_rows(slug), ""]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def effect_plot(slug: str) -> Figure:
+    """Differences of a method to its opponents, a panel for each metric."""
+    rows = effects_of(slug)
+    metrics, opponents = list(dict.fromkeys(rows["metric"])), list(dict.fromkeys(rows["against"]))
+    figure = Figure(figsize=(7.6, 1.0 + 0.36 * len(opponents)), layout="constrained")
+    panels = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
+    for axes, metric in zip(panels, metrics, strict=True):
+        axes.axvline(0, color="0.4", linestyle="--", linewidth=1)
+        for row in rows_of(rows[rows["metric"] == metric]):
+            place = opponents.index(row["against"])
+            axes.plot([row["difference_low"], row["difference_high"]], [place, place], color="#0072B2", linewidth=2)
+            axes.plot(row["difference"], place, "o", color="#0072B2", markersize=7)
+        better = "right" if rows["mode"][rows["metric"] == metric].iloc[0] == "max" else "left"
+        axes.set(xlabel=f"difference in {metric}\n({better} is better)", ylim=(len(opponents) - 0.5, -0.5))
+        axes.set_yticks(range(len(opponents)), [f"to {name}" for name in opponents])
+        axes.locator_params(axis="x", nbins=5)
+    return figure
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "suite.md": suite_page,
+    "results.md": results_page,
+    "methods.md": methods_page,
+    "effects.md": effects_page,
+} | {f"methods/{slug}.md": partial(method_page, slug) for slug in all_methods()}
 
 if __name__ == "__main__":
+    mpl.rcParams["svg.hashsalt"] = "regbench"
     for page, text in PAGES.items():
         (DOCS / page).write_text(text(), encoding="utf-8")
         print(f"wrote docs/{page}")
+    for slug in dict.fromkeys(measured()["method"]):
+        effect_plot(slug).savefig(DOCS / "methods" / f"{slug}.svg", metadata={"Date": None})

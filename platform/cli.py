@@ -105,9 +105,17 @@ def show(method: Annotated[str, typer.Argument(help="slug of a method, see `regb
     """Show one method: what it computes, its paper, its settings and what is searched."""
     from regbench.methods.registry import method_class
     from regbench.platform.catalog import method_page
+    from regbench.platform.effects import effects_of, effects_table, note
     from regbench.search_spaces import space
 
-    _console().print(method_page(method_class(method), space(method)))
+    console = _console()
+    console.print(method_page(method_class(method), space(method)))
+    if text := note(method):
+        from rich.markdown import Markdown
+
+        console.print(Markdown(text))
+    if len(effects_of(method)):
+        console.print(effects_table([method]))
 
 
 @app.command()
@@ -269,19 +277,31 @@ def status(
 
 @app.command()
 def compare(
-    names: Annotated[list[str], typer.Argument(help="one or more sweeps")],
+    names: Annotated[list[str] | None, typer.Argument(help="one or more sweeps")] = None,
     storage: StorageOption = DEFAULT_STORAGE,
     out: Annotated[
         str | None,
         typer.Option(help="folder for report.html and the tables; default: the sweep's own, for several: comparison"),
     ] = None,
+    effects: Annotated[
+        bool, typer.Option("--effects", help="show instead what each method was measured to be worth, beside its paper's claim")
+    ] = False,
 ) -> None:
     """Print the ranked comparison; write it as CSV, Parquet and one HTML page."""
+    if effects == bool(names):
+        from regbench.methods.errors import ConfigError
+
+        raise ConfigError("name one or more sweeps (see `regbench status`), or ask for --effects alone")
+    if effects:
+        from regbench.platform.effects import effects_table, measured
+
+        _console().print(effects_table(dict.fromkeys(measured()["method"])))
+        return
     from regbench.platform.storage import Storage
     from regbench.platform.sweep import open_sweep
 
     store = Storage(storage)
-    _print_comparison([open_sweep(name, store) for name in dict.fromkeys(names)], out, _console())
+    _print_comparison([open_sweep(name, store) for name in dict.fromkeys(names or [])], out, _console())
 
 
 @app.command()

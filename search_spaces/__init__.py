@@ -109,10 +109,15 @@ def extremes(limits: BaseDistribution) -> tuple[Any, ...]:
 
 
 def ready_made_suites() -> dict[str, str]:
-    """The text of every ready-made suite, by name."""
+    """The text of every ready-made suite, by name: ``quickstart``; ``paper/ps_kd``, at the size of the paper."""
     folder = files("regbench.search_spaces.suites")
+    found = {
+        f"{prefix}{item.name}": item
+        for prefix, place in (("", folder), ("paper/", folder / "paper"))
+        for item in place.iterdir()
+    }
     return {
-        item.name.removesuffix(".yaml"): item.read_text(encoding="utf-8")
-        for item in sorted(folder.iterdir(), key=lambda item: item.name)
-        if item.name.endswith(".yaml")
+        name.removesuffix(".yaml"): item.read_text(encoding="utf-8")
+        for name, item in sorted(found.items())
+        if name.endswith(".yaml")
     }

@@ -14,6 +14,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 FOLDERS = ("platform", "methods", "search_spaces", "clusters")
+# Packages that hold data alone, and live where their readers look for them.
+DATA = {"regbench.effects": "benchmarks/effects", "regbench.notes": "docs/methods/notes"}
 
 # What a room of the house may import, besides the standard library.
 METHODS = {"torch", "numpy", "scipy", "sklearn", "skimage", "pydantic", "regbench.methods"}
@@ -72,7 +74,7 @@ def test_platform_is_the_standard_librarys_in_the_repository(arguments):
 
 def test_every_folder_is_listed_as_a_package():
     found = {".".join(("regbench", *path.parent.relative_to(ROOT).parts)) for folder in FOLDERS for path in modules(folder)}
-    assert sorted(PROJECT["tool"]["setuptools"]["packages"]) == sorted(found)
+    assert sorted(PROJECT["tool"]["setuptools"]["packages"]) == sorted(found | DATA.keys())
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +82,7 @@ def wheel(tmp_path_factory) -> Path:
     """A folder that holds what the wheel of this checkout holds."""
     folder = tmp_path_factory.mktemp("wheel")
     # Built from a copy: a build leaves files beside its source, and would pack those of an earlier one.
-    for name in FOLDERS:
+    for name in (*FOLDERS, *DATA.values()):
         shutil.copytree(ROOT / name, folder / "source" / name, ignore=shutil.ignore_patterns("__pycache__"))
     for path in (ROOT / "pyproject.toml", *ROOT.glob("README.md")):
         shutil.copy(path, folder / "source")
@@ -95,6 +97,12 @@ def wheel(tmp_path_factory) -> Path:
 def test_the_wheel_holds_every_file_of_its_folders(wheel):
     tree = wheel.parent / "source"
     source = {path.relative_to(tree) for folder in FOLDERS for path in (tree / folder).rglob("*") if path.is_file()}
+    source |= {
+        Path(package.removeprefix("regbench."), path.name)
+        for package, folder in DATA.items()
+        for path in (tree / folder).iterdir()
+        if path.is_file()
+    }
     packed = {path.relative_to(wheel / "regbench") for path in (wheel / "regbench").rglob("*") if path.is_file()}
     assert packed == source
     assert {Path("platform/report.html"), Path("search_spaces/suites/quickstart.yaml")} <= packed

@@ -1,0 +1,52 @@
+"""Measures what each method is worth on its small benchmark: baseline, method and competitors, tuned and confirmed alike.
+
+    python benchmarks/effects.py [METHOD ...]
+
+sweeps the suites that ``benchmarks/effects/claims.yaml`` names (an interrupted one goes on where it was) and writes the rows of
+the methods named, by default of all, into ``benchmarks/effects/effects.csv``. ``regbench compare --effects`` shows them.
+"""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+
+from regbench.platform import sweep as engine
+from regbench.platform.effects import COLUMNS, claims, measure
+from regbench.platform.spec import read_suite
+from regbench.platform.storage import Storage
+
+RESULTS = Path(__file__).parent / "effects" / "effects.csv"
+
+
+def main() -> None:
+    """Sweeps and measures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("methods", nargs="*", metavar="METHOD", help="slugs; by default every method with a claim")
+    parser.add_argument("--storage", default="build/effects", help="where the sweeps go")
+    parser.add_argument("--cpus", type=int, help="trials at once")
+    options = parser.parse_args()
+    slugs = options.methods or list(claims())
+    storage, console = Storage(options.storage), Console()
+    for suite in dict.fromkeys(claims()[slug].suite for slug in slugs):
+        run = engine.resume if suite in engine.sweeps(storage) else engine.start
+        outcome = run(suite if run is engine.resume else read_suite(suite), storage, "none", console, cpus=options.cpus)
+        if not outcome.complete or outcome.barren:
+            raise SystemExit(f"{suite} is not complete: run this again")
+        rows = [
+            measure(slug, claims()[slug], engine.open_sweep(suite, storage)) for slug in slugs if claims()[slug].suite == suite
+        ]
+        write(pd.concat(rows))
+
+
+def write(rows: pd.DataFrame) -> None:
+    """Replaces the rows of the methods that were measured."""
+    kept = pd.read_csv(RESULTS) if RESULTS.exists() else pd.DataFrame(columns=COLUMNS)
+    kept = kept[~kept["method"].isin(set(rows["method"]))]
+    together = pd.concat([part for part in (kept, rows) if len(part)]).sort_values("method", kind="stable")
+    together.to_csv(RESULTS, index=False, float_format="%.6g")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""What each method is worth on its small benchmark, beside what its paper claims: measured once, and kept with the code."""
+
+import io
+from collections.abc import Iterable
+from functools import cache
+from importlib.resources import files
+
+import pandas as pd
+import yaml
+from pydantic import Field
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from regbench.methods.errors import ConfigError, nearest
+from regbench.platform.compare import Comparison, Paired, Row, compare, estimate, paired, rows_of, verdict
+from regbench.platform.records import Records
+from regbench.platform.spec import Strict
+from regbench.platform.tables import difference_text, mean_text, p_text
+
+FOLDER = "regbench.effects"
+WEIGHTS_OFF = "its weights off"
+COLUMNS = [
+    "method", "suite", "data", "metric", "mode", "entry", "against", "seeds", "mean", "low", "high",
+    "other_mean", "difference", "difference_low", "difference_high", "p", "verdict", "cost",
+]  # fmt: skip
+"""Of the measured effects: a row for each method, metric and opponent. ``cost`` is seconds a round relative to the baseline."""
+
+
+class Claim(Strict):
+    """What a paper claims of its method, and which suite measures it."""
+
+    suite: str = Field(description="a ready-made suite")
+    entry: str = Field(description="the method's entry in it")
+    competitors: list[str] = Field([], description="entries that it is compared with besides its track's baseline")
+    data: str = Field(description="data set")
+    metrics: list[str] = Field(min_length=1, description="test metrics, the one that the claim is about first")
+    claim: str = Field(description="what the paper says, with its place there")
+
+
+@cache
+def claims() -> dict[str, Claim]:
+    """What is claimed of each method, by slug."""
+    raw = yaml.safe_load((files(FOLDER) / "claims.yaml").read_text(encoding="utf-8"))
+    return {slug: Claim.model_validate(claim) for slug, claim in raw.items()}
+
+
+@cache
+def measured() -> pd.DataFrame:
+    """The effects that were measured; see ``COLUMNS``."""
+    return pd.read_csv(io.StringIO((files(FOLDER) / "effects.csv").read_text(encoding="utf-8")))
+
+
+def measure(slug: str, claim: Claim, records: Records) -> pd.DataFrame:
+    """The effect of a method in a sweep of its suite.
+
+    Args:
+        slug: the method.
+        claim: what to compare.
+        records: of the sweep, confirmed.
+
+    Raises:
+        ConfigError: the sweep lacks an entry or a metric that the claim names.
+    """
+    found = compare(records)
+    rows = found.entries[(found.entries["data"] == claim.data) & (found.entries["entry"] == claim.entry)]
+    if rows.empty:
+        raise ConfigError(f"claim of {slug}: suite {claim.suite} has no entry '{claim.entry}' on {claim.data}")
+    baseline = str(rows.iloc[0]["compared_with"])
+    pace = _pace(records, claim.data)
+    opponents = [(name, name, "confirm") for name in dict.fromkeys([baseline, *claim.competitors])]
+    opponents.append((WEIGHTS_OFF, claim.entry, "ablate"))
+    measured = []
+    for metric in claim.metrics:
+        mode, own = _values(found, claim, metric, claim.entry, "confirm", slug)
+        for against, entry, stage in opponents:
+            if against == WEIGHTS_OFF and not _has(found, claim, entry, stage):
+                continue
+            other = _values(found, claim, metric, entry, stage, slug)[1]
+            pair = paired(own, other)
+            measured.append(
+                {"method": slug, "suite": claim.suite, "data": claim.data, "metric": metric, "mode": mode}
+                | {"entry": claim.entry, "against": against}
+                | _figures(own, other, pair, mode)
+                | {"cost": pace[claim.entry] / pace[baseline]}
+            )
+    return pd.DataFrame(measured, columns=COLUMNS)
+
+
+def _figures(own: dict[int, float], other: dict[int, float], pair: Paired, mode: str) -> Row:
+    alone = estimate(list(own.values()))
+    shared = pair.differences.keys()
+    return {
+        "seeds": pair.estimate.n,
+        "mean": alone.mean,
+        "low": alone.low,
+        "high": alone.high,
+        "other_mean": sum(other[seed] for seed in shared) / len(shared),
+        "difference": pair.estimate.mean,
+        "difference_low": pair.estimate.low,
+        "difference_high": pair.estimate.high,
+        "p": pair.p,
+        "verdict": verdict(pair, pair.p, mode),
+    }
+
+
+def _has(found: Comparison, claim: Claim, entry: str, stage: str) -> bool:
+    seeds = found.seeds
+    return bool(((seeds["data"] == claim.data) & (seeds["entry"] == entry) & (seeds["stage"] == stage)).any())
+
+
+def _values(found: Comparison, claim: Claim, metric: str, entry: str, stage: str, slug: str) -> tuple[str, dict[int, float]]:
+    """A test metric's mode, and its values by seed."""
+    seeds, metrics = found.seeds, found.metrics
+    here = seeds[(seeds["data"] == claim.data) & (seeds["entry"] == entry) & (seeds["stage"] == stage)]
+    chosen = here[here["metric"] == metric]
+    if chosen.empty:
+        known = sorted(set(here["metric"])) or sorted(set(seeds["entry"]))
+        raise ConfigError(f"claim of {slug}: no confirmed {metric} of '{entry}' on {claim.data}; {nearest(metric, known)}")
+    mode = str(metrics["mode"][metrics["metric"] == metric].iloc[0])
+    return mode, {int(row["seed"]): float(row["value"]) for row in rows_of(chosen)}
+
+
+def _pace(records: Records, data: str) -> dict[str, float]:
+    """Median seconds a round of each entry's confirmed trainings."""
+    trials = records.trials().to_pandas()
+    trials = trials[(trials["data"] == data) & (trials["stage"] == "confirm") & (trials["rounds"] > 0)]
+    pace = (trials["seconds"] / trials["rounds"]).groupby(trials["entry"]).median()
+    return {str(entry): float(seconds) for entry, seconds in pace.items()}
+
+
+def note(slug: str) -> str:
+    """When to use a method and what it costs, in Markdown; empty where nobody has written that yet."""
+    file = files("regbench.notes") / f"{slug}.md"
+    return file.read_text(encoding="utf-8") if file.is_file() else ""
+
+
+def effects_of(slug: str) -> pd.DataFrame:
+    """The measured rows of a method; empty where nothing was measured."""
+    found = measured()
+    return found[found["method"] == slug]
+
+
+def effects_table(slugs: Iterable[str]) -> RenderableType:
+    """Measured effects in the terminal, each method's first metric beside its paper's claim."""
+    table = Table(
+        title="Measured effects: test metrics over fresh seeds, tuned under an equal budget",
+        caption="[ ]: 95 % t interval of the difference, paired by seed; p: paired t test; cost: time a round, baseline = 1",
+        header_style="dim", title_justify="left", caption_justify="left", show_lines=True,
+    )  # fmt: skip
+    for name in ("method", "metric", "mean", "against", "difference", "p", "verdict", "cost"):
+        table.add_column(name, no_wrap=name == "method")
+    table.add_column("the paper's claim", min_width=24)
+    for slug in slugs:
+        for number, row in enumerate(rows_of(effects_of(slug))):
+            claim = claims()[slug].claim if number == 0 else ""
+            table.add_row(*([slug if number == 0 else "", *cells(row)]), Text(claim))
+    return table
+
+
+def cells(row: Row) -> list[str]:
+    """A measured effect as text: metric, mean, opponent, difference, p, verdict, cost."""
+    return [
+        f"{row['metric']} ({row['mode']})",
+        mean_text(row["mean"], row["low"], row["high"]),
+        row["against"],
+        difference_text(row["difference"], row["difference_low"], row["difference_high"]),
+        p_text(row["p"]),
+        row["verdict"],
+        f"{row['cost']:.2f}",
+    ]
