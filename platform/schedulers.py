@@ -3,6 +3,7 @@
 A trial is judged among the trials of its own study only. Confirmation trials are never stopped.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +19,7 @@ from ray.tune.schedulers import (
     PopulationBasedTraining,
     TrialScheduler,
 )
+from ray.tune.schedulers.hyperband import _Bracket
 
 from regbench.methods.registry import create
 from regbench.platform.plan import Study
@@ -44,7 +46,10 @@ class StudySchedulers(TrialScheduler):
         self._pauses = suite.scheduler.name in PAUSING
         self._identities: dict[str, dict[str, Any]] = {}
         self._order: dict[str, int] = {}
-        self._inner = {study.name: scheduler_for(suite, study) for study in studies} if suite.scheduler.name != "none" else {}
+        self._inner: dict[str, TrialScheduler] = {}
+        if suite.scheduler.name != "none":
+            ended = Counter((row["entry"], row["data"]) for row in records.trials().to_pylist() if row["stage"] == "tune")
+            self._inner = {study.name: scheduler_for(suite, study, ended[study.entry, study.data]) for study in studies}
         if suite.scheduler.name in ("asha", "median"):
             self._replay(records)
 
@@ -145,18 +150,60 @@ class _View:
         return getattr(self._controller, name)
 
 
-class _HyperBand(HyperBandScheduler):
-    """HyperBand whose brackets go on when a trial ends by itself: Ray's wait for ever for one that fails after a halving."""
+class _WholeBracket(_Bracket):
+    """A bracket that is filled when all of its trials have come; Ray's forgets those that have ended, and takes ever more."""
 
-    def _process_bracket(self, tune_controller: Any, bracket: Any) -> str:
+    came = 0
+
+    def add_trial(self, trial: TuneTrial) -> None:
+        super().add_trial(trial)
+        self.came += 1
+
+    def filled(self) -> bool:
+        return self.came >= self._n0
+
+
+class _HyperBand(HyperBandScheduler):
+    """HyperBand whose brackets are halved when they are filled, and go on when a trial ends by itself.
+
+    Trials come when there is room for them. Ray's scheduler would halve whatever a bracket holds when its trials have come to a
+    milestone, so that one which comes alone wins; and it waits for ever for one that fails after a halving.
+
+    Args:
+        expected: how many trials there will be.
+        **options: of Ray's scheduler.
+    """
+
+    def __init__(self, expected: int, **options: Any) -> None:
+        super().__init__(**options)
+        self._expected = expected
+
+    def _create_bracket(self, s: int) -> _WholeBracket:
+        return _WholeBracket(
+            time_attr=self._time_attr,
+            max_trials=self._get_n0(s),
+            init_t_attr=self._get_r0(s),
+            max_t_attr=self._max_t_attr,
+            eta=self._eta,
+            s=s,
+            stop_last_trials=self._stop_last_trials,
+        )
+
+    def on_trial_add(self, tune_controller: Any, trial: TuneTrial) -> None:
+        super().on_trial_add(tune_controller, trial)
+        self._expected -= 1
+
+    def _process_bracket(self, tune_controller: Any, bracket: _WholeBracket) -> str:
+        if self._expected > 0 and not bracket.filled():
+            return TrialScheduler.PAUSE
         decision: str = super()._process_bracket(tune_controller, bracket)
         # Set by Ray against re-entry and never taken back.
         bracket.is_being_processed = False
         return decision
 
 
-def scheduler_for(suite: Suite, study: Study) -> TrialScheduler:
-    """The Tune scheduler of one study, by the suite's choice."""
+def scheduler_for(suite: Suite, study: Study, ended: int) -> TrialScheduler:
+    """The Tune scheduler of one study, by the suite's choice; so many of its tuning trials ended before a resume."""
     spec, metric = suite.scheduler, study.objectives[0]
     common = {"time_attr": ROUND, "metric": SCORE, "mode": metric.mode}
     rounds = create(study.method.slug, study.fixed).rounds
@@ -164,7 +211,7 @@ def scheduler_for(suite: Suite, study: Study) -> TrialScheduler:
         case "asha":
             return ASHAScheduler(**common, max_t=rounds, grace_period=min(spec.grace, rounds), reduction_factor=spec.reduction)
         case "hyperband":
-            return _HyperBand(**common, max_t=rounds, reduction_factor=spec.reduction)
+            return _HyperBand(study.trials - ended, **common, max_t=rounds, reduction_factor=spec.reduction)
         case "median":
             # An endless time slice turns its pausing off: paused trials without a checkpoint would start again.
             return MedianStoppingRule(**common, grace_period=spec.grace, min_samples_required=3, min_time_slice=float("inf"))

@@ -154,6 +154,29 @@ def test_schedulers_go_on_when_trials_fail(tmp_path, scheduler):
     assert len(ended) == 2 * 9
 
 
+def test_hyperband_halves_full_brackets(tmp_path):
+    """Of 8 trials of 9 rounds, 3 fill the first bracket, to train to the end, and 5 the second, of which 2 outlive round 3."""
+    outcome, records = run(
+        tmp_path,
+        scheduler="hyperband",
+        trials=8,
+        sampler="random",
+        settings={"epochs": 9},
+        methods=["cross_entropy"],
+        confirm={"seeds": 0},
+    )
+    assert outcome.complete
+    rows = records.trials().to_pylist()
+    assert [row["status"] for row in rows].count("completed") == 5
+    stopped = [row for row in rows if row["status"] == "stopped"]
+    assert [row["rounds"] for row in stopped] == [3] * 3
+    at_milestone = {row["key"]: records.log(row["key"]).reports[2].metrics["val/accuracy"] for row in rows}
+    halved = [row for row in rows if row["attempts"] > 1 or row["status"] == "stopped"]
+    kept = [at_milestone[row["key"]] for row in halved if row["status"] == "completed"]
+    assert kept
+    assert min(kept) >= max(at_milestone[row["key"]] for row in stopped)
+
+
 @pytest.mark.parametrize("sampler", ["grid", "random", "tpe", "gp", "cmaes", "nsga2"])
 def test_samplers_search_inside_their_ranges(tmp_path, sampler):
     """Each sampler gets through Tune: its trials are distinct and within the space, and the first is the default."""

@@ -60,7 +60,7 @@ def sweep(folder: Path, nodes: dict, **suite: object) -> Records:
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     records = Records(Storage(folder).child("nodes"))
-    assert all(row["status"] == "completed" for row in records.trials().to_pylist())
+    assert not [row["reason"] for row in records.trials().to_pylist() if row["status"] == "failed"]
     return records
 
 
@@ -107,6 +107,32 @@ def test_two_workers_train_a_trial_on_two_nodes(tmp_path, nodes):
     alone = Storage(tmp_path / "alone")
     engine.start(parse_suite(BASE | suite | {"execution": "inline"}), alone, "none", Console(quiet=True))
     assert _losses(records) == pytest.approx(_losses(Records(alone.child("nodes"))), rel=2e-3)
+
+
+@pytest.mark.parametrize("scheduler", ["hyperband", "pbt"])
+def test_trials_that_pause_or_take_over_a_state_go_on_on_any_node(tmp_path, nodes, scheduler):
+    """A trial that pauses or copies another may go on on another node: Tune's files are in the storage, which both see."""
+    records = sweep(
+        tmp_path,
+        nodes,
+        methods=["cross_entropy"],
+        settings={"epochs": 9},
+        trials=8,
+        scheduler={"name": scheduler, "grace": 2},
+        resources={"cpu": 2},
+    )
+    rows = records.trials().to_pylist()
+    assert len(rows) == 8
+    logs = [records.log(row["key"]) for row in rows]
+    assert {where["node"] for log in logs for attempt in log.attempts for where in attempt["located"]} == set(
+        nodes["nodes"].values()
+    )
+    assert any(len(log.attempts) > 1 for log in logs), "no trial paused or took over a state"
+    # A trial that takes another's state over goes on at the other's round.
+    rounds = [[report.round for report in log.reports] for log in logs]
+    assert [found[-1] for found in rounds] == [row["rounds"] for row in rows]
+    assert all(found == list(range(1, len(found) + 1)) for found in rounds) or scheduler == "pbt"
+    assert not (tmp_path / "nodes" / "tune").exists()
 
 
 def _losses(records: Records) -> dict[tuple[str, int], float]:
