@@ -151,6 +151,12 @@ class Run:
         """Concatenates equally shaped tensors of all workers along the first axis; alone, returns the tensor."""
         return self.world.gather(tensor)
 
+    def average_buffers(self, network: nn.Module) -> None:
+        """Makes the running statistics of batch normalization, which each worker has from its own rows, their means."""
+        if self.world.size > 1:
+            for buffer in network.buffers():
+                buffer.copy_(self.gather(buffer[None].float()).mean(0))
+
     def tensors(self, split: TensorDataset) -> tuple[Tensor, ...]:
         """The tensors of a split on the run's device, copied there once."""
         if id(split) not in self._on_device:

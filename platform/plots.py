@@ -29,6 +29,10 @@ INK = "#010203"
 WIDTH = 7.6
 PIXELS = 96
 
+# How far probabilities can be trusted, where a track reports it: whether they are right on average, whether they are right for
+# each example, and whether they rank right before wrong predictions.
+CALIBRATION = {"ece": "expected calibration error", "nll": "negative log-likelihood", "aurc": "area under risk-coverage curve"}
+
 Styles = Mapping[str, tuple[str, str]]
 
 _STYLE: dict[Any, Any] = {
@@ -96,6 +100,37 @@ def differences(comparison: Comparison, track: str, data: str, look: Styles, aga
     good = "right of the line is better" if first["mode"] == "max" else "left of the line is better"
     axes.set_xlabel(f"difference in test {first['metric']} to {other} ({good})")
     return _inline(figure, f"{prefix}-{track}-{data}", f"Paired differences to {other} on {data}, seed by seed")
+
+
+@mpl.rc_context(_STYLE)
+def calibration(comparison: Comparison, track: str, data: str, look: Styles) -> str:
+    """Mean and interval of each confirmed entry in the metrics of ``CALIBRATION``, a panel a metric; no ECE, no figure."""
+    found = comparison.of("metrics", track, data)
+    found = found[found["stage"] == "confirm"]
+    entries = _confirmed(comparison, track, data)
+    if "ece" not in set(found["metric"]):
+        return ""
+    names = [name for name in CALIBRATION if name in set(found["metric"])]
+    figure = Figure(figsize=(WIDTH + 1.6, 1.1 + 0.36 * len(entries)), layout="constrained")
+    panels = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
+    for axes, name in zip(panels, names, strict=True):
+        of_metric = {row["entry"]: row for row in rows_of(found[found["metric"] == name])}
+        for place, entry in enumerate(rows_of(entries)):
+            if (row := of_metric.get(entry["entry"])) is None:
+                continue
+            colour, marker = look[row["entry"]]
+            axes.plot(row["mean"], place, marker, color=colour, markersize=7)
+            axes.plot([row["low"], row["high"]], [place, place], color=colour, linewidth=2)
+            if entry["baseline"]:
+                axes.axvline(row["mean"], color=INK, linestyle="--", linewidth=1, alpha=0.6)
+        axes.set_title(CALIBRATION[name], loc="left")
+        axes.set_xlabel(f"test {name} (left is better)")
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.grid(False, axis="y")
+        axes.tick_params(axis="y", length=0)
+    panels[0].set_yticks(range(len(entries)), list(entries["entry"]))
+    panels[0].set_ylim(len(entries) - 0.4, -0.6)
+    return _inline(figure, f"calibration-{track}-{data}", f"Calibration of each entry on {data}")
 
 
 @mpl.rc_context(_STYLE)
@@ -201,6 +236,53 @@ def importance(comparison: Comparison, track: str, data: str, look: Styles) -> s
         panel.set_xlim(0, 1)
     panels[-1].set_xlabel("share of the variance of the tuned metric")
     return _inline(figure, f"importance-{track}-{data}", f"Importance of the searched settings on {data}")
+
+
+@mpl.rc_context(_STYLE)
+def learning(comparison: Comparison, track: str, data: str, look: Styles) -> str:
+    """How weights were learned by gradient: upper loss, hypergradient norm, and each weight, over what had been spent.
+
+    Large markers are the iterations whose weights were learned in the end.
+    """
+    found = comparison.of("learning", track, data)
+    found = found[found["cost"] > 0]
+    names = [name for name in dict.fromkeys(found["quantity"]) if not name.startswith("learned/")]
+    names.sort(key=lambda name: (not name.startswith("upper_loss"), not name.startswith("hypergradient"), name))
+    if not names:
+        return ""
+    columns = min(3, len(names))
+    lines = math.ceil(len(names) / columns)
+    figure = Figure(figsize=(0.9 + 2.35 * columns, 0.7 + 2.1 * lines), layout="constrained")
+    panels = figure.subplots(lines, columns, squeeze=False, sharex=True).ravel()
+    for panel, name in zip(panels, names, strict=False):
+        for entry, rows in found[found["quantity"] == name].groupby("entry", sort=True):
+            of_entry = found[found["entry"] == entry]
+            _learning_panel(panel, rows, of_entry[of_entry["quantity"] == "upper_loss"], look[str(entry)])
+        panel.set_title(name.removeprefix("weight/").replace("_", " "), loc="left")
+        panel.xaxis.set_major_locator(MaxNLocator(4))
+        if name == "hypergradient_norm" and (found["value"][found["quantity"] == name] > 0).all():
+            panel.set_yscale("log")
+    for panel in panels[len(names) :]:
+        panel.set_axis_off()
+    for panel in panels[max(0, len(names) - columns) : len(names)]:
+        panel.set_xlabel("passes over the data")
+        panel.tick_params(labelbottom=True)
+    handles = [
+        Line2D([], [], color=look[entry][0], marker=look[entry][1], label=entry) for entry in sorted(set(found["entry"]))
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=4)
+    return _inline(figure, f"learning-{track}-{data}", f"How weights were learned by gradient on {data}")
+
+
+def _learning_panel(axes: Axes, rows: pd.DataFrame, losses: pd.DataFrame, look: tuple[str, str]) -> None:
+    """One quantity of one entry, with a large marker where its upper loss was least."""
+    colour, marker = look
+    rows = rows.drop_duplicates("cost")
+    few = len(rows) <= 30
+    axes.plot(rows["cost"], rows["value"], color=colour, marker="." if few else "", markersize=5, linewidth=1.4, alpha=0.8)
+    if not losses.empty:
+        learned = rows[rows["cost"] == losses["cost"][losses["value"].idxmin()]]
+        axes.plot(learned["cost"], learned["value"], marker, color=colour, markersize=8)
 
 
 @mpl.rc_context(_STYLE)

@@ -14,6 +14,7 @@ COMP_SUM: dict[str, BaseDistribution] = {
 
 SPACES: dict[str, dict[str, BaseDistribution]] = {
     "cross_entropy": TRAINING,
+    "weight_decay": TRAINING,
     "label_smoothing": TRAINING | {"smoothing": FloatDistribution(0.0, 0.5)},
     "confidence_penalty": TRAINING | {"penalty": FloatDistribution(0.0, 1.0)},
     "ps_kd": TRAINING | {"final_alpha": FloatDistribution(0.0, 0.95)},
@@ -25,6 +26,8 @@ SPACES: dict[str, dict[str, BaseDistribution]] = {
     "pgd_adversarial_training": TRAINING | {"radius": FloatDistribution(0.0, 0.2)},
     "trades": TRAINING | {"beta": FloatDistribution(0.1, 10.0, log=True)},
     "weighted_logistic_regression": {"decay": FloatDistribution(1e-6, 0.1, log=True)},
+    "weight_normalization": TRAINING,
+    "weight_compander": TRAINING | {"wc_scale": FloatDistribution(0.3, 2.0), "wc_stretch": FloatDistribution(0.3, 2.0)},
     "sparse_router": TRAINING
     | {
         "learning_rate": FloatDistribution(0.003, 0.1, log=True),  # of Adam

@@ -18,7 +18,7 @@ FOLDERS = ("platform", "methods", "search_spaces", "clusters")
 DATA = {"regbench.effects": "benchmarks/effects", "regbench.notes": "docs/methods/notes"}
 
 # What a room of the house may import, besides the standard library.
-METHODS = {"torch", "numpy", "scipy", "sklearn", "skimage", "pydantic", "regbench.methods"}
+METHODS = {"torch", "numpy", "scipy", "sklearn", "skimage", "pyarrow", "pydantic", "regbench.methods"}
 MAY_IMPORT = {
     "methods": METHODS,
     "search_spaces": METHODS | {"optuna.distributions", "yaml", "regbench.search_spaces"},

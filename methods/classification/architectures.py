@@ -6,13 +6,20 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from regbench.methods.classification.resnet import ResNet
 from regbench.methods.errors import ConfigError
 
-Architecture = Literal["mlp", "deep_mlp", "tiny_vit"]
+Architecture = Literal["mlp", "deep_mlp", "tiny_vit", "resnet18", "resnet34", "resnet50"]
 Activation = Literal["relu", "gelu", "prelu"]
 
 # Hidden widths. "deep_mlp" is the deep narrow network of CRReLU's small benchmark, hard to train with plain ReLU.
 WIDTHS: dict[Architecture, tuple[int, ...]] = {"mlp": (256, 256), "deep_mlp": (24,) * 10}
+# Blocks in each stage, and whether they are bottlenecks.
+RESNETS: dict[Architecture, tuple[tuple[int, ...], bool]] = {
+    "resnet18": ((2, 2, 2, 2), False),
+    "resnet34": ((3, 4, 6, 3), False),
+    "resnet50": ((3, 4, 6, 3), True),
+}
 ACTIVATIONS: dict[Activation, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "prelu": nn.PReLU}
 
 # The tiny vision transformer.
@@ -20,19 +27,24 @@ PATCH, WIDTH, HEADS, BLOCKS, MLP_RATIO = 2, 32, 4, 2, 4
 
 
 def build(architecture: Architecture, shape: tuple[int, ...], classes: int, activation: Activation) -> nn.Module:
-    """A network with fresh parameters (PyTorch's default initialization), with a new activation module in each hidden layer.
+    """A network with fresh parameters (PyTorch's default initialization, but in ResNets), with an activation module a layer.
 
     Args:
-        architecture: one of ``WIDTHS``, or ``tiny_vit``.
+        architecture: one of ``WIDTHS`` or ``RESNETS``, or ``tiny_vit``.
         shape: shape of one input.
         classes: number of logits.
         activation: one of ``ACTIVATIONS``.
 
     Raises:
-        ConfigError: ``tiny_vit`` cannot cut such inputs into patches.
+        ConfigError: ``tiny_vit`` cannot cut such inputs into patches, or inputs of a ResNet are no images.
     """
     if architecture == "tiny_vit":
         return TinyViT(shape, classes, activation)
+    if architecture in RESNETS:
+        if len(shape) != 3:
+            raise ConfigError(f"architecture {architecture} needs images, not inputs of shape {shape}; use mlp")
+        blocks, bottleneck = RESNETS[architecture]
+        return ResNet(shape[0], classes, blocks, bottleneck=bottleneck, activation=ACTIVATIONS[activation])
     layers: list[nn.Module] = [nn.Flatten()]
     width = math.prod(shape)
     for hidden in WIDTHS[architecture]:

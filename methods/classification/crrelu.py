@@ -4,7 +4,7 @@ import math
 from typing import Any, ClassVar, Literal, Self
 
 import torch
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 from torch import Tensor, nn
 
 from regbench.methods.classification import architectures
@@ -81,6 +81,12 @@ class CorrectionRegularizedReLU(ClassificationMethod):
         if value != "relu":
             raise ValueError(f"CRReLU takes the place of ReLU: leave activation at relu, or train cross_entropy with {value}")
         return value
+
+    @model_validator(mode="after")
+    def _channels_are_known(self) -> Self:
+        if self.epsilon_granularity == "channel" and self.architecture in architectures.RESNETS:
+            raise ValueError(f"ε per channel needs linear layers: with {self.architecture}, take one per module or network")
+        return self
 
     def baseline(self) -> Self:
         """Plain ReLU: ε frozen at 0."""

@@ -29,7 +29,7 @@ TRACK = Track(
         Metric("e_aurc", "min"),
         Metric("robust_accuracy", "max", needs="attack_radius"),
     ),
-    data=("digits", "digits_noisy", "digits_noisy40", "fashion_mnist", "cifar10", "cifar100"),
+    data=("digits", "digits_noisy", "digits_noisy40", "digits_small", "fashion_mnist", "cifar10", "cifar100"),
     baseline="cross_entropy",
     smoke={"epochs": 3, "learner": "maid", "budget": 200, "report_every": 100, "decay": 0.05},
 )
@@ -73,7 +73,8 @@ class ClassificationMethod(Method):
     track: ClassVar[Track] = TRACK
 
     architecture: architectures.Architecture = hyperparameter(
-        "mlp", help="network: mlp (2 x 256), deep_mlp (10 x 24) or tiny_vit (2 blocks of width 32 on 2x2 patches)"
+        "mlp",
+        help="network: mlp (2 x 256), deep_mlp (10 x 24), tiny_vit (2 blocks of width 32 on 2x2 patches), resnet18, …34 or …50",
     )
     activation: architectures.Activation = hyperparameter("relu", help="hidden activation: relu, gelu or prelu")
     epochs: int = hyperparameter(30, ge=1, help="passes over the training data")
@@ -151,6 +152,7 @@ class ClassificationMethod(Method):
         for epoch in run.rounds(self.epochs):
             self.set_rates(optimizer, network, epoch)
             metrics = {"train/loss": self.train_epoch(model, optimizer, memory, epoch, run)}
+            run.average_buffers(network)
             network.eval()
             metrics |= {f"val/{name}": value for name, value in self.evaluate(network, run.data.validation, run).items()}
             metrics |= self.diagnostics(network)

@@ -11,19 +11,23 @@ from regbench.methods.data import Data, dataset
 SPLIT_SEED = 0
 
 
-def digits_data(name: str, label_noise: float) -> Data:
+def digits_data(name: str, label_noise: float, labels_per_class: int | None = None) -> Data:
     """The digits as images ``[N, 1, 8, 8]`` in [0, 1]: 900 to train, 300 to validate, 597 to test, stratified by class.
 
     Args:
         name: the name of the data set.
         label_noise: share of the training labels replaced by uniformly drawn ones, so that nine tenths of these become wrong;
             validation and test labels stay clean.
+        labels_per_class: training images that are kept of each class; None keeps all. Validation and test stay whole.
     """
     images, labels = load_digits(return_X_y=True)
     x = torch.tensor(images / 16.0, dtype=torch.float32).reshape(-1, 1, 8, 8)
     y = torch.tensor(labels, dtype=torch.int64)
     train, rest = train_test_split(np.arange(len(y)), train_size=900, stratify=labels, random_state=SPLIT_SEED)
     validation, test = train_test_split(rest, train_size=300, stratify=labels[rest], random_state=SPLIT_SEED)
+    if labels_per_class is not None:
+        # The split is in random order: the first images of a class are a random choice.
+        train = np.concatenate([train[labels[train] == label][:labels_per_class] for label in range(10)])
     y_train = y[train].clone()
     random = np.random.default_rng(SPLIT_SEED)
     noisy = random.choice(len(train), size=round(label_noise * len(train)), replace=False)
@@ -53,3 +57,9 @@ def digits_noisy() -> Data:
 def digits_noisy40() -> Data:
     """The setting of the comp-sum losses' small benchmark."""
     return digits_data("digits_noisy40", label_noise=0.4)
+
+
+@dataset("digits_small", help="the digits with 10 labels a class: 100 / 300 / 597 images")
+def digits_small() -> Data:
+    """A tenth of the training images, ten of each class: few labels, so that networks overfit and decay can help."""
+    return digits_data("digits_small", label_noise=0.0, labels_per_class=10)

@@ -136,7 +136,7 @@ class GenerativeMethod(Method):
             for iteration in range(first, min(first + self.report_every, self.iterations + 1)):
                 self._set_learning_rate(optimizers, iteration)
                 self._iterate((generator, discriminator), wrapped, optimizers, memory, iteration, losses, run)
-            _average_buffers(generator, run)
+            run.average_buffers(generator)
             found = {f"train/{name}_loss": torch.stack(values).mean().item() for name, values in losses.items() if values}
             found |= {
                 f"val/{name}": value for name, value in self.evaluate(generator, samples, run.data.validation, run).items()
@@ -225,12 +225,6 @@ def embed(discriminator: Codes, images: dict[str, Tensor], step: Step, code_dim:
     noise = [step.draw(f"head/{use}", len(x), code_dim) for use, x in images.items()]
     codes = discriminator(torch.cat(list(images.values())), torch.cat(noise))
     return list(codes.split([len(x) for x in images.values()]))
-
-
-def _average_buffers(generator: Generator, run: Run) -> None:
-    """Makes the running statistics of batch normalization, which each worker has from its own samples, their means."""
-    for buffer in generator.buffers():
-        buffer.copy_(run.gather(buffer[None].float()).mean(0))
 
 
 def _descend(loss: Tensor, optimizer: torch.optim.Optimizer) -> None:

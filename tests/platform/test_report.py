@@ -149,10 +149,56 @@ def test_plots_of_nothing_are_empty(tmp_path):
     sweep.trial("label_smoothing", "tune", 0, [], status="failed", reason="x")
     found = compare(sweep.records)
     place = (found, "classification", "digits", plots.styles(found))
-    drawn = [draw(*place) for draw in (plots.forest, plots.curves, plots.importance, plots.trade_offs)]
-    assert drawn == [""] * 4
+    drawn = [draw(*place) for draw in (plots.forest, plots.calibration, plots.curves, plots.importance, plots.trade_offs)]
+    assert drawn == [""] * 5
     assert plots.differences(*place, "baseline") == ""
     assert plots.sensitivity(*place[:3], "label_smoothing", place[3]) == ""
+
+
+CALIBRATION = {"cross_entropy": (0.05, 0.40, 0.015), "label_smoothing": (0.20, 0.45, 0.008), "mixup": (0.10, 0.30, 0.009)}
+
+
+def calibrated(folder, *, seeds=3, aurc=True):
+    """A confirmed sweep whose entries have these mean ECE, NLL and AURC, spread by a tenth from seed to seed."""
+    made = Sweep(folder)
+    for entry, means in CALIBRATION.items():
+        for number in range(seeds):
+            spread = 1 + 0.1 * (number - (seeds - 1) / 2)
+            values = {f"test/{name}": mean * spread for name, mean in zip(("ece", "nll", "aurc"), means, strict=True)}
+            if not aurc and entry == "mixup":
+                del values["test/aurc"]
+            made.trial(entry, "confirm", number, [{"val/accuracy": 0.9, "test/accuracy": 0.9} | values], seed=number, planned=1)
+    return compare(made.records)
+
+
+def test_calibration_is_drawn_where_it_is(tmp_path):
+    found = calibrated(tmp_path)
+    look = plots.styles(found)
+    drawn = plots.calibration(found, "classification", "digits", look)
+    marks = {}
+    for x, y, colour in re.findall(r'<use [^>]*x="([\d.]+)" y="([\d.]+)" style="fill: (#\w{6})', drawn):
+        marks.setdefault(colour.upper(), []).append((float(x), float(y)))
+    place = {entry: marks[look[entry][0].upper()] for entry in CALIBRATION}
+    assert all(len(points) == 3 for points in place.values())
+    for panel in range(3):
+        (a, b, c), (x, y, z) = zip(*((CALIBRATION[entry][panel], place[entry][panel][0]) for entry in CALIBRATION), strict=True)
+        assert (y - x) / (z - x) == pytest.approx((b - a) / (c - a), rel=1e-3)
+    assert all(len({y for _, y in points}) == 1 for points in place.values())
+
+
+def test_calibration_has_a_panel_for_each_of_its_metrics(tmp_path):
+    shown = Page(render(calibrated(tmp_path))).shown
+    for text in ("Can the confidences be trusted?", "test ece (left is better)", "test nll (left", "test aurc (left"):
+        assert text in shown
+
+
+def test_calibration_does_without_an_interval_and_without_a_value(tmp_path):
+    """One seed, and an entry that does not report a metric."""
+    assert "test aurc" in Page(render(calibrated(tmp_path, seeds=1, aurc=False))).shown
+
+
+def test_calibration_is_not_asked_of_tracks_that_do_not_report_it(html):
+    assert "Can the confidences be trusted?" not in Page(html).shown
 
 
 def test_a_single_seed_and_a_categorical_setting_are_drawn(tmp_path):

@@ -66,3 +66,33 @@ def test_they_make_predictions_less_confident(slug):
             return network(run.data.validation.tensors[0]).softmax(1).amax(1).mean().item()
 
     assert confidence(create(slug, {"epochs": 10})) < confidence(create("cross_entropy", {"epochs": 10})) - 0.01
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("decay", [0.0, 0.01])
+def test_weight_decay_trains_like_cross_entropy_with_that_decay(optimizer, decay):
+    settings = {"epochs": 2, "optimizer": optimizer, "weight_decay": decay, "learning_rate": 0.01}
+    curves = [list(create(slug, settings).train(Run("digits_small"))) for slug in ("weight_decay", "cross_entropy")]
+    assert curves[0] == curves[1]
+
+
+def test_weight_decay_is_the_gradient_of_half_the_squared_norm():
+    """One step of SGD from the same start, with and without decay, differs by rate times decay times the parameters."""
+
+    def step(decay):
+        run = Run("digits_small")
+        torch.manual_seed(0)
+        method = create("weight_decay", {"weight_decay": decay, "epochs": 1, "batch_size": 100, "learning_rate": 0.1})
+        start = torch.nn.utils.parameters_to_vector(method.build_model(run.data).parameters()).detach()
+        torch.manual_seed(0)
+        list(method.train(run))
+        return start, torch.cat([value.flatten() for value in run.state()["state"]["model"].values()])
+
+    (start, decayed), (_, plain) = step(0.05), step(0.0)
+    # Nesterov momentum makes the first step 1.9 gradients long.
+    torch.testing.assert_close(plain - decayed, 1.9 * 0.1 * 0.05 * start, rtol=1e-3, atol=1e-6)
+
+
+def test_switching_weight_decay_off_leaves_the_rest_of_training():
+    off = create("weight_decay", {"weight_decay": 0.01, "learning_rate": 0.02}).baseline()
+    assert (off.weight_decay, off.learning_rate) == (0.0, 0.02)

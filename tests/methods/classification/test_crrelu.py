@@ -242,3 +242,8 @@ def test_range_in_which_the_positive_branch_increases(epsilon, increases):
 def test_it_refuses_to_replace_another_activation(activation):
     with pytest.raises(ConfigError, match=f"leave activation at relu, or train cross_entropy with {activation}"):
         create("crrelu", {"activation": activation})
+
+
+def test_one_epsilon_per_channel_is_refused_where_channels_are_not_units():
+    with pytest.raises(ValueError, match="take one per module or network"):
+        CorrectionRegularizedReLU(epsilon_granularity="channel", architecture="resnet18")

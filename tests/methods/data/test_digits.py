@@ -67,6 +67,15 @@ def test_replaced_labels_are_uniform_and_do_not_depend_on_the_image():
     assert abs((noisy == clean).double().mean().item() - 0.1) < 0.04
 
 
+def test_few_labels_are_ten_of_each_class_of_the_same_training_images():
+    small, whole = load("digits_small"), load("digits")
+    assert small.train.tensors[1].bincount().tolist() == [10] * 10
+    assert set(rows("digits_small", "train")) < set(rows("digits", "train"))
+    assert small.train.tensors[1].tolist() == load_digits().target[rows("digits_small", "train")].tolist()
+    for split in ("validation", "test"):
+        assert all(map(torch.equal, getattr(small, split).tensors, getattr(whole, split).tensors))
+
+
 def test_noise_is_the_same_every_time():
     again = digits_data("again", label_noise=0.2).train.tensors[1]
     assert torch.equal(again, load("digits_noisy").train.tensors[1])

@@ -1,0 +1,1 @@
+"""Suites at the size of the papers: public data sets and GPUs are needed."""
