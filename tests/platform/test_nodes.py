@@ -109,20 +109,21 @@ def test_two_workers_train_a_trial_on_two_nodes(tmp_path, nodes):
     assert _losses(records) == pytest.approx(_losses(Records(alone.child("nodes"))), rel=2e-3)
 
 
-@pytest.mark.parametrize("scheduler", ["hyperband", "pbt"])
-def test_trials_that_pause_or_take_over_a_state_go_on_on_any_node(tmp_path, nodes, scheduler):
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("scheduler", "trials"), [("hyperband", 8), ("pbt", 4)])
+def test_trials_that_pause_or_take_over_a_state_go_on_on_any_node(tmp_path, nodes, scheduler, trials):
     """A trial that pauses or copies another may go on on another node: Tune's files are in the storage, which both see."""
     records = sweep(
         tmp_path,
         nodes,
         methods=["cross_entropy"],
         settings={"epochs": 9},
-        trials=8,
+        trials=trials,
         scheduler={"name": scheduler, "grace": 2},
         resources={"cpu": 2},
     )
     rows = records.trials().to_pylist()
-    assert len(rows) == 8
+    assert len(rows) == trials
     logs = [records.log(row["key"]) for row in rows]
     assert {where["node"] for log in logs for attempt in log.attempts for where in attempt["located"]} == set(
         nodes["nodes"].values()
