@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import pytest
 import torch
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -10,3 +11,12 @@ SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 if SHARED_DATA.is_dir():
     os.environ.setdefault("REGBENCH_DATA", str(SHARED_DATA))
 torch.set_num_threads(1)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keeps a file's tests, which share set-up, in one worker; the contract, the longest file, goes track by track."""
+    for item in items:
+        method = getattr(item, "callspec", None) and item.callspec.params.get("method")
+        track = getattr(method, "track", None)
+        item.add_marker(pytest.mark.xdist_group(f"{item.path.stem}-{track.name}" if track else item.path.stem))
