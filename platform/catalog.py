@@ -10,6 +10,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from regbench.methods.bilevel.weights import learnable
 from regbench.methods.data import data_root, sources
 from regbench.methods.method import Method, Track
 from regbench.platform.plan import Study
@@ -17,7 +18,7 @@ from regbench.platform.spec import Suite
 
 
 def methods_table(track: Track, methods: Iterable[type[Method]]) -> Table:
-    """The methods of a track: paper, weights with default and off value; ∂ marks a weight that can be learned by gradient."""
+    """The methods of a track: paper, weights with default and off value, and whether ``sampler: bilevel`` can learn them."""
     table = Table(
         title=f"[bold]{track.name}[/bold]: {track.help}; ranked by {track.primary.name} ({track.primary.mode})",
         title_justify="left",
@@ -26,6 +27,7 @@ def methods_table(track: Track, methods: Iterable[type[Method]]) -> Table:
     table.add_column("method", no_wrap=True)
     table.add_column("paper")
     table.add_column("weights: symbol = default (off), ∂ = differentiable")
+    table.add_column("learned by gradient")
     for method in methods:
         weights = [
             f"{weight.name}: {weight.symbol} = {weight.default} ({weight.off})" + (" ∂" if weight.differentiable else "")
@@ -36,7 +38,7 @@ def methods_table(track: Track, methods: Iterable[type[Method]]) -> Table:
         source = (
             f"{paper.authors}, {paper.venue} {paper.year}" + (f", arXiv:{paper.arxiv}" if paper.arxiv else "") if paper else ""
         )
-        table.add_row(name, source, "\n".join(weights))
+        table.add_row(name, source, "\n".join(weights), learnable(method).how if weights else "")
     return table
 
 
@@ -64,7 +66,19 @@ def method_page(method: type[Method], space: dict[str, BaseDistribution]) -> Gro
             range_text(space[name]) if name in space else "",
             field.description or "",
         )
-    return Group(*parts, table)
+    return Group(*parts, table, Text(_learning_text(method)))
+
+
+def _learning_text(method: type[Method]) -> str:
+    """Whether ``sampler: bilevel`` can learn the method's weights, and why not."""
+    found = learnable(method)
+    if found.how == "no" and not found.why_not:
+        return f"Weights learned by gradient: no, {found.reason}."
+    answers: dict[str, list[str]] = {}
+    for name in method.weights():
+        answer = f"no, {found.why_not[name]}" if name in found.why_not else found.how
+        answers.setdefault(answer, []).append(name)
+    return "Weights learned by gradient: " + "; ".join(f"{', '.join(names)}: {text}" for text, names in answers.items()) + "."
 
 
 def _reflowed(text: str) -> str:
@@ -97,9 +111,17 @@ def plan_table(suite: Suite, studies: Iterable[Study]) -> Table:
             str(study.trials),
             str(suite.confirm.seeds),
             str(suite.confirm.seeds if suite.confirm.ablate and study.method.weights() else 0),
-            "\n".join(f"{name}: {range_text(limits)}" for name, limits in study.space.items()),
+            "\n".join(f"{name}: {range_text(limits)}" for name, limits in study.space.items()) + _learned_text(study),
         )
     return table
+
+
+def _learned_text(study: Study) -> str:
+    """How a study's tuning trial learns, if it does."""
+    if study.learning_rounds:
+        return f"\nlearned in {study.learning_rounds} upper iterations"
+    learned = study.trial("tune", 0, study.seed, {}).learned
+    return f"learned by {learned}" if learned else ""
 
 
 def data_table() -> Table:

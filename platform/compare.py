@@ -63,7 +63,7 @@ FRAMES: dict[str, dict[str, str]] = {
     | _columns(float64="rank")
     | {f"difference_{name}": kind for name, kind in _PAIRED.items()}
     | {f"ablation_{name}": kind for name, kind in _PAIRED.items()}
-    | _columns(str="tuned_metric configuration", float64="tuned_value tuning_seconds training_seconds")
+    | _columns(str="tuned_metric configuration learned", float64="tuned_value tuning_seconds training_seconds")
     | _STATUSES,
     "metrics": _PLACE | _columns(str="stage metric mode") | _ESTIMATE,
     "seeds": _PLACE | _columns(str="stage metric", int64="seed", float64="value"),
@@ -72,6 +72,7 @@ FRAMES: dict[str, dict[str, str]] = {
     "sensitivity": _PLACE
     | _columns(str="setting symbol value objective_name status", bool="weight log", float64="number objective", int64="rounds"),
     "importance": _PLACE | _columns(str="setting missing", float64="importance", int64="trials"),
+    "learning": _PLACE | _columns(str="quantity how", int64="round", float64="cost value"),
     "trade_offs": _PLACE | _columns(str="trial first second", float64="first_value second_value", bool="front"),
     "ranks": _columns(str="track entry", int64="data_sets", float64="rank"),
     "friedman": _columns(str="track", int64="data_sets entries", float64="statistic p critical_difference"),
@@ -211,6 +212,8 @@ class Comparison:
         curves: validation curves of the confirmed configurations.
         sensitivity: searched values and first objective of the tuning trials.
         importance: of searched settings, or why it is missing.
+        learning: what the tuning trial that learned weights by gradient recorded in each round: ``upper_loss``,
+            ``hypergradient_norm``, and the weights tried, as ``weight/…``, and learned by then, as ``learned/…``.
         trade_offs: both objectives of the tuning trials, where two are optimized; ``front`` marks what none dominates.
         ranks: average ranks over data sets.
         friedman: their test, per track.
@@ -227,6 +230,7 @@ class Comparison:
     curves: pd.DataFrame
     sensitivity: pd.DataFrame
     importance: pd.DataFrame
+    learning: pd.DataFrame
     trade_offs: pd.DataFrame
     ranks: pd.DataFrame
     friedman: pd.DataFrame
@@ -266,6 +270,11 @@ class Source:
     records: Records
     trials: list[Row]
     suite: dict[str, Any]
+
+    @cached_property
+    def curves(self) -> pa.Table:
+        """Every curve of the sweep, read once."""
+        return self.records.curves()
 
     def space(self, entry: str, data: str) -> dict[str, BaseDistribution]:
         """The search space of an entry on a data set; empty where ``suite.json`` does not tell."""
@@ -334,9 +343,20 @@ class Candidate:
 
     @property
     def configuration(self) -> dict[str, Any]:
-        """The searched settings of the confirmed configuration; before confirmation, of the best tuning trial."""
+        """The searched settings of the confirmed configuration; before confirmation, of the best tuning trial.
+
+        Of a method that learns by itself, on each seed anew, what the best tuning trial learned.
+        """
         chosen = self.stage("confirm") or ([self.best] if self.best else [])
+        if self.best and self.learned and not self.best["searched"]:
+            found = {name: value for name, value in self.best["metrics"].items() if name.startswith("weight/")}
+            return {name.removeprefix("weight/"): value for name, value in found.items()}
         return chosen[0]["searched"] if chosen else {}
+
+    @property
+    def learned(self) -> str:
+        """How its weights were learned by gradient in the best tuning trial, with what guarantee; "" where they were not."""
+        return (self.best["learned"] or "") if self.best else ""
 
     @property
     def weights(self) -> dict[str, Weight]:
@@ -366,6 +386,7 @@ def compare(records: Records | list[Records]) -> Comparison:
     for (track, data), candidates in groups.items():
         _compare_group(track, data, candidates, rows)
     rows["curves"] = _curves(groups)
+    rows["learning"] = _learning(groups)
     for track in sorted({track for track, _ in groups}):
         _compare_data_sets(track, rows)
     frames = {name: pd.DataFrame(rows[name], columns=list(kinds)).astype(kinds) for name, kinds in FRAMES.items()}
@@ -556,6 +577,7 @@ def _facts(candidate: Candidate) -> Row:
         "tuned_metric": candidate.trials[0]["objectives"][0],
         "tuned_value": best["values"][0] if best else math.nan,
         "configuration": json.dumps(candidate.configuration),
+        "learned": candidate.learned,
         **{status: sum(row["status"] == status for row in tuning) for status in ("completed", "stopped", "failed")},
         "tuning_seconds": sum(row["seconds"] for row in tuning),
         "training_seconds": float(np.mean([row["seconds"] for row in confirming])) if confirming else math.nan,
@@ -588,7 +610,7 @@ def _sensitivity(candidate: Candidate) -> Iterable[Row]:
     space = candidate.source.space(candidate.name, candidate.trials[0]["data"])
     weights = candidate.weights
     for row in candidate.stage("tune"):
-        if row["status"] == "failed" or not row["values"]:
+        if row["status"] == "failed" or not row["values"] or row["learned"]:
             continue
         for setting, value in row["searched"].items():
             numeric = isinstance(value, int | float) and not isinstance(value, bool)
@@ -611,7 +633,7 @@ def _importance(candidate: Candidate) -> list[Row]:
     space = candidate.source.space(candidate.name, candidate.trials[0]["data"])
     rows = [row for row in candidate.stage("tune", "completed") if _within(row, space)]
     missing = ""
-    if not candidate.stage("tune"):
+    if candidate.learned or not any(row["searched"] for row in candidate.stage("tune")):
         return []
     if not space:
         missing = "the sweep's suite.json does not tell its search space"
@@ -700,6 +722,10 @@ def _notes(candidates: list[Candidate], baselines: Mapping[str, Candidate]) -> I
 
 def _entry_notes(candidate: Candidate, seeds: list[int], baseline: Candidate | None) -> Iterable[str]:
     test = f"test/{candidate.yardstick.metric}"
+    if candidate.learned:
+        again = any(row["learned"] for row in candidate.stage("confirm"))
+        where = "training data, and again on each seed" if again else "validation data"
+        yield f"its weights were learned by gradient ({candidate.learned}) in one tuning trial, on {where}"
     if not candidate.confirmed:
         if any(row["status"] == "completed" for row in candidate.stage("confirm")):
             yield f"its confirmation trials report no {test}"
@@ -721,10 +747,16 @@ def _entry_notes(candidate: Candidate, seeds: list[int], baseline: Candidate | N
 
 
 def _unequal(candidates: list[Candidate]) -> dict[str, dict[str, int]]:
-    """Budgets that differ between the entries of a table."""
+    """Budgets that differ between the entries of a table; a training that learns by gradient has rounds of another kind."""
+    searched = [c for c in candidates if c.weights and not c.learned] if any(c.learned for c in candidates) else candidates
     budgets = {
-        "numbers of tuning trials": {c.label: len(tuning) for c in candidates if (tuning := c.stage("tune"))},
-        "lengths of training (rounds)": {c.label: max(row["planned_rounds"] for row in c.trials) for c in candidates},
+        "numbers of tuning trials": {c.label: len(tuning) for c in searched if (tuning := c.stage("tune"))},
+        "lengths of training (rounds)": {
+            c.label: max(lengths)
+            for c in candidates
+            if not any(row["learned"] for row in c.stage("confirm"))
+            and (lengths := [row["planned_rounds"] for row in c.trials if not row["learned"]])
+        },
     }
     return {what: values for what, values in budgets.items() if len(set(values.values())) > 1}
 
@@ -732,20 +764,42 @@ def _unequal(candidates: list[Candidate]) -> dict[str, dict[str, int]]:
 def _curves(groups: Mapping[tuple[str, str], list[Candidate]]) -> list[Row]:
     """Validation curves of the confirmation trials, in the judged metric."""
     found: list[Row] = []
-    tables = {}
     for (track, data), candidates in groups.items():
         for c in candidates:
-            if c.source.name not in tables:
-                tables[c.source.name] = c.source.records.curves()
             metric = f"val/{c.yardstick.metric}"
             confirming = {row["key"]: row["seed"] for row in c.stage("confirm", "completed")}
-            table = tables[c.source.name]
+            table = c.source.curves
             keep = pc.and_(pc.is_in(table["key"], pa.array(list(confirming), "string")), pc.equal(table["metric"], metric))
             found += [
                 {"track": track, "data": data, "entry": c.label, "seed": confirming[row["key"]], "metric": metric}
                 | {"round": row["round"], "value": row["value"]}
                 for row in table.filter(keep).select(["key", "round", "value"]).to_pylist()
             ]
+    return found
+
+
+# What is shown of a trial that learns, besides its weights.
+LEARNING = ("learn/upper_loss", "learn/hypergradient_norm")
+
+
+def _learning(groups: Mapping[tuple[str, str], list[Candidate]]) -> list[Row]:
+    """The records of the tuning trials that learned weights by gradient."""
+    found: list[Row] = []
+    for (track, data), candidates in groups.items():
+        for c in candidates:
+            if not c.learned or c.best is None:
+                continue
+            rounds: dict[int, dict[str, float]] = defaultdict(dict)
+            table = c.source.curves
+            for row in table.filter(pc.equal(table["key"], c.best["key"])).to_pylist():
+                rounds[row["round"]][row["metric"]] = row["value"]
+            for number, values in sorted(rounds.items()):
+                for name, value in values.items():
+                    if name in LEARNING or name.startswith(("weight/", "learned/")):
+                        found.append(
+                            {"track": track, "data": data, "entry": c.label, "how": c.learned, "round": number}
+                            | {"quantity": name.removeprefix("learn/"), "cost": values.get("learn/cost", 0.0), "value": value}
+                        )
     return found
 
 

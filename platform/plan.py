@@ -16,6 +16,7 @@ from regbench.methods.data import sources
 from regbench.methods.errors import ConfigError, nearest
 from regbench.methods.method import Method, Metric, Track
 from regbench.methods.registry import create, method_class, tracks
+from regbench.platform.learned import NO_GUARANTEE, how_learned, plan_learning
 from regbench.platform.records import Stage, Trial
 from regbench.platform.spec import Entry, Suite
 from regbench.search_spaces import extremes, resolve
@@ -23,7 +24,10 @@ from regbench.search_spaces import extremes, resolve
 
 @dataclass(frozen=True)
 class Study:
-    """A method entry on a data set: what its trials share."""
+    """A method entry on a data set: what its trials share.
+
+    ``learning_rounds`` are the upper iterations of its tuning trial, where that learns the weights in ``space`` by gradient.
+    """
 
     sweep: str
     entry: str
@@ -34,6 +38,7 @@ class Study:
     objectives: tuple[Metric, ...]
     trials: int
     seed: int
+    learning_rounds: int | None = None
 
     @property
     def name(self) -> str:
@@ -56,6 +61,7 @@ class Study:
         method = create(self.method.slug, self.fixed | searched)
         if off:
             method = method.baseline()
+        learning = self.learning_rounds if stage == "tune" else None
         return Trial(
             sweep=self.sweep,
             key=f"{self.name}-{stage}-{number:04d}",
@@ -69,10 +75,15 @@ class Study:
             seed=seed,
             objectives=tuple(metric.validation for metric in self.objectives),
             modes=tuple(metric.mode for metric in self.objectives),
-            planned_rounds=method.rounds,
+            planned_rounds=learning or method.rounds,
             settings=method.model_dump(),
             searched={name: getattr(method, name) for name in searched},
+            learned=NO_GUARANTEE if learning else how_learned(method),
+            ranges={name: (limits.low, limits.high, limits.log) for name, limits in self._floats()} if learning else {},
         )
+
+    def _floats(self) -> list[tuple[str, FloatDistribution]]:
+        return [(name, limits) for name, limits in self.space.items() if isinstance(limits, FloatDistribution)]
 
     def defaults(self) -> dict[str, Any]:
         """The method's own default for each searched setting, where the search space contains it."""
@@ -145,7 +156,10 @@ def _study(suite: Suite, name: str, entry: Entry, data: str) -> Study:
     shared = {key: value for key, value in suite.settings.items() if key in method.model_fields and key not in entry.space}
     fixed = shared | entry.settings
     create(method.slug, fixed)
-    space = resolve(method.slug, fixed, entry.space)
+    space, rounds = resolve(method.slug, fixed, entry.space), None
+    if suite.sampler.name == "bilevel":
+        learning = plan_learning(name, entry, method, fixed, space, suite.trials)
+        fixed, space, rounds = learning.fixed, learning.space, learning.rounds
     return Study(
         sweep=suite.name,
         entry=name,
@@ -156,11 +170,17 @@ def _study(suite: Suite, name: str, entry: Entry, data: str) -> Study:
         objectives=_objectives(suite, method.track),
         trials=_trials(suite, space),
         seed=suite.seed,
+        learning_rounds=rounds,
     )
 
 
 def _trials(suite: Suite, space: dict[str, BaseDistribution]) -> int:
-    """The suite's trials, fewer where a further one would be an earlier one again: nothing to search, no grid point left."""
+    """The suite's trials, fewer where a further one would be an earlier one again: nothing to search, no grid point left.
+
+    Learning by gradient is one trial, as long as all of them.
+    """
+    if suite.sampler.name == "bilevel":
+        return 1
     points = math.prod(len(_axis(limits, suite.sampler.points)) for limits in space.values())
     return min(suite.trials, points) if suite.sampler.name == "grid" or not space else suite.trials
 

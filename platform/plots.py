@@ -144,7 +144,9 @@ def curves(comparison: Comparison, track: str, data: str, look: Styles) -> str:
     whole, end = figure.subplots(1, 2)
     for entry, rows in found.groupby("entry", sort=True):
         _curve(whole, rows, look[str(entry)])
-        _curve(end, rows[rows["round"] >= last / 2], look[str(entry)])
+        # Where others learn over many rounds, one that learns nothing ends with its first.
+        if not (late := rows[rows["round"] >= last / 2]).empty:
+            _curve(end, late, look[str(entry)])
     whole.set_title("all rounds", loc="left")
     end.set_title("second half", loc="left")
     whole.set_ylabel(found.iloc[0]["metric"])
@@ -260,16 +262,19 @@ def learning(comparison: Comparison, track: str, data: str, look: Styles) -> str
             _learning_panel(panel, rows, of_entry[of_entry["quantity"] == "upper_loss"], look[str(entry)])
         panel.set_title(name.removeprefix("weight/").replace("_", " "), loc="left")
         panel.xaxis.set_major_locator(MaxNLocator(4))
-        if name == "hypergradient_norm" and (found["value"][found["quantity"] == name] > 0).all():
+        panel.set_xlim(left=0)
+        sizes = found["value"][found["quantity"] == name]
+        if name == "hypergradient_norm" and 0 < 20 * sizes.min() < sizes.max():
             panel.set_yscale("log")
+            panel.yaxis.set_major_formatter("{x:g}")
+            panel.yaxis.set_minor_formatter(NullFormatter())
     for panel in panels[len(names) :]:
         panel.set_axis_off()
     for panel in panels[max(0, len(names) - columns) : len(names)]:
         panel.set_xlabel("passes over the data")
         panel.tick_params(labelbottom=True)
-    handles = [
-        Line2D([], [], color=look[entry][0], marker=look[entry][1], label=entry) for entry in sorted(set(found["entry"]))
-    ]
+    shown = [(entry, look[entry]) for entry in sorted(set(found["entry"]))]
+    handles = [Line2D([], [], color=colour, marker=marker, label=entry) for entry, (colour, marker) in shown]
     figure.legend(handles=handles, loc="outside lower center", ncols=4)
     return _inline(figure, f"learning-{track}-{data}", f"How weights were learned by gradient on {data}")
 
@@ -281,7 +286,7 @@ def _learning_panel(axes: Axes, rows: pd.DataFrame, losses: pd.DataFrame, look: 
     few = len(rows) <= 30
     axes.plot(rows["cost"], rows["value"], color=colour, marker="." if few else "", markersize=5, linewidth=1.4, alpha=0.8)
     if not losses.empty:
-        learned = rows[rows["cost"] == losses["cost"][losses["value"].idxmin()]]
+        learned = rows[rows["cost"] == losses.sort_values("value")["cost"].iloc[0]]
         axes.plot(learned["cost"], learned["value"], marker, color=colour, markersize=8)
 
 

@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 from regbench.methods.errors import StorageError
 from regbench.platform.storage import Storage
 
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"
 
 Stage = Literal["tune", "confirm", "ablate"]
 Status = Literal["completed", "stopped", "failed"]
@@ -65,6 +65,11 @@ TRIALS = pa.schema(
         pa.field("metrics", _METRICS, metadata={"help": "every metric at the last report"}),
         pa.field("searched", pa.string(), metadata={"help": "JSON: the searched settings and their values"}),
         pa.field("settings", pa.string(), metadata={"help": "JSON: every setting of the method"}),
+        pa.field(
+            "learned",
+            pa.string(),
+            metadata={"help": "how this training learned its weights by gradient, with what guarantee; null: it did not"},
+        ),
         pa.field("started", pa.timestamp("ms", tz="UTC"), metadata={"help": "first attempt began"}),
         pa.field("ended", pa.timestamp("ms", tz="UTC"), metadata={"help": "record written"}),
         pa.field(
@@ -111,6 +116,9 @@ class Trial:
         planned_rounds: how many reports a full training makes.
         settings: every setting of the method.
         searched: the part of ``settings`` that was searched.
+        learned: how it learns its weights by gradient, None where it does not.
+        ranges: of the weights that the platform learns in this trial, from their values in ``searched``: low, high, and
+            whether on a log scale.
     """
 
     sweep: str
@@ -128,6 +136,8 @@ class Trial:
     planned_rounds: int
     settings: dict[str, Any]
     searched: dict[str, Any]
+    learned: str | None = None
+    ranges: dict[str, tuple[float, float, bool]] = field(default_factory=dict)
 
     @property
     def study(self) -> str:
@@ -271,6 +281,7 @@ class Records:
                 "number",
                 "seed",
                 "planned_rounds",
+                "learned",
             )
         } | {
             "status": status,

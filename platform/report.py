@@ -96,7 +96,10 @@ def _search(suite: dict[str, Any]) -> str:
     if "trials" not in suite:
         return ""
     named = {key: (suite.get(key) or {}).get("name") for key in ("sampler", "scheduler") if isinstance(suite.get(key), dict)}
-    return ", ".join([f"{suite['trials']} trials a study", *(f"{key} {value}" for key, value in named.items() if value)])
+    trials = f"{suite['trials']} trials a study"
+    if named.get("sampler") == "bilevel":
+        trials = f"one trial a study, as long as {suite['trials']} where it learns weights"
+    return ", ".join([trials, *(f"{key} {value}" for key, value in named.items() if value)])
 
 
 def _confirmation(confirm: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from regbench.methods.errors import ConfigError, nearest
 from regbench.methods.registry import explain
 
-SamplerName = Literal["grid", "random", "tpe", "gp", "cmaes", "nsga2"]
+SamplerName = Literal["grid", "random", "tpe", "gp", "cmaes", "nsga2", "bilevel"]
 SchedulerName = Literal["none", "asha", "hyperband", "pbt", "median"]
 # Names become parts of file names.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
@@ -40,7 +40,9 @@ def _named(value: Any) -> Any:
 class Sampler(Strict):
     """How the next configuration of a study is chosen."""
 
-    name: SamplerName = Field("tpe", description="grid, random, tpe, gp, cmaes, or nsga2 (for two objectives)")
+    name: SamplerName = Field(
+        "tpe", description="grid, random, tpe, gp, cmaes, nsga2 (for two objectives), or bilevel (learns weights by gradient)"
+    )
     startup: int | None = Field(
         None, ge=1, description="random trials before tpe, gp or cmaes learns from the past (their own default)"
     )
@@ -152,6 +154,12 @@ def incompatibilities(suite: Suite) -> list[str]:
         found.append("scheduler pbt needs a population: set trials to 4 or more")
     if sampler == "nsga2" and not two:
         found.append("sampler nsga2 trades two objectives off: name two in `objectives`, or use tpe")
+    if sampler == "bilevel" and scheduler not in ("none", "pbt"):
+        found.append(f"scheduler {scheduler} compares trials of a study, but sampler bilevel has one that learns: use none")
+    if sampler == "bilevel" and two:
+        found.append("sampler bilevel learns by the gradient of one validation loss: name one objective, or use nsga2")
+    if sampler == "bilevel" and suite.workers > 1:
+        found.append("sampler bilevel takes its gradients in one process: set workers to 1")
     if two and sampler in ("gp", "cmaes"):
         found.append(f"sampler {sampler} optimizes one objective: use nsga2, tpe, random or grid")
     if two and scheduler != "none":

@@ -360,6 +360,8 @@ class Exporter:
             self._describe(client, run, trial)
         self._send(client, run, trial, log.reports)
         if row:
+            if trial.ranges:
+                client.log_batch(run.run_id, params=_params(json.loads(row["searched"])))
             tags = {STATUS: row["status"]} | ({"reason": row["reason"]} if row["reason"] else {})
             self._end(client, run, tags, "FAILED" if row["status"] == "failed" else "FINISHED", row["ended"])
         self.exports += 1
@@ -386,7 +388,7 @@ class Exporter:
             "seed": str(trial.seed),
             "stage": trial.stage,
             "objective": ", ".join(trial.objectives),
-        } | ({"arxiv": trial.arxiv} if trial.arxiv else {})
+        } | {name: value for name, value in (("arxiv", trial.arxiv), ("learned", trial.learned)) if value}
 
     def _describe(self, client: "MlflowClient", run: _Run, trial: Trial) -> None:
         """Data set and parameters; the parameters last, because a run that has them counts as described."""
@@ -402,7 +404,9 @@ class Exporter:
         except MlflowException:
             # Another sweep may have added the data set at the same moment: by now it is there.
             client.log_inputs(run.run_id, inputs)
-        client.log_batch(run.run_id, params=_params({"entry": trial.entry, "seed": trial.seed} | trial.searched))
+        # What is learned while it trains is no parameter before the end.
+        searched = {name: value for name, value in trial.searched.items() if name not in trial.ranges}
+        client.log_batch(run.run_id, params=_params({"entry": trial.entry, "seed": trial.seed} | searched))
         run.described = True
 
     def _send(self, client: "MlflowClient", run: _Run, trial: Trial, reports: list[Report]) -> None:

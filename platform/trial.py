@@ -17,6 +17,7 @@ import torch
 from regbench.methods.errors import CheckpointError, ConfigError, DivergedError, RegbenchError
 from regbench.methods.registry import create
 from regbench.methods.run import Run, World
+from regbench.platform.learned import weight_learning
 from regbench.platform.records import Records, Report, Trial
 from regbench.platform.storage import Storage
 
@@ -77,6 +78,7 @@ def train(
     records = Records(Storage(place.storage))
     device = _device(place.device)
     method = create(trial.method, trial.settings)
+    learning = weight_learning(method, trial.ranges, trial.planned_rounds, trial.objectives[0]) if trial.ranges else None
     own = None if state else load_checkpoint(records.storage, trial.key)
     state = state or own
     before = state["report"].seconds if state else 0.0
@@ -97,11 +99,12 @@ def train(
             # A crash may have torn this line off the log of the attempt that wrote the checkpoint.
             log.report(own["report"])
     try:
-        for metrics in method.train(run):
+        for metrics in (learning or method).train(run):
             require_finite(metrics, run.round)
             _require_objectives(metrics, trial)
             seconds = before + time.monotonic() - began
-            entry = Report(run.round, time.time(), seconds, metrics, trial.searched)
+            searched = trial.searched | {name: metrics[f"learned/{name}"] for name in trial.ranges}
+            entry = Report(run.round, time.time(), seconds, metrics, searched)
             if log is not None:
                 log.report(entry)
                 if run.last or time.monotonic() - saved >= place.checkpoint_seconds:

@@ -32,7 +32,9 @@ class LearnedMethod(Method):
     Without a learner the settings are used as they are, so that a sampler can search them. A learner may spend a budget of
     gradients of h and products with its Hessian; a round ends each time that another ``report_every`` of them are used up, and
     shows the last θ whose computation, with its iteration, was paid for by then. So all learners have the same rounds, and
-    equal rounds mean equal cost; an upper iteration that takes longer than a round shows in the round in which it ends.
+    equal rounds mean equal cost; an upper iteration that takes longer than a round shows in the round in which it ends. With
+    ``upper_iterations``, a round is one of these instead, and the budget only a limit: a learner that has stopped, or whose
+    next iteration would exceed it, repeats its last round.
 
     A method of this kind writes ``problem`` and ``evaluate``, and may name what it learns in ``learned``. With every weight off
     nothing is learned.
@@ -43,6 +45,9 @@ class LearnedMethod(Method):
     )
     budget: int = hyperparameter(15_000, ge=1, help="lower iterations and Hessian products that learning may take")
     report_every: int = hyperparameter(500, ge=1, help="share of the budget in one round")
+    upper_iterations: int | None = hyperparameter(
+        None, ge=1, help="so many rounds, each an upper iteration; None: rounds of equal cost"
+    )
     precision: Literal["single", "double"] = hyperparameter("double", help="floating-point numbers of both levels")
     lower_solver: Literal["fista", "gradient_descent", "lbfgs"] = hyperparameter(
         "lbfgs", help="what minimizes the lower objective: lbfgs, fista or gradient_descent"
@@ -106,8 +111,10 @@ class LearnedMethod(Method):
 
     @property
     def rounds(self) -> int:
-        """One metrics mapping per ``report_every`` of the budget; one, if nothing is learned."""
-        return math.ceil(self.budget / self.report_every) if self.learns else 1
+        """One metrics mapping per ``report_every`` of the budget, or per upper iteration; one, if nothing is learned."""
+        if not self.learns:
+            return 1
+        return self.upper_iterations or math.ceil(self.budget / self.report_every)
 
     def train(self, run: Run) -> Iterator[Metrics]:
         """Learns θ and yields what the last iteration within each round's share of the budget reached.
@@ -120,7 +127,8 @@ class LearnedMethod(Method):
         book: dict[str, Any] = {"shown": {"theta": problem.theta0}, "ahead": {}, "metrics": {}}
         run.restore(learner=learner, book=book)
         for number in run.rounds(self.rounds):
-            if learner is not None and _advance(learner, book, min(number * self.report_every, self.budget)):
+            limit = self.budget if self.upper_iterations else min(number * self.report_every, self.budget)
+            if learner is not None and _advance(learner, book, limit, single=self.upper_iterations is not None):
                 book["metrics"] = {}
             shown = dict(book["shown"])
             theta = shown.pop("theta").to(problem.theta0)
@@ -172,8 +180,8 @@ class LearnedMethod(Method):
         )
 
 
-def _advance(learner: Learner, book: dict[str, Any], limit: int) -> bool:
-    """Iterates while the cost stays within the limit; an iteration that exceeds it is kept for a later round.
+def _advance(learner: Learner, book: dict[str, Any], limit: int, *, single: bool) -> bool:
+    """Iterates, once or while the cost stays within the limit; an iteration that exceeds it is kept for a later round.
 
     Returns:
         Whether there is something new to show.
@@ -182,9 +190,11 @@ def _advance(learner: Learner, book: dict[str, Any], limit: int) -> bool:
     while book["ahead"] or not learner.stopped:
         ahead = book["ahead"] or _entry(learner.step())
         book["ahead"] = ahead
-        if ahead["lower_iterations"] + ahead["linear_iterations"] > limit:
+        if ahead["cost"] > limit:
             break
         book["shown"], book["ahead"], news = ahead, {}, True
+        if single:
+            break
     return news
 
 
@@ -200,5 +210,6 @@ def _entry(record: Record) -> dict[str, Any]:
         "upper_iterations": record.iteration,
         "lower_iterations": record.lower_iterations,
         "linear_iterations": record.linear_iterations,
+        "cost": record.cost,
     }
     return {name: value for name, value in found.items() if value is not None}

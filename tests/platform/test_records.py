@@ -235,7 +235,7 @@ def test_every_file_names_the_schemas_version(records):
     records.finish(TRIAL, "completed")
     for table in ("trials", "curves"):
         metadata = pq.read_metadata(f"{records.storage.root}/records/{table}/{TRIAL.key}.parquet").metadata
-        assert metadata[b"regbench.schema"] == b"1"
+        assert metadata[b"regbench.schema"] == b"2"
 
 
 def test_columns_that_an_older_file_lacks_are_empty(records):
@@ -244,6 +244,13 @@ def test_columns_that_an_older_file_lacks_are_empty(records):
     pq.write_table(pq.read_table(path).drop_columns(["device", "attempts"]), path)
     row = records.trials().to_pylist()[0]
     assert (row["device"], row["attempts"], row["reason"]) == (None, None, "x")
+
+
+def test_a_specification_of_an_earlier_version_is_read(records):
+    """Version 1 knew no trial that learns."""
+    raw = json.loads(TRIAL.to_json())
+    del raw["learned"], raw["ranges"]
+    assert Trial.from_json(json.dumps(raw)) == TRIAL
 
 
 def test_any_parquet_reader_takes_the_folder_as_one_table(records):

@@ -80,6 +80,32 @@ def test_resumes_bit_for_bit(learner, report_every):
     assert found == curve(method)
 
 
+@every_learner
+def test_with_upper_iterations_each_round_is_one_of_them(learner):
+    method = tv(learner, budget=100_000, upper_iterations=4)
+    problem = method.problem(Run("natural_images"))
+    learner = method.build_learner(problem)
+    records = [learner.step() for _ in range(4)]
+    found = curve(method)
+    assert method.rounds == len(found) == 4
+    for record, metrics in zip(records, found, strict=True):
+        assert metrics["learn/upper_iterations"] == record.iteration
+        assert metrics["learn/upper_loss"] == record.value
+        assert metrics["learn/cost"] == record.cost
+
+
+def test_upper_iterations_stay_within_the_budget_and_resume():
+    method = tv("maid", budget=150, upper_iterations=8)
+    found, checkpoint = [], None
+    for _ in range(method.rounds):
+        run = Run("natural_images", checkpoint=checkpoint)
+        found.append(next(iter(method.train(run))))
+        checkpoint = run.state()
+    assert found == curve(method)
+    assert max(metrics.get("learn/cost", 0.0) for metrics in found) <= 150
+    assert found[-1] == found[-2]
+
+
 def test_a_learner_that_has_stopped_repeats_its_last_round():
     method = tv("maid", budget=4000, report_every=1000, max_lower_iterations=2, max_linear_iterations=1, step_size_init=1e-12)
     found = curve(method)
