@@ -105,7 +105,7 @@ def show(method: Annotated[str, typer.Argument(help="slug of a method, see `regb
     """Show one method: what it computes, its paper, its settings and what is searched."""
     from regbench.methods.registry import method_class
     from regbench.platform.catalog import method_page
-    from regbench.platform.effects import effects_of, effects_table, note
+    from regbench.platform.effects import effects_of, effects_page, note
     from regbench.search_spaces import space
 
     console = _console()
@@ -113,9 +113,9 @@ def show(method: Annotated[str, typer.Argument(help="slug of a method, see `regb
     if text := note(method):
         from rich.markdown import Markdown
 
-        console.print(Markdown(text))
+        console.print(Markdown(f"## When to use it\n\n{text}"))
     if len(effects_of(method)):
-        console.print(effects_table([method]))
+        console.print(effects_page([method]))
 
 
 @app.command()
@@ -293,9 +293,9 @@ def compare(
 
         raise ConfigError("name one or more sweeps (see `regbench status`), or ask for --effects alone")
     if effects:
-        from regbench.platform.effects import effects_table, measured
+        from regbench.platform.effects import effects_page, measured
 
-        _console().print(effects_table(dict.fromkeys(measured()["method"])))
+        _console().print(effects_page(dict.fromkeys(measured()["method"])))
         return
     from regbench.platform.storage import Storage
     from regbench.platform.sweep import open_sweep

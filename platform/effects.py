@@ -8,7 +8,8 @@ from importlib.resources import files
 import pandas as pd
 import yaml
 from pydantic import Field
-from rich.console import RenderableType
+from rich import box
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -141,21 +142,24 @@ def effects_of(slug: str) -> pd.DataFrame:
     return found[found["method"] == slug]
 
 
-def effects_table(slugs: Iterable[str]) -> RenderableType:
-    """Measured effects in the terminal, each method's first metric beside its paper's claim."""
-    table = Table(
-        title="Measured effects: test metrics over fresh seeds, tuned under an equal budget",
-        caption="[ ]: 95 % t interval of the difference, paired by seed; p: paired t test; cost: time a round, baseline = 1",
-        header_style="dim", title_justify="left", caption_justify="left", show_lines=True,
-    )  # fmt: skip
-    for name in ("method", "metric", "mean", "against", "difference", "p", "verdict", "cost"):
-        table.add_column(name, no_wrap=name == "method")
-    table.add_column("the paper's claim", min_width=24)
+def effects_page(slugs: Iterable[str]) -> RenderableType:
+    """Measured effects in the terminal: for each method its paper's claim, and a table."""
+    parts: list[RenderableType] = []
     for slug in slugs:
-        for number, row in enumerate(rows_of(effects_of(slug))):
-            claim = claims()[slug].claim if number == 0 else ""
-            table.add_row(*([slug if number == 0 else "", *cells(row)]), Text(claim))
-    return table
+        claim = claims()[slug]
+        table = Table(header_style="dim", box=box.SIMPLE_HEAD, pad_edge=False)
+        for name in ("metric", "mean", "against", "difference", "p", "verdict", "cost"):
+            table.add_column(name, no_wrap=name == "difference")
+        for row in rows_of(effects_of(slug)):
+            table.add_row(*cells(row))
+        parts += [
+            Text(f"Measured effect of {slug}", style="bold"),
+            Text(f"on {claim.data} (suite {claim.suite}), tuned under an equal budget, over fresh seeds"),
+            Text(f"The paper: {claim.claim}", style="italic"),
+            table,
+        ]
+    legend = "[ ]: 95 % t interval of the difference, paired by seed; p: paired t test; cost: time a round, the baseline's is 1"
+    return Group(*parts, Text(legend, style="dim"))
 
 
 def cells(row: Row) -> list[str]:
