@@ -1,0 +1,1 @@
+"""Private decision trees: how well released labels serve, and what they tell of a sensitive attribute."""
