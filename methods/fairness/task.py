@@ -1,0 +1,174 @@
+"""The fairness task: one loop that every method of the track shares. A method overrides only what its paper changes."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from types import SimpleNamespace
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import TensorDataset
+
+from regbench.methods.data import Data
+from regbench.methods.errors import ConfigError
+from regbench.methods.fairness import distance_covariance, targets
+from regbench.methods.fairness.metrics import accuracy_metrics, jensen_shannon, unfairness
+from regbench.methods.fairness.targets import Target
+from regbench.methods.method import Method, Metric, Metrics, Track, hyperparameter
+from regbench.methods.run import Run
+
+TRACK = Track(
+    name="fairness",
+    help="predictions that do not depend on protected attributes, judged by error and by the dependence that is left",
+    metrics=(
+        Metric("error", "min"),
+        Metric("jsd", "min"),
+        Metric("ccdcov", "min"),
+        Metric("jdcov", "min"),
+        Metric("distance_correlation", "min"),
+        Metric("uf", "min"),
+    ),
+    data=("gerrymandering", "compas", "fremtpl2"),
+    baseline="plain_prediction",
+    smoke={"epochs": 3, "width": 16},
+)
+
+# The rows of a split on which dependence is measured, since that compares all pairs.
+EVALUATION_ROWS = 4000
+
+Scores = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A mini-batch.
+
+    Attributes:
+        x: inputs ``[B, m]``, without protected attributes.
+        s: protected attributes ``[B, d, p]``, zero in columns that an attribute does not have.
+        y: targets ``[B]``.
+        exposure: what the mean of a count is proportional to ``[B]``; 1 for other targets.
+        widths: the number of columns of each attribute ``[d]``.
+        target: what ``y`` is.
+    """
+
+    x: Tensor
+    s: Tensor
+    y: Tensor
+    exposure: Tensor
+    widths: tuple[int, ...]
+    target: Target
+
+
+class FairnessMethod(Method):
+    """Trains a multilayer perceptron with Adam on inputs without protected attributes, and validates it after each epoch.
+
+    A method of the track overrides ``objective``. Of the metrics, ``error`` is about accuracy (root mean squared error; for
+    probabilities and counts the ranked probability score), the others about dependence of the prediction: ``jsd`` (generalized
+    Jensen-Shannon divergence between intersectional groups, in bits), ``uf`` (variance of their means over that of
+    all predictions), the covariances ``ccdcov`` and ``jdcov``, and, free of scale, ``distance_correlation``. A constant
+    is perfectly fair: look at error and dependence together.
+    """
+
+    track: ClassVar[Track] = TRACK
+
+    layers: int = hyperparameter(2, ge=1, help="hidden layers")
+    width: int = hyperparameter(64, ge=1, help="units of a hidden layer")
+    dropout: float = hyperparameter(0.0, ge=0, lt=1, help="share of hidden units that a training step leaves out")
+    epochs: int = hyperparameter(20, ge=1, help="passes over the training data")
+    batch_size: int = hyperparameter(
+        200, ge=distance_covariance.FEWEST, help="mini-batch size over all workers; each estimates dependence from its share"
+    )
+    learning_rate: float = hyperparameter(2e-3, gt=0, help="of Adam")
+    weight_decay: float = hyperparameter(0.0, ge=0, help="decoupled decay")
+
+    @property
+    def rounds(self) -> int:
+        """One metrics mapping per epoch."""
+        return self.epochs
+
+    def objective(self, model: Scores, batch: Batch, weights: SimpleNamespace) -> tuple[Tensor, Tensor]:
+        """The training objective of one mini-batch, as a pure function of its arguments.
+
+        Args:
+            model: maps inputs ``[B, m]`` to outputs ``[B]``: a prediction, a logit, or the logarithm of a rate.
+            batch: the mini-batch.
+            weights: the method's regularization weights as attributes, numbers or scalar tensors.
+
+        Returns:
+            The scalar to minimize, and the outputs ``[B]``.
+        """
+        score = model(batch.x)
+        return targets.loss(batch.target, score, batch.y, batch.exposure), score
+
+    def build_model(self, data: Data) -> nn.Module:
+        """The network, with fresh parameters."""
+        (features,) = data.meta["shape"]
+        sizes = [features] + self.layers * [self.width]
+        blocks = [
+            nn.Sequential(nn.Linear(before, after), nn.ReLU(), nn.Dropout(self.dropout)) for before, after in pairwise(sizes)
+        ]
+        return nn.Sequential(*blocks, nn.Linear(self.width, 1), nn.Flatten(0))
+
+    def build_optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
+        """Adam."""
+        return torch.optim.AdamW(network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
+
+    def train(self, run: Run) -> Iterator[Metrics]:
+        """Trains for ``epochs`` and yields training loss and validation metrics after each."""
+        network = self.build_model(run.data).to(run.device)
+        optimizer = self.build_optimizer(network)
+        model = run.prepare(network)
+        run.restore(model=network, optimizer=optimizer)
+        for _ in run.rounds(self.epochs):
+            loss = self.train_epoch(model, optimizer, run.data.train, self.weight_values(), run)
+            yield {"train/loss": loss} | self.judge(network, run)
+
+    def train_epoch(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, split: TensorDataset, weights: SimpleNamespace, run: Run
+    ) -> float:
+        """One pass over a split; returns the mean objective of this worker's batches."""
+        if self.batch_size < distance_covariance.FEWEST * run.world.size:
+            raise ConfigError(
+                f"batch_size {self.batch_size} is too small for {run.world.size} workers: each needs at least "
+                f"{distance_covariance.FEWEST} rows"
+            )
+        model.train()
+        for group in optimizer.param_groups:
+            group["lr"], group["weight_decay"] = self.learning_rate, self.weight_decay
+        widths, target = tuple(run.data.meta["widths"]), run.data.meta["target"]
+        total, seen = torch.zeros((), device=run.device), 0
+        for x, s, y, exposure, _, _ in run.loader(split, self.batch_size):
+            loss, _ = self.objective(model, Batch(x, s, y, exposure, widths, target), weights)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total, seen = total + loss.detach() * len(y), seen + len(y)
+        return total.item() / seen
+
+    def judge(self, network: nn.Module, run: Run) -> Metrics:
+        """Validation metrics, in the last round of a run with ``run.test`` also test metrics."""
+        network.eval()
+        splits = {"val": run.data.validation} | ({"test": run.data.test} if run.test and run.last else {})
+        return {
+            f"{split}/{name}": value for split, rows in splits.items() for name, value in evaluate(network, rows, run).items()
+        }
+
+
+def evaluate(network: Scores, split: TensorDataset, run: Run) -> Metrics:
+    """Metrics of a network in evaluation mode; dependence on the split's first ``EVALUATION_ROWS`` rows, in float64."""
+    x, s, y, exposure, groups = run.tensors(split)
+    target = run.data.meta["target"]
+    with torch.no_grad():
+        score = network(x)
+        prediction = targets.response(target, score.double(), exposure.double())
+        found = accuracy_metrics(target, prediction, y.double())
+        prediction, s, groups = prediction[:EVALUATION_ROWS], s[:EVALUATION_ROWS].double(), groups[:EVALUATION_ROWS]
+        return found | {
+            "jsd": jensen_shannon(prediction, groups),
+            "ccdcov": distance_covariance.ccdcov(prediction, s).item(),
+            "jdcov": distance_covariance.jdcov(prediction, s).item(),
+            "distance_correlation": distance_covariance.correlation(prediction, s).item(),
+            "uf": unfairness(prediction, groups),
+        }

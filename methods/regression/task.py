@@ -1,0 +1,192 @@
+"""The regression task: one loop that every method of the track shares. A method overrides only what its paper changes."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import TensorDataset
+
+from regbench.methods.data import Data
+from regbench.methods.method import Method, Metric, Metrics, Track, hyperparameter
+from regbench.methods.regression.attacks import fgsm, pgd
+from regbench.methods.regression.kernels import cs_divergence, log_kernel, normalized_cs_qmi
+from regbench.methods.regression.network import Bottleneck, Encoding
+from regbench.methods.run import Run
+
+TRACK = Track(
+    name="regression",
+    help="one real target through a bottleneck, judged by error, by how much the bottleneck compresses, and under attack",
+    metrics=(
+        Metric("rmse", "min"),
+        Metric("qmi", "min"),
+        Metric("fgsm_rmse", "min", needs="attack_radius"),
+        Metric("pgd_rmse", "min", needs="attack_radius"),
+    ),
+    data=(
+        "diabetes",
+        "friedman",
+        "california_housing",
+        "bike_hour",
+        "beijing_pm25",
+        "appliances_energy",
+        "concrete",
+        "energy",
+        "yacht",
+        "kin8nm",
+        "power_plant",
+        "wine_quality_red",
+    ),
+    baseline="mean_squared_error",
+    smoke={"epochs": 3, "width": 16, "bottleneck_dim": 4},
+)
+
+# The rows of a split from whose pairs divergences are estimated.
+EVALUATION_ROWS = 1000
+
+# A step of the released schedule.
+STEP_EPOCHS, STEP_FACTOR = 10, 0.6
+
+Model = Callable[[Tensor, Tensor | None], Encoding]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A mini-batch.
+
+    Attributes:
+        x: inputs ``[B, d]``.
+        y: targets ``[B]``.
+        generator: random stream for noise on the code, on the device of ``x``.
+    """
+
+    x: Tensor
+    y: Tensor
+    generator: torch.Generator
+
+
+class RegressionMethod(Method):
+    """Trains encoder, bottleneck and decoder with Adam, and validates them after each epoch, without noise on the code.
+
+    A method of the track overrides ``objective``, and ``learned_noise`` where its encoder has a variance. Of the metrics,
+    ``qmi`` is the normalized Cauchy-Schwarz mutual information of input and code (kernel widths 1, in [0, 1]): the less, the
+    more is compressed. ``fgsm_rmse`` and ``pgd_rmse`` are errors under attacks of ``attack_radius``. Besides, the evaluation
+    records ``information`` = log₂(Var y / MSE) / 2, in bits, about what predictions tell of the target, and ``cs_divergence``
+    between the distributions of predictions and targets, which a loss may match without matching one with the other.
+    """
+
+    track: ClassVar[Track] = TRACK
+
+    layers: int = hyperparameter(2, ge=1, help="ReLU layers of the encoder")
+    width: int = hyperparameter(64, ge=1, help="units of a ReLU layer")
+    bottleneck_dim: int = hyperparameter(128, ge=1, help="length K of the code t")
+    epochs: int = hyperparameter(60, ge=1, help="passes over the training data")
+    batch_size: int = hyperparameter(
+        64, ge=2, help="mini-batch size over all workers; kernel estimates depend on it, each worker's on its share"
+    )
+    learning_rate: float = hyperparameter(1e-3, gt=0, help="of Adam, at the start")
+    schedule: Literal["constant", "step"] = hyperparameter(
+        "constant", help="learning rate over epochs: constant, or x0.6 every ten epochs (released code)"
+    )
+    weight_decay: float = hyperparameter(0.0, ge=0, help="decoupled decay")
+    attack_radius: float = hyperparameter(
+        0.1, ge=0, help="l-inf radius of the attacks, in standard deviations of the inputs; 0 leaves them out"
+    )
+
+    @property
+    def rounds(self) -> int:
+        """One metrics mapping per epoch."""
+        return self.epochs
+
+    @property
+    def learned_noise(self) -> bool:
+        """Whether the encoder gives a variance of the code."""
+        return False
+
+    def objective(self, model: Model, batch: Batch, weights: SimpleNamespace) -> tuple[Tensor, Encoding]:
+        """The training objective of one mini-batch, as a pure function of its arguments.
+
+        Args:
+            model: maps inputs ``[B, d]`` and noise ``[B, K]``, or None, to an encoding.
+            batch: the mini-batch.
+            weights: the method's regularization weights as attributes, numbers or scalar tensors.
+
+        Returns:
+            The scalar to minimize, and the encoding.
+        """
+        found = model(batch.x, None)
+        return nn.functional.mse_loss(found.prediction, batch.y), found
+
+    def noise(self, batch: Batch) -> Tensor:
+        """Standard normal noise for the codes of a batch ``[B, K]``."""
+        size = (len(batch.x), self.bottleneck_dim)
+        return torch.randn(size, dtype=batch.x.dtype, device=batch.x.device, generator=batch.generator)
+
+    def build_model(self, data: Data) -> nn.Module:
+        """The network, with fresh parameters."""
+        (features,) = data.meta["shape"]
+        return Bottleneck(features, self.layers, self.width, self.bottleneck_dim, self.learned_noise)
+
+    def train(self, run: Run) -> Iterator[Metrics]:
+        """Trains for ``epochs`` and yields training loss and validation metrics after each."""
+        network = self.build_model(run.data).to(run.device)
+        optimizer = torch.optim.AdamW(network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
+        model = run.prepare(network)
+        run.restore(model=network, optimizer=optimizer)
+        for epoch in run.rounds(self.epochs):
+            metrics = {"train/loss": self.train_epoch(model, optimizer, epoch, run)}
+            network.eval()
+            metrics |= {f"val/{name}": value for name, value in self.evaluate(network, run.data.validation, run).items()}
+            if run.test and run.last:
+                metrics |= {f"test/{name}": value for name, value in self.evaluate(network, run.data.test, run).items()}
+            yield metrics
+
+    def train_epoch(self, model: nn.Module, optimizer: torch.optim.Optimizer, epoch: int, run: Run) -> float:
+        """One pass over the training split; returns the mean objective of this worker's batches."""
+        model.train()
+        factor = STEP_FACTOR ** ((epoch - 1) // STEP_EPOCHS) if self.schedule == "step" else 1.0
+        for group in optimizer.param_groups:
+            group["lr"], group["weight_decay"] = self.learning_rate * factor, self.weight_decay
+        weights, noise = self.weight_values(), run.generator("code", run.device)
+        total, seen = torch.zeros((), device=run.device), 0
+        for x, y, _ in run.loader(run.data.train, self.batch_size):
+            loss, _ = self.objective(model, Batch(x, y, noise), weights)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total, seen = total + loss.detach() * len(y), seen + len(y)
+        return total.item() / seen
+
+    def evaluate(self, network: nn.Module, split: TensorDataset, run: Run) -> Metrics:
+        """Metrics of a network in evaluation mode on a split, names without the split's prefix."""
+        x, y = run.tensors(split)
+
+        def predict(inputs: Tensor) -> Tensor:
+            return network(inputs).prediction
+
+        with torch.no_grad():
+            found = network(x)
+            error = rmse(found.prediction, y)
+            part = slice(EVALUATION_ROWS)
+            kernels = (log_kernel(v[part].double(), v[part].double(), 1.0) for v in (x, found.mean))
+            prediction, target = (v[part, None].double() for v in (found.prediction, y))
+            metrics = {
+                "rmse": error,
+                "qmi": normalized_cs_qmi(*kernels).item(),
+                "information": math.log2(y.double().std(correction=0).item() / max(error, 1e-12)),
+                "cs_divergence": cs_divergence(prediction, target, 1.0).item(),
+            }
+        if self.attack_radius:
+            for name, attack in (("fgsm_rmse", fgsm), ("pgd_rmse", pgd)):
+                moved = attack(predict, x, y, self.attack_radius)
+                with torch.no_grad():
+                    metrics[name] = rmse(predict(moved), y)
+        return metrics
+
+
+def rmse(prediction: Tensor, y: Tensor) -> float:
+    """Root mean squared error of predictions ``[N]``."""
+    return (prediction.double() - y.double()).square().mean().sqrt().item()
