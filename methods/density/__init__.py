@@ -1,0 +1,1 @@
+"""Density: unnormalized models fitted against noise, judged by likelihood, outliers and samples."""
