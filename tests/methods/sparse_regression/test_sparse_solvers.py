@@ -1,0 +1,186 @@
+"""Seven solvers of one problem, against coordinate descent, scikit-learn, closed forms, and each other."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import Lasso as SklearnLasso
+from sklearn.linear_model import LogisticRegression
+
+from regbench.methods.sparse_regression.likelihoods import LIKELIHOODS
+from regbench.methods.sparse_regression.linear import Path, PenalizedLinear, largest_level
+from regbench.methods.sparse_regression.penalties import Lasso, Mcp, Scad
+from regbench.methods.sparse_regression.solvers import SOLVERS, accelerated, minimize, next_damping, residual
+
+GAUSSIAN, BERNOULLI = LIKELIHOODS["continuous"], LIKELIHOODS["binary"]
+
+
+def design(n, p, seed=0, tau=0.5, binary=False):
+    random = np.random.default_rng(seed)
+    x = random.standard_normal((n, p))
+    for j in range(1, p):
+        x[:, j] = tau * x[:, j - 1] + np.sqrt(1 - tau**2) * x[:, j]
+    x = (x - x.mean(0)) / x.std(0)
+    beta = np.zeros(p)
+    beta[:: p // 5] = [2, -1.5, 1, -1, 0.8, 1.2][: len(beta[:: p // 5])]
+    y = x @ beta + random.standard_normal(n)
+    y = (y > 0).astype(float) if binary else y - y.mean()
+    return torch.tensor(np.column_stack([np.ones(n), x])), torch.tensor(y)
+
+
+def coordinate_descent(x, y, kind, shape, level, beta):
+    """Breheny and Huang, 2011: exact one-dimensional minimizers in turn, on columns of variance 1 and centred outcomes."""
+
+    def soft(z, k):
+        return np.sign(z) * max(abs(z) - k, 0)
+
+    def update(z):
+        if kind == "mcp":
+            return soft(z, level) / (1 - 1 / shape) if abs(z) <= shape * level else z
+        if abs(z) <= 2 * level:
+            return soft(z, level)
+        return soft(z, shape * level / (shape - 1)) / (1 - 1 / (shape - 1)) if abs(z) <= shape * level else z
+
+    r = y - x @ beta
+    for _ in range(3000):
+        before = beta.copy()
+        for j in range(len(beta)):
+            new = update(x[:, j] @ r / len(y) + beta[j])
+            r += x[:, j] * (beta[j] - new)
+            beta[j] = new
+        if abs(beta - before).max() < 1e-11:
+            break
+    return beta
+
+
+def test_dampings_of_the_card():
+    found = list(itertools.accumulate(range(5), lambda alpha, _: next_damping(alpha), initial=1.0))
+    assert found == pytest.approx([1, 0.618034, 0.455887, 0.363664, 0.303501, 0.260919], abs=1e-6)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize(
+    ("penalty", "expected"), [(Mcp(3.0), [0, 0.75, 2.25, 4]), (Scad(3.7), [0, 0.5, 1.794118, 4])], ids=["mcp", "scad"]
+)
+def test_minimizers_on_an_orthonormal_design(solver, penalty, expected):
+    """½ (b - z)² + p at z = 0.8, 1.5, 2.5, 4: four rows and four orthogonal columns of length √n."""
+    z = torch.tensor([0.8, 1.5, 2.5, 4.0], dtype=torch.float64)
+    x = torch.cat([torch.zeros(4, 1), 2 * torch.eye(4)], 1).double()
+    problem = PenalizedLinear(x, 2 * z, GAUSSIAN, penalty, 1.0)
+    found, _ = minimize(SOLVERS[solver](problem, problem.origin()), problem, 1e-10, 5000)
+    assert found[1:].tolist() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("penalty", [Scad(3.7), Mcp(3.0), Lasso()], ids=["scad", "mcp", "lasso"])
+@pytest.mark.parametrize("binary", [False, True], ids=["linear", "logistic"])
+def test_every_solver_ends_at_a_stationary_point_of_the_same_value(solver, penalty, binary):
+    x, y = design(120, 30, binary=binary)
+    likelihood = BERNOULLI if binary else GAUSSIAN
+    level = 0.3 * largest_level(x, y, likelihood).item()
+    problem = PenalizedLinear(x, y, likelihood, penalty, level)
+    found, _ = minimize(SOLVERS[solver](problem, problem.origin()), problem, 1e-8, 20000)
+    assert residual(problem, found) < 1e-6
+    plain, _ = minimize(SOLVERS["proximal_gradient"](problem, problem.origin()), problem, 1e-8, 20000)
+    if not binary:
+        assert problem.value(found).item() == pytest.approx(problem.value(plain).item(), abs=1e-7)
+
+
+def test_conjugate_gradient_never_ascends():
+    x, y = design(60, 100, tau=0.9)
+    problem = PenalizedLinear(x, y, GAUSSIAN, Scad(3.7), 0.1)
+    values = [problem.value(b).item() for b in itertools.islice(SOLVERS["proximal_ncg"](problem, problem.origin()), 200)]
+    assert all(after <= before + 1e-12 for before, after in itertools.pairwise(values))
+    assert values[0] <= problem.value(problem.origin()).item()
+
+
+@pytest.mark.parametrize("kind", ["scad", "mcp"])
+@pytest.mark.parametrize("rule", ["sequential", "none"])
+@pytest.mark.parametrize("solver", ["accelerated", "proximal_ncg"])
+def test_the_path_is_that_of_coordinate_descent(kind, rule, solver):
+    """A convex enough design has one minimizer at each level, whatever the solver."""
+    x, y = design(200, 20)
+    shape, penalty = (3.7, Scad(3.7)) if kind == "scad" else (3.0, Mcp(3.0))
+    largest = largest_level(x, y, GAUSSIAN).item()
+    beta = np.zeros(20)
+    for share in np.linspace(1, 0, 6)[1:-1]:
+        beta = coordinate_descent(x[:, 1:].numpy(), y.numpy(), kind, shape, share * largest, beta)
+        path = Path(solver, 6, rule, 1e-8, 5000)
+        found, _ = path.follow(x, y, GAUSSIAN, penalty, share * largest)
+        np.testing.assert_allclose(found[1:].numpy(), beta, atol=1e-6)
+
+
+@pytest.mark.parametrize("rule", ["sequential", "none"])
+def test_lasso_is_scikit_learns(rule):
+    x, y = design(60, 120)
+    largest = largest_level(x, y, GAUSSIAN).item()
+    for share in (0.5, 0.1):
+        found, _ = Path("accelerated", 20, rule, 1e-9, 50000).follow(x, y, GAUSSIAN, Lasso(), share * largest)
+        reference = SklearnLasso(alpha=share * largest, tol=1e-12, max_iter=100_000).fit(x[:, 1:].numpy(), y.numpy())
+        np.testing.assert_allclose(found[1:].numpy(), reference.coef_, atol=1e-6)
+
+
+def test_logistic_lasso_is_scikit_learns():
+    x, y = design(200, 20, binary=True)
+    level = 0.1 * largest_level(x, y, BERNOULLI).item()
+    found, _ = Path("accelerated", 10, "sequential", 1e-9, 50000).follow(x, y, BERNOULLI, Lasso(), level)
+    options = {"l1_ratio": 1.0, "solver": "saga", "C": 1 / (level * 200), "tol": 1e-9, "max_iter": 100_000}
+    reference = LogisticRegression(**options).fit(x[:, 1:].numpy(), y.numpy())
+    np.testing.assert_allclose(found.numpy(), [*reference.intercept_, *reference.coef_[0]], atol=1e-4)
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_from_the_largest_level_on_all_is_zero_and_not_below(binary):
+    x, y = design(80, 30, binary=binary)
+    likelihood = BERNOULLI if binary else GAUSSIAN
+    largest = largest_level(x, y, likelihood).item()
+    path = Path("accelerated", 5, "sequential", 1e-9, 20000)
+    above, _ = path.follow(x, y, likelihood, Mcp(3.0), 1.0001 * largest)
+    below, _ = path.follow(x, y, likelihood, Mcp(3.0), 0.99 * largest)
+    assert not above[1:].any()
+    assert below[1:].any()
+    assert above[0].item() == pytest.approx(likelihood.link(y.mean()).item(), abs=1e-6)
+
+
+@pytest.mark.parametrize("length", [4, 30])
+def test_what_a_rule_leaves_out_wrongly_is_brought_back(length):
+    """The released rule leaves out every covariate that is 0 on a fine path; the check makes up for it."""
+    x, y = design(100, 60, tau=0.9)
+    level = 0.1 * largest_level(x, y, GAUSSIAN).item()
+    found = [
+        Path("accelerated", length, rule, 1e-8, 5000).follow(x, y, GAUSSIAN, Lasso(), level)[0]
+        for rule in ("sequential", "released", "none")
+    ]
+    assert found[0][1:].any()
+    for other in found[1:]:
+        torch.testing.assert_close(other, found[0], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("tau", [0.5, 0.9])
+def test_accelerated_gradients_need_fewer_iterations_than_proximal_and_original_ones(tau):
+    """As in the card's small benchmark: n = 200, p = 500, SCAD, to a gap of 1e-2 above the common minimum."""
+    x, y = design(200, 500, tau=tau)
+    problem = PenalizedLinear(x, y, GAUSSIAN, Scad(3.7), 0.3)
+    names = ("accelerated", "ghadimi_lan", "proximal_gradient")
+    values = {
+        name: [problem.value(b).item() for b in itertools.islice(SOLVERS[name](problem, problem.origin()), 1200)]
+        for name in names
+    }
+    least = min(min(found) for found in values.values())
+    counts = [next(number for number, value in enumerate(values[name]) if value - least < 1e-2) for name in names]
+    assert counts == sorted(counts)
+    assert 2 * counts[0] < counts[2]
+
+
+def test_released_variants_differ_from_the_paper_in_their_first_step_and_output():
+    x, y = design(50, 10)
+    problem = PenalizedLinear(x, y, GAUSSIAN, Scad(3.7), 0.1)
+    paper, released = (next(SOLVERS[name](problem, problem.origin())) for name in ("accelerated", "accelerated_released"))
+    assert torch.equal(released, problem.origin())
+    delta = 0.99 / problem.lipschitz
+    torch.testing.assert_close(paper, problem.prox(-delta * problem.gradient(problem.origin()), delta))
+    skipped = list(itertools.islice(accelerated(problem, problem.origin(), skip_first=True), 2))
+    plain = list(itertools.islice(accelerated(problem, problem.origin()), 2))
+    assert torch.equal(skipped[0], plain[0])
+    assert not torch.equal(skipped[1], plain[1])
