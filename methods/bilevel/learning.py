@@ -3,7 +3,7 @@
 import math
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import model_validator
@@ -38,7 +38,12 @@ class LearnedMethod(Method):
 
     A method of this kind writes ``problem`` and ``evaluate``, and may name what it learns in ``learned``. With every weight off
     nothing is learned.
+
+    Attributes:
+        box: the range in which each entry of θ is kept; None is no limit.
     """
+
+    box: ClassVar[tuple[float, float] | None] = LOG_RANGE
 
     learner: Literal["none", "maid", "hoag", "fixed"] = hyperparameter(
         "none", help="who learns the parameters: none, maid, hoag, or fixed (hypergradient descent at a fixed accuracy)"
@@ -152,7 +157,7 @@ class LearnedMethod(Method):
             "lower_solver": LOWER_SOLVERS[self.lower_solver],
             "max_lower_iterations": self.max_lower_iterations,
             "max_linear_iterations": self.max_linear_iterations,
-            "box": LOG_RANGE,
+            "box": self.box,
         }
         if self.learner in ("hoag", "fixed") and self.lower_tolerance_init is not None:
             return HoagOptions(

@@ -29,6 +29,11 @@ class Quadratic(BilevelProblem):
         self.L_g = torch.linalg.matrix_norm(A1, 2).item() ** 2
         self.J_norm = torch.linalg.matrix_norm(self.J, 2).item()
 
+    def to(self, place: torch.device | torch.dtype) -> "Quadratic":
+        """The same problem on a device, or in a floating type."""
+        parts = (self.A1, self.A2, self.A3, self.b1, self.b2, self.x0, self.theta0)
+        return Quadratic(*(part.to(place) for part in parts))
+
     def lower(self, x: Tensor, theta: Tensor) -> Tensor:
         """½ ‖A₂x + A₃θ - b₂‖² ``[N]``."""
         return (x @ self.A2.mT + self.A3 @ theta - self.b2).square().sum(1) / 2
@@ -75,7 +80,7 @@ class Quadratic(BilevelProblem):
 
     def solution(self, theta: Tensor) -> Tensor:
         """x̂(θ) = H⁻¹ A₂ᵀ (b₂ - A₃θ), ``[N, d]``."""
-        return torch.linalg.lstsq(self.A2, (self.b2 - self.A3 @ theta).mT).solution.mT
+        return least_squares(self.A2, (self.b2 - self.A3 @ theta).mT).mT
 
     def value(self, theta: Tensor) -> Tensor:
         """f(θ), a scalar."""
@@ -83,17 +88,24 @@ class Quadratic(BilevelProblem):
 
     def minimizer(self) -> Tensor:
         """θ* ``[m]``, by least squares: A₁x̂(θ) - b₁ is affine in θ."""
-        through = self.A1 @ torch.linalg.lstsq(self.A2, self.A3).solution  # [n, m]
+        through = self.A1 @ least_squares(self.A2, self.A3)  # [n, m]
         free = (self.solution(torch.zeros_like(self.theta0)) @ self.A1.mT - self.b1).mean(0)
-        return torch.linalg.lstsq(through, free[:, None]).solution[:, 0]
+        return least_squares(through, free[:, None])[:, 0]
+
+
+def least_squares(A: Tensor, B: Tensor) -> Tensor:
+    """The X ``[d, k]`` with the least ‖AX - B‖, for A ``[n, d]`` of full column rank; by QR, the same bits in every call."""
+    Q, R = torch.linalg.qr(A)
+    return torch.linalg.solve_triangular(R, Q.mT @ B, upper=True)
 
 
 def random_quadratic(seed: int = 0, rows: int = 1000, size: int = 10) -> Quadratic:
     """The instance of Section 4.1: uniform matrices, data of known solutions with noise 0.01, θ₀ = 1; float64."""
     rng = np.random.default_rng(seed)
-    A1, A2, A3 = (torch.from_numpy(rng.uniform(size=(rows, size))) for _ in range(3))
-    x1, x2, truth = (torch.from_numpy(rng.uniform(size=size)) for _ in range(3))
-    y1, y2 = (torch.from_numpy(rng.standard_normal(rows)) for _ in range(2))
+    # Copies: NumPy's memory is aligned differently from time to time, and products with it are then rounded differently.
+    A1, A2, A3 = (torch.tensor(rng.uniform(size=(rows, size))) for _ in range(3))
+    x1, x2, truth = (torch.tensor(rng.uniform(size=size)) for _ in range(3))
+    y1, y2 = (torch.tensor(rng.standard_normal(rows)) for _ in range(2))
     b1, b2 = A1 @ x1 + 0.01 * y1, A2 @ x2 + A3 @ truth + 0.01 * y2
     return Quadratic(A1, A2, A3, b1[None], b2[None], x2[None], torch.ones(size, dtype=torch.float64))
 
