@@ -8,6 +8,7 @@ A test fails when a page is not what this script writes.
 import inspect
 import json
 import re
+import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -263,7 +264,7 @@ def effect_plot(slug: str) -> Figure:
     """Differences of a method to its opponents, a panel for each metric."""
     rows = effects_of(slug)
     metrics, opponents = list(dict.fromkeys(rows["metric"])), list(dict.fromkeys(rows["against"]))
-    figure = Figure(figsize=(7.6, 1.0 + 0.36 * len(opponents)), layout="constrained")
+    figure = Figure(figsize=(2.4 + 2.6 * len(metrics), 1.4 + 0.36 * len(opponents)), layout="constrained")
     panels = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
     for axes, metric in zip(panels, metrics, strict=True):
         axes.axvline(0, color="0.4", linestyle="--", linewidth=1)
@@ -272,9 +273,10 @@ def effect_plot(slug: str) -> Figure:
             axes.plot([row["difference_low"], row["difference_high"]], [place, place], color="#0072B2", linewidth=2)
             axes.plot(row["difference"], place, "o", color="#0072B2", markersize=7)
         better = "right" if rows["mode"][rows["metric"] == metric].iloc[0] == "max" else "left"
-        axes.set(xlabel=f"difference in {metric}\n({better} is better)", ylim=(len(opponents) - 0.5, -0.5))
+        axes.set_title("\n".join(textwrap.wrap(f"difference in {metric.replace('_', ' ')}", 24)), fontsize=10, loc="left")
+        axes.set(xlabel=f"{better} is better", ylim=(len(opponents) - 0.5, -0.5))
         axes.set_yticks(range(len(opponents)), [f"to {name}" for name in opponents])
-        axes.locator_params(axis="x", nbins=5)
+        axes.locator_params(axis="x", nbins=4)
     return figure
 
 
