@@ -155,37 +155,25 @@ def _run(
     cluster: dict[str, Any],
 ) -> Outcome:
     try:
-        return _drive(suite, planned, storage, records, tracking, console, cluster)
+        with only_driver(records.storage, console), _exported(records, _tracking_uri(storage, tracking)) as exported:
+            search = Search(suite, planned, records)
+            place = Place(
+                storage=records.storage.uri,
+                threads=max(1, int(suite.resources.cpu)),
+                device="auto",
+                checkpoint_seconds=suite.checkpoint_seconds,
+            )
+            if not search.done:
+                with SweepProgress(search, console) as progress, suppress(KeyboardInterrupt):
+                    _execute(search, suite, place, progress, cluster)
+            if search.done:
+                from regbench.platform.report import publish
+
+                # Before the last export, so that MLflow gets the report as an artifact.
+                publish(records, records.storage.child("report"))
     except KeyboardInterrupt:
         # In the middle of the report or of the last export, which a resumed sweep makes anew.
         return Outcome(complete=False, failed={}, barren=[], tracking_problem=None)
-
-
-def _drive(
-    suite: Suite,
-    planned: list[Study],
-    storage: Storage,
-    records: Records,
-    tracking: str | None,
-    console: Console,
-    cluster: dict[str, Any],
-) -> Outcome:
-    with only_driver(records.storage, console), _exported(records, _tracking_uri(storage, tracking)) as exported:
-        search = Search(suite, planned, records)
-        place = Place(
-            storage=records.storage.uri,
-            threads=max(1, int(suite.resources.cpu)),
-            device="auto",
-            checkpoint_seconds=suite.checkpoint_seconds,
-        )
-        if not search.done:
-            with SweepProgress(search, console) as progress, suppress(KeyboardInterrupt):
-                _execute(search, suite, place, progress, cluster)
-        if search.done:
-            from regbench.platform.report import publish
-
-            # Before the last export, so that MLflow gets the report as an artifact.
-            publish(records, records.storage.child("report"))
     rows = [row for state in search.states.values() for row in state.ended.values()]
     return Outcome(
         complete=search.done,

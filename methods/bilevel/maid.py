@@ -11,7 +11,15 @@ from regbench.methods.bilevel.hypergradient import Hypergradient, Sandwich, sand
 from regbench.methods.bilevel.learner import Learner, LearnerOptions, LearnerState, Record, Stop, check
 from regbench.methods.bilevel.problem import BilevelProblem, Constant
 from regbench.methods.bilevel.samples import norm
+from regbench.methods.method import Paper
 
+PAPER = Paper(
+    "An adaptively inexact first-order method for bilevel optimization with application to hyperparameter learning",
+    "Salehi, Mukherjee, Roberts, Ehrhardt",
+    2025,
+    "SIAM Journal on Mathematics of Data Science",
+    "2308.10098",
+)
 # The scale-free start and the limits of first steps, as the paper's first author sets them in his second implementation.
 START_ACCURACY = 0.02
 START_STEP = 0.01

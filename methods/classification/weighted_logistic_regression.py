@@ -10,6 +10,7 @@ from torch.utils.data import TensorDataset
 
 from regbench.methods.bilevel.learning import DTYPES, LearnedMethod
 from regbench.methods.bilevel.lower import lbfgs
+from regbench.methods.bilevel.maid import PAPER
 from regbench.methods.bilevel.problem import BilevelProblem, Operator
 from regbench.methods.classification.metrics import classification_metrics
 from regbench.methods.classification.task import TRACK
@@ -127,13 +128,7 @@ class WeightedLogisticRegression(LearnedMethod):
     """
 
     track: ClassVar[Track] = TRACK
-    paper: ClassVar[Paper | None] = Paper(
-        "An adaptively inexact first-order method for bilevel optimization with application to hyperparameter learning",
-        "Salehi, Mukherjee, Roberts, Ehrhardt",
-        2025,
-        "SIAM Journal on Mathematics of Data Science",
-        "2308.10098",
-    )
+    paper: ClassVar[Paper | None] = PAPER
     off_equals: ClassVar[str | None] = None
 
     decay: float = weight(

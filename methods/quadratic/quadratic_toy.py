@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from regbench.methods.bilevel.learning import DTYPES, LearnedMethod
+from regbench.methods.bilevel.maid import PAPER
 from regbench.methods.bilevel.quadratic import Quadratic
 from regbench.methods.method import Metrics, Paper, Track, hyperparameter
 from regbench.methods.quadratic.task import TRACK, drawn, gap
@@ -22,13 +23,7 @@ class QuadraticToy(LearnedMethod):
     """
 
     track: ClassVar[Track] = TRACK
-    paper: ClassVar[Paper | None] = Paper(
-        "An adaptively inexact first-order method for bilevel optimization with application to hyperparameter learning",
-        "Salehi, Mukherjee, Roberts, Ehrhardt",
-        2025,
-        "SIAM Journal on Mathematics of Data Science",
-        "2308.10098",
-    )
+    paper: ClassVar[Paper | None] = PAPER
 
     box: ClassVar[tuple[float, float] | None] = None
 
