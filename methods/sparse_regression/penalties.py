@@ -8,6 +8,17 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from regbench.methods.method import Paper
+
+# Of the accelerated gradient method that solves SCAD and MCP.
+PAPER = Paper(
+    "Accelerated gradient methods for sparse statistical learning with nonconvex penalties",
+    "Yang, Asgharian, Bhatnagar",
+    2024,
+    "Statistics and Computing",
+    "2009.10629",
+)
+
 
 class Penalty(Protocol):
     """What a solver asks of a penalty.

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from regbench.methods.method import Paper, weight
 from regbench.methods.sparse_regression.penalized import PenalizedRegression
-from regbench.methods.sparse_regression.penalties import Lasso, Penalty
+from regbench.methods.sparse_regression.penalties import PAPER, Lasso, Penalty
 from regbench.methods.sparse_regression.penalties import Scad as ScadPenalty
 
 
@@ -20,13 +20,7 @@ class Scad(PenalizedRegression):
     (a factor 2 in the logistic gradient, signs in the concave parts, its SCAD for MCP). λ here is relative to λ_max.
     """
 
-    paper: ClassVar[Paper | None] = Paper(
-        "Accelerated gradient methods for sparse statistical learning with nonconvex penalties",
-        "Yang, Asgharian, Bhatnagar",
-        2024,
-        "Statistics and Computing",
-        "2009.10629",
-    )
+    paper: ClassVar[Paper | None] = PAPER
 
     sparsity_weight: float = weight(
         0.3, off=0.0, ge=0, symbol="λ", differentiable=True, help="level of the penalty, as a share of λ_max"
