@@ -8,9 +8,9 @@ parameters and solve the lower problem by L-BFGS from the last solution:
 - ``maid_certified``, ``maid`` (without the descent test), ``maid_extended`` (Barzilai-Borwein and nonmonotone besides), each
   with a scale-free first step, and ``hoag_*`` with its three schedules, from three first accuracies;
 - ``fixed``: hypergradient descent with HOAG's step rule at each of these accuracies;
-- ``random``, ``tpe`` and ``cmaes`` (Optuna) with three seeds, and ``dfols`` (DFO-LS, which sees residuals). They need no bound
-  on the distance to the minimizer, which would be dear where the lower problem is hardly convex: a lower solution ends where
-  its gradient is 1e-4 times the first one. Optuna's samplers may ask for 500 points, because TPE slows down with their number.
+- ``random``, ``tpe`` and ``cmaes`` (Optuna) with three seeds, and ``dfols`` (DFO-LS, which sees residuals). A lower solution
+  ends where its gradient is 1e-4 times the first one. Optuna's samplers may ask for 500 points, because TPE slows down with
+  their number.
 
 A row tells the exact upper loss (of a tight lower solution, not counted) at the parameters that a learner had paid for at a
 share of the budget, and what it had spent by then, in counts and seconds.
@@ -22,28 +22,24 @@ writes ``benchmarks/results/bilevel.csv``.
 
 import argparse
 import csv
-import math
+import itertools
 import time
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import dfols
 import numpy as np
-import optuna
 import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
 
+from regbench.methods.bilevel.derivative_free import REDUCTION, DerivativeFree, DerivativeFreeOptions
 from regbench.methods.bilevel.hoag import Hoag, HoagOptions
-from regbench.methods.bilevel.learner import Learner
+from regbench.methods.bilevel.learner import Record
 from regbench.methods.bilevel.lower import lbfgs, solve_lower
 from regbench.methods.bilevel.maid import Maid, MaidOptions
 from regbench.methods.bilevel.problem import BilevelProblem
 from regbench.methods.bilevel.quadratic import Quadratic, random_quadratic
-from regbench.methods.bilevel.samples import norm
 from regbench.methods.classification.weighted_logistic_regression import Groups, LogisticRegressionProblem
 from regbench.methods.data import load
 from regbench.methods.errors import DivergedError
@@ -63,7 +59,6 @@ FIELDS = [
     "upper_loss",
 ]
 ACCURACIES = (1e-1, 1e-3, 1e-5)
-SEARCH_REDUCTION = 1e-4
 SEARCH_TRIALS = 500
 SHARES = [k / 10 for k in range(1, 11)]
 SEEDS = range(3)
@@ -71,23 +66,21 @@ SEEDS = range(3)
 
 @dataclass(frozen=True)
 class Task:
-    """A problem, the range of its parameters, whether search without gradients takes part, and residuals r with f = ‖r‖²."""
+    """A problem, the range of its parameters, and whether search without gradients takes part."""
 
     problem: BilevelProblem
     box: tuple[float, float]
     searched: bool
-    residuals: Callable[[Tensor], Tensor]
 
 
 def quadratic() -> Task:
-    problem = random_quadratic()
-    return Task(problem, (-10.0, 10.0), True, lambda x: (x[0] @ problem.A1.mT - problem.b1[0]) / math.sqrt(2))
+    return Task(random_quadratic(), (-10.0, 10.0), True)
 
 
 def total_variation() -> Task:
     noisy, clean = (images.double() for images in load("natural_images").train.tensors)
     problem = TotalVariationProblem(noisy, clean, torch.tensor([-5.0, -5.0], dtype=torch.float64))
-    return Task(problem, (-8.0, 0.0), True, lambda x: (x - problem.clean).flatten() / math.sqrt(2 * len(clean)))
+    return Task(problem, (-8.0, 0.0), True)
 
 
 def logistic(groups: Groups) -> Task:
@@ -95,12 +88,7 @@ def logistic(groups: Groups) -> Task:
     order = np.random.default_rng(0).permutation(len(labels))
     fit, held_out = ((features[rows] / 16, labels[rows]) for rows in (order[:300], order[300:1000]))
     problem = LogisticRegressionProblem(fit, held_out, 10, -3.0, groups)
-
-    def residuals(x: Tensor) -> Tensor:
-        losses = torch.nn.functional.cross_entropy(problem.B @ x[0], problem.c, reduction="none")
-        return (losses / len(losses)).sqrt()
-
-    return Task(problem, (-12.0, 0.0), groups != "parameter", residuals)
+    return Task(problem, (-12.0, 0.0), groups != "parameter")
 
 
 TASKS: dict[str, Callable[[], Task]] = {
@@ -127,8 +115,8 @@ class Point:
         return self.lower_iterations + self.linear_iterations
 
 
-def learn(learner: Learner, budget: int) -> Iterator[Point]:
-    """The points of a gradient learner until its budget is spent, it stops, or it diverges."""
+def learn(learner: Iterable[Record], budget: int) -> Iterator[Point]:
+    """The points of a learner until its budget is spent, it stops, or it diverges."""
     began = time.perf_counter()
     try:
         for record in learner:
@@ -138,55 +126,6 @@ def learn(learner: Learner, budget: int) -> Iterator[Point]:
                 return
     except DivergedError:
         return
-
-
-class Spent(Exception):
-    """The budget is spent."""
-
-
-class Search:
-    """Evaluates f without its gradient, each time from the last lower solution, and keeps the points that were best so far."""
-
-    def __init__(self, task: Task, budget: int) -> None:
-        self.task, self.budget = task, budget
-        self.x, self.spent, self.evaluations, self.best = task.problem.x0, 0, 0, math.inf
-        self.points: list[Point] = []
-        self.target = SEARCH_REDUCTION * norm(task.problem.lower_gradient(self.x, task.problem.theta0))
-        self.began = time.perf_counter()
-
-    def residuals(self, theta: np.ndarray) -> np.ndarray:
-        """The residuals at θ.
-
-        Raises:
-            Spent: the evaluation does not fit into the budget.
-        """
-        problem, parameters = self.task.problem, torch.as_tensor(theta, dtype=torch.float64)
-        solution = lbfgs(problem, self.x, parameters, self.target, self.budget)
-        self.x, self.spent, self.evaluations = solution.x, self.spent + solution.iterations, self.evaluations + 1
-        if self.spent > self.budget:
-            raise Spent
-        found = self.task.residuals(solution.x)
-        value = found.square().sum().item()
-        if value < self.best:
-            self.best = value
-            self.points.append(Point(parameters.clone(), self.spent, 0, self.evaluations, time.perf_counter() - self.began))
-        return found.numpy()
-
-    def by_optuna(self, sampler: optuna.samplers.BaseSampler) -> None:
-        """Asks a sampler until the budget or its trials are spent; the first trial is the start."""
-        start, box = self.task.problem.theta0.tolist(), self.task.box
-        study = optuna.create_study(sampler=sampler)
-        study.enqueue_trial({f"theta{j}": value for j, value in enumerate(start)})
-        for _ in range(SEARCH_TRIALS):
-            trial = study.ask()
-            theta = np.array([trial.suggest_float(f"theta{j}", *box) for j in range(len(start))])
-            study.tell(trial, float(np.square(self.residuals(theta)).sum()))
-
-    def by_dfols(self) -> None:
-        """DFO-LS until the budget is spent or its trust region is tiny."""
-        start = self.task.problem.theta0.numpy()
-        bounds = tuple(np.full(len(start), end) for end in self.task.box)
-        dfols.solve(self.residuals, start, bounds=bounds, rhoend=1e-8, maxfun=10**6)
 
 
 def runs(task: Task, budget: int) -> Iterator[tuple[str, float, int, list[Point]]]:
@@ -203,21 +142,17 @@ def runs(task: Task, budget: int) -> Iterator[tuple[str, float, int, list[Point]
             yield "fixed" if schedule == "constant" else f"hoag_{schedule}", accuracy, 0, list(learn(hoag, budget))
     if not task.searched:
         return
-    samplers: dict[str, Callable[[int], optuna.samplers.BaseSampler]] = {
-        "random": lambda seed: optuna.samplers.RandomSampler(seed=seed),
-        "tpe": lambda seed: optuna.samplers.TPESampler(seed=seed),
-        "cmaes": lambda seed: optuna.samplers.CmaEsSampler(seed=seed),
-    }
-    for name, sampler in samplers.items():
+    search = {"lower_solver": lbfgs, "box": task.box, "max_lower_iterations": budget}
+    for name in ("random", "tpe", "cmaes"):
         for seed in SEEDS:
-            search = Search(task, budget)
-            with suppress(Spent):
-                search.by_optuna(sampler(seed))
-            yield name, SEARCH_REDUCTION, seed, search.points
-    search = Search(task, budget)
-    with suppress(Spent):
-        search.by_dfols()
-    yield "dfols", SEARCH_REDUCTION, 0, search.points
+            sampler = DerivativeFree(task.problem, DerivativeFreeOptions(**search, searcher=name, seed=seed))
+            yield name, REDUCTION, seed, list(learn(itertools.islice(sampler, SEARCH_TRIALS), budget))
+    yield (
+        "dfols",
+        REDUCTION,
+        0,
+        list(learn(DerivativeFree(task.problem, DerivativeFreeOptions(**search, searcher="dfols")), budget)),
+    )
 
 
 def exact(problem: BilevelProblem, theta: Tensor) -> float:
@@ -235,8 +170,6 @@ def main() -> None:
     parser.add_argument("--problems", nargs="+", choices=TASKS, default=list(TASKS))
     options = parser.parse_args()
     torch.set_num_threads(1)
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     RESULTS.parent.mkdir(exist_ok=True)
     with RESULTS.open("w", newline="") as file:
         table = csv.writer(file)

@@ -3,7 +3,8 @@
     python benchmarks/effects.py [METHOD ...]
 
 sweeps the suites that ``benchmarks/effects/claims.yaml`` names (an interrupted one goes on where it was) and writes the rows of
-the methods named, by default of all, into ``benchmarks/effects/effects.csv``. ``regbench compare --effects`` shows them.
+the methods named, by default of all, into ``benchmarks/effects/effects.csv``. ``regbench compare --effects`` shows them. Suites
+whose data are not below ``REGBENCH_DATA`` are left out, and their rows stay.
 """
 
 import argparse
@@ -12,6 +13,8 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
+from regbench.methods.data import load
+from regbench.methods.errors import DataError
 from regbench.platform import sweep as engine
 from regbench.platform.effects import COLUMNS, claims, measure
 from regbench.platform.spec import read_suite
@@ -27,23 +30,29 @@ def main() -> None:
     parser.add_argument("--storage", default="build/effects", help="where the sweeps go")
     parser.add_argument("--cpus", type=int, help="trials at once")
     options = parser.parse_args()
-    slugs = options.methods or list(claims())
+    chosen = [(slug, claim) for slug in options.methods or claims() for claim in claims()[slug]]
     storage, console = Storage(options.storage), Console()
-    for suite in dict.fromkeys(claims()[slug].suite for slug in slugs):
+    for suite in dict.fromkeys(claim.suite for _, claim in chosen):
+        try:
+            for _, claim in chosen:
+                if claim.suite == suite:
+                    load(claim.data)
+        except DataError as error:
+            console.print(f"{suite} is left out: {error}")
+            continue
         run = engine.resume if suite in engine.sweeps(storage) else engine.start
         outcome = run(suite if run is engine.resume else read_suite(suite), storage, "none", console, cpus=options.cpus)
         if not outcome.complete or outcome.barren:
             raise SystemExit(f"{suite} is not complete: run this again")
-        rows = [
-            measure(slug, claims()[slug], engine.open_sweep(suite, storage)) for slug in slugs if claims()[slug].suite == suite
-        ]
-        write(pd.concat(rows))
+        records = engine.open_sweep(suite, storage)
+        write(pd.concat([measure(slug, claim, records) for slug, claim in chosen if claim.suite == suite]))
 
 
 def write(rows: pd.DataFrame) -> None:
-    """Replaces the rows of the methods that were measured."""
+    """Replaces the rows of what was measured."""
     kept = pd.read_csv(RESULTS) if RESULTS.exists() else pd.DataFrame(columns=COLUMNS)
-    kept = kept[~kept["method"].isin(set(rows["method"]))]
+    key = ["method", "suite", "data"]
+    kept = kept[~pd.MultiIndex.from_frame(kept[key]).isin(pd.MultiIndex.from_frame(rows[key]))]
     together = pd.concat([part for part in (kept, rows) if len(part)]).sort_values("method", kind="stable")
     together.to_csv(RESULTS, index=False, float_format="%.6g")
 

@@ -22,7 +22,7 @@ from regbench.methods.method import Paper
 from regbench.methods.registry import all_methods, tracks
 from regbench.platform.catalog import range_text
 from regbench.platform.compare import rows_of
-from regbench.platform.effects import cells, claims, effects_of, measured, note
+from regbench.platform.effects import Claim, cells, effects_of, measured, measured_claims, note
 from regbench.platform.records import CURVES, SCHEMA_VERSION, TRIALS
 from regbench.platform.spec import Sampler, SamplerName, Scheduler, SchedulerName, Suite, incompatibilities
 from regbench.search_spaces import ready_made_suites, space
@@ -219,7 +219,7 @@ def method_page(slug: str) -> str:
         parts.append("")
     if len(effects_of(slug)):
         picture = f"![differences to its opponents]({slug}.svg)\n"
-        parts += ["## Measured effect\n", *_claim(slug), *_effect_rows(slug), "", picture]
+        parts += ["## Measured effect\n", *_effects(slug), picture]
     return "\n".join(parts).rstrip() + "\n"
 
 
@@ -233,16 +233,23 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def _claim(slug: str) -> Iterator[str]:
-    claim = claims()[slug]
+def _effects(slug: str) -> Iterator[str]:
+    """What is claimed and what was measured, for each claim."""
+    for claim in measured_claims(slug):
+        yield from _claim(claim)
+        yield from _effect_rows(slug, claim)
+        yield ""
+
+
+def _claim(claim: Claim) -> Iterator[str]:
     yield f"The paper: {claim.claim}\n"
     yield f"Measured by `regbench sweep {claim.suite}` on {claim.data}, tuned under an equal budget, over fresh seeds:\n"
 
 
-def _effect_rows(slug: str) -> Iterator[str]:
+def _effect_rows(slug: str, claim: Claim) -> Iterator[str]:
     yield "| test metric | mean | against | difference, 95 % interval | p | verdict | time a round, baseline = 1 |"
     yield "|---|---|---|---|---|---|---|"
-    yield from (f"| {' | '.join(cells(row))} |" for row in rows_of(effects_of(slug)))
+    yield from (f"| {' | '.join(cells(row))} |" for row in rows_of(effects_of(slug, claim)))
 
 
 def effects_page() -> str:
@@ -256,24 +263,28 @@ def effects_page() -> str:
         "same; `benchmarks/effects.py` measures it. What was tried where an effect is absent stands on the method's page.\n",
     ]
     for slug in dict.fromkeys(measured()["method"]):
-        parts += [f"## {slug}\n", f"[What it is](methods/{slug}.md)\n", *_claim(slug), *_effect_rows(slug), ""]
+        parts += [f"## {slug}\n", f"[What it is](methods/{slug}.md)\n", *_effects(slug)]
     return "\n".join(parts).rstrip() + "\n"
 
 
 def effect_plot(slug: str) -> Figure:
-    """Differences of a method to its opponents, a panel for each metric."""
+    """Differences of a method to its opponents, a panel for each metric on each of its data sets."""
     rows = effects_of(slug)
-    metrics, opponents = list(dict.fromkeys(rows["metric"])), list(dict.fromkeys(rows["against"]))
-    figure = Figure(figsize=(2.4 + 2.6 * len(metrics), 1.4 + 0.36 * len(opponents)), layout="constrained")
-    panels = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
-    for axes, metric in zip(panels, metrics, strict=True):
+    shown = list(rows[["data", "metric"]].drop_duplicates().itertuples(index=False, name=None))
+    opponents = list(dict.fromkeys(rows["against"]))
+    several = rows["data"].nunique() > 1
+    figure = Figure(figsize=(2.4 + 2.6 * len(shown), 1.4 + 0.36 * len(opponents)), layout="constrained")
+    panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
+    for axes, (data, metric) in zip(panels, shown, strict=True):
+        here = rows[(rows["data"] == data) & (rows["metric"] == metric)]
         axes.axvline(0, color="0.4", linestyle="--", linewidth=1)
-        for row in rows_of(rows[rows["metric"] == metric]):
+        for row in rows_of(here):
             place = opponents.index(row["against"])
             axes.plot([row["difference_low"], row["difference_high"]], [place, place], color="#0072B2", linewidth=2)
             axes.plot(row["difference"], place, "o", color="#0072B2", markersize=7)
-        better = "right" if rows["mode"][rows["metric"] == metric].iloc[0] == "max" else "left"
-        axes.set_title("\n".join(textwrap.wrap(f"difference in {metric.replace('_', ' ')}", 24)), fontsize=10, loc="left")
+        better = "right" if here["mode"].iloc[0] == "max" else "left"
+        title = f"difference in {metric.replace('_', ' ')}" + (f" on {data}" if several else "")
+        axes.set_title("\n".join(textwrap.wrap(title, 24)), fontsize=10, loc="left")
         axes.set(xlabel=f"{better} is better", ylim=(len(opponents) - 0.5, -0.5))
         axes.set_yticks(range(len(opponents)), [f"to {name}" for name in opponents])
         axes.locator_params(axis="x", nbins=4)

@@ -1,4 +1,7 @@
-"""The paper methods, in pure PyTorch, grouped by track. They know nothing of Ray, Optuna or MLflow."""
+"""The paper methods, in pure PyTorch, grouped by track. They know nothing of Ray, Optuna or MLflow.
+
+But for one module: ``bilevel.derivative_free`` runs Optuna's samplers as competitors of learners by gradient.
+"""
 
 from regbench.methods.data import Data, dataset, load
 from regbench.methods.errors import RegbenchError

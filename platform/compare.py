@@ -72,7 +72,8 @@ FRAMES: dict[str, dict[str, str]] = {
     "sensitivity": _PLACE
     | _columns(str="setting symbol value objective_name status", bool="weight log", float64="number objective", int64="rounds"),
     "importance": _PLACE | _columns(str="setting missing", float64="importance", int64="trials"),
-    "learning": _PLACE | _columns(str="quantity how", int64="round", float64="cost value"),
+    "learning": _PLACE
+    | _columns(str="quantity how", int64="round", float64="cost lower_iterations linear_iterations seconds value"),
     "trade_offs": _PLACE | _columns(str="trial first second", float64="first_value second_value", bool="front"),
     "ranks": _columns(str="track entry", int64="data_sets", float64="rank"),
     "friedman": _columns(str="track", int64="data_sets entries", float64="statistic p critical_difference"),
@@ -212,7 +213,7 @@ class Comparison:
         curves: validation curves of the confirmed configurations.
         sensitivity: searched values and first objective of the tuning trials.
         importance: of searched settings, or why it is missing.
-        learning: what the tuning trial that learned weights by gradient recorded in each round: ``upper_loss``,
+        learning: what the tuning trial that learned weights recorded in each round, and had spent by then: ``upper_loss``,
             ``hypergradient_norm``, and the weights tried, as ``weight/…``, and learned by then, as ``learned/…``.
         trade_offs: both objectives of the tuning trials, where two are optimized; ``front`` marks what none dominates.
         ranks: average ranks over data sets.
@@ -355,7 +356,7 @@ class Candidate:
 
     @property
     def learned(self) -> str:
-        """How its weights were learned by gradient in the best tuning trial, with what guarantee; "" where they were not."""
+        """How its weights were learned in the best tuning trial, with what guarantee; "" where they were not."""
         return (self.best["learned"] or "") if self.best else ""
 
     @property
@@ -725,7 +726,7 @@ def _entry_notes(candidate: Candidate, seeds: list[int], baseline: Candidate | N
     if candidate.learned:
         again = any(row["learned"] for row in candidate.stage("confirm"))
         where = "training data, and again on each seed" if again else "validation data"
-        yield f"its weights were learned by gradient ({candidate.learned}) in one tuning trial, on {where}"
+        yield f"its weights were learned by {candidate.learned}, in one tuning trial, on {where}"
     if not candidate.confirmed:
         if any(row["status"] == "completed" for row in candidate.stage("confirm")):
             yield f"its confirmation trials report no {test}"
@@ -778,27 +779,31 @@ def _curves(groups: Mapping[tuple[str, str], list[Candidate]]) -> list[Row]:
     return found
 
 
-# What is shown of a trial that learns, besides its weights.
+# What is shown of a trial that learns, besides its weights, and over what it had spent by then.
 LEARNING = ("learn/upper_loss", "learn/hypergradient_norm")
+SPENT = ("cost", "lower_iterations", "linear_iterations")
 
 
 def _learning(groups: Mapping[tuple[str, str], list[Candidate]]) -> list[Row]:
-    """The records of the tuning trials that learned weights by gradient."""
+    """The records of the tuning trials that learned weights."""
     found: list[Row] = []
     for (track, data), candidates in groups.items():
         for c in candidates:
             if not c.learned or c.best is None:
                 continue
             rounds: dict[int, dict[str, float]] = defaultdict(dict)
+            seconds: dict[int, float] = {}
             table = c.source.curves
             for row in table.filter(pc.equal(table["key"], c.best["key"])).to_pylist():
                 rounds[row["round"]][row["metric"]] = row["value"]
+                seconds[row["round"]] = row["seconds"]
             for number, values in sorted(rounds.items()):
+                spent = {name: values.get(f"learn/{name}", 0.0) for name in SPENT} | {"seconds": seconds[number]}
                 for name, value in values.items():
                     if name in LEARNING or name.startswith(("weight/", "learned/")):
                         found.append(
                             {"track": track, "data": data, "entry": c.label, "how": c.learned, "round": number}
-                            | {"quantity": name.removeprefix("learn/"), "cost": values.get("learn/cost", 0.0), "value": value}
+                            | {"quantity": name.removeprefix("learn/"), **spent, "value": value}
                         )
     return found
 

@@ -40,10 +40,13 @@ class Claim(Strict):
 
 
 @cache
-def claims() -> dict[str, Claim]:
-    """What is claimed of each method, by slug."""
+def claims() -> dict[str, list[Claim]]:
+    """What is claimed of each method, by slug; several where several suites measure it."""
     raw = yaml.safe_load((files(FOLDER) / "claims.yaml").read_text(encoding="utf-8"))
-    return {slug: Claim.model_validate(claim) for slug, claim in raw.items()}
+    return {
+        slug: [Claim.model_validate(claim) for claim in (found if isinstance(found, list) else [found])]
+        for slug, found in raw.items()
+    }
 
 
 @cache
@@ -136,21 +139,26 @@ def note(slug: str) -> str:
     return file.read_text(encoding="utf-8") if file.is_file() else ""
 
 
-def effects_of(slug: str) -> pd.DataFrame:
-    """The measured rows of a method; empty where nothing was measured."""
+def effects_of(slug: str, claim: Claim | None = None) -> pd.DataFrame:
+    """The measured rows of a method, of one of its claims or of all; empty where nothing was measured."""
     found = measured()
-    return found[found["method"] == slug]
+    found = found[found["method"] == slug]
+    return found if claim is None else found[(found["suite"] == claim.suite) & (found["data"] == claim.data)]
+
+
+def measured_claims(slug: str) -> list[Claim]:
+    """The claims of a method that were measured."""
+    return [claim for claim in claims()[slug] if len(effects_of(slug, claim))]
 
 
 def effects_page(slugs: Iterable[str]) -> RenderableType:
     """Measured effects in the terminal: for each method its paper's claim, and a table."""
     parts: list[RenderableType] = []
-    for slug in slugs:
-        claim = claims()[slug]
+    for slug, claim in [(method, claim) for method in slugs for claim in measured_claims(method)]:
         table = Table(header_style="dim", box=box.SIMPLE_HEAD, pad_edge=False)
         for name in ("metric", "mean", "against", "difference", "p", "verdict", "cost"):
             table.add_column(name, no_wrap=name == "difference")
-        for row in rows_of(effects_of(slug)):
+        for row in rows_of(effects_of(slug, claim)):
             table.add_row(*cells(row))
         parts += [
             Text(f"Measured effect of {slug}", style="bold"),

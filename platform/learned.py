@@ -86,6 +86,11 @@ def _exactly(
     learner = create(method.slug, fixed)
     if isinstance(learner, LearnedMethod) and not learner.learns:
         raise ConfigError(f"sampler bilevel cannot learn {name}: its settings have learner none, or start at the off value")
+    if isinstance(learner, LearnedMethod) and learner.searches:
+        raise ConfigError(
+            f"sampler bilevel learns by gradient, and the settings of {name} have learner {learner.learner}: "
+            "choose maid, hoag or fixed, or another sampler"
+        )
     return Learning(fixed, {})
 
 
@@ -127,4 +132,6 @@ def how_learned(method: Method) -> str | None:
     """How a method learns its weights in its own training, None where it does not."""
     if not isinstance(method, LearnedMethod) or not method.learns:
         return None
+    if method.searches:
+        return f"{method.learner}, without gradients"
     return method.learner + (", certified descent" if method.learner == "maid" and method.check_descent else "")

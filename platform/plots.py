@@ -240,9 +240,18 @@ def importance(comparison: Comparison, track: str, data: str, look: Styles) -> s
     return _inline(figure, f"importance-{track}-{data}", f"Importance of the searched settings on {data}")
 
 
+# What learning weights costs, by its column: all of it, and its parts.
+SPENT = {
+    "cost": "passes over the data",
+    "lower_iterations": "lower iterations",
+    "linear_iterations": "Hessian products",
+    "seconds": "seconds",
+}
+
+
 @mpl.rc_context(_STYLE)
 def learning(comparison: Comparison, track: str, data: str, look: Styles) -> str:
-    """How weights were learned by gradient: upper loss, hypergradient norm, and each weight, over what had been spent.
+    """How weights were learned: upper loss over each kind of cost, then hypergradient norm and each weight over all of it.
 
     Large markers are the iterations whose weights were learned in the end.
     """
@@ -252,15 +261,19 @@ def learning(comparison: Comparison, track: str, data: str, look: Styles) -> str
     names.sort(key=lambda name: (not name.startswith("upper_loss"), not name.startswith("hypergradient"), name))
     if not names:
         return ""
-    columns = min(3, len(names))
-    lines = math.ceil(len(names) / columns)
-    figure = Figure(figsize=(0.9 + 2.35 * columns, 0.7 + 2.1 * lines), layout="constrained")
-    panels = figure.subplots(lines, columns, squeeze=False, sharex=True).ravel()
-    for panel, name in zip(panels, names, strict=False):
+    shares = [("upper_loss", spent) for spent in tuple(SPENT)[1:]] if "upper_loss" in names else []
+    pairs = [(name, "cost") for name in names]
+    pairs[1:1] = shares
+    columns = min(3, len(pairs))
+    lines = math.ceil(len(pairs) / columns)
+    figure = Figure(figsize=(0.9 + 2.35 * columns, 0.7 + 2.3 * lines), layout="constrained")
+    panels = figure.subplots(lines, columns, squeeze=False).ravel()
+    for panel, (name, spent) in zip(panels, pairs, strict=False):
         for entry, rows in found[found["quantity"] == name].groupby("entry", sort=True):
             of_entry = found[found["entry"] == entry]
-            _learning_panel(panel, rows, of_entry[of_entry["quantity"] == "upper_loss"], look[str(entry)])
+            _learning_panel(panel, rows, of_entry[of_entry["quantity"] == "upper_loss"], spent, look[str(entry)])
         panel.set_title(name.removeprefix("weight/").replace("_", " "), loc="left")
+        panel.set_xlabel(SPENT[spent])
         panel.xaxis.set_major_locator(MaxNLocator(4))
         panel.set_xlim(left=0)
         sizes = found["value"][found["quantity"] == name]
@@ -268,26 +281,23 @@ def learning(comparison: Comparison, track: str, data: str, look: Styles) -> str
             panel.set_yscale("log")
             panel.yaxis.set_major_formatter("{x:g}")
             panel.yaxis.set_minor_formatter(NullFormatter())
-    for panel in panels[len(names) :]:
+    for panel in panels[len(pairs) :]:
         panel.set_axis_off()
-    for panel in panels[max(0, len(names) - columns) : len(names)]:
-        panel.set_xlabel("passes over the data")
-        panel.tick_params(labelbottom=True)
     shown = [(entry, look[entry]) for entry in sorted(set(found["entry"]))]
     handles = [Line2D([], [], color=colour, marker=marker, label=entry) for entry, (colour, marker) in shown]
     figure.legend(handles=handles, loc="outside lower center", ncols=4)
-    return _inline(figure, f"learning-{track}-{data}", f"How weights were learned by gradient on {data}")
+    return _inline(figure, f"learning-{track}-{data}", f"How weights were learned on {data}")
 
 
-def _learning_panel(axes: Axes, rows: pd.DataFrame, losses: pd.DataFrame, look: tuple[str, str]) -> None:
-    """One quantity of one entry, with a large marker where its upper loss was least."""
+def _learning_panel(axes: Axes, rows: pd.DataFrame, losses: pd.DataFrame, spent: str, look: tuple[str, str]) -> None:
+    """One quantity of one entry over what had been spent, with a large marker where its upper loss was least."""
     colour, marker = look
     rows = rows.drop_duplicates("cost")
     few = len(rows) <= 30
-    axes.plot(rows["cost"], rows["value"], color=colour, marker="." if few else "", markersize=5, linewidth=1.4, alpha=0.8)
+    axes.plot(rows[spent], rows["value"], color=colour, marker="." if few else "", markersize=5, linewidth=1.4, alpha=0.8)
     if not losses.empty:
         learned = rows[rows["cost"] == losses.sort_values("value")["cost"].iloc[0]]
-        axes.plot(learned["cost"], learned["value"], marker, color=colour, markersize=8)
+        axes.plot(learned[spent], learned["value"], marker, color=colour, markersize=8)
 
 
 @mpl.rc_context(_STYLE)

@@ -68,7 +68,7 @@ TRIALS = pa.schema(
         pa.field(
             "learned",
             pa.string(),
-            metadata={"help": "how this training learned its weights by gradient, with what guarantee; null: it did not"},
+            metadata={"help": "how this training learned its weights, with what guarantee; null: it did not"},
         ),
         pa.field("started", pa.timestamp("ms", tz="UTC"), metadata={"help": "first attempt began"}),
         pa.field("ended", pa.timestamp("ms", tz="UTC"), metadata={"help": "record written"}),
@@ -116,7 +116,7 @@ class Trial:
         planned_rounds: how many reports a full training makes.
         settings: every setting of the method.
         searched: the part of ``settings`` that was searched.
-        learned: how it learns its weights by gradient, None where it does not.
+        learned: how it learns its weights, None where it does not.
         ranges: of the weights that the platform learns in this trial, from their values in ``searched``: low, high, and
             whether on a log scale.
     """

@@ -1,6 +1,6 @@
 """Search spaces of the classification track. Every method searches the same learning rates and decays, so tuning is fair."""
 
-from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 TRAINING: dict[str, BaseDistribution] = {
     "learning_rate": FloatDistribution(0.01, 0.2, log=True),
@@ -27,7 +27,13 @@ SPACES: dict[str, dict[str, BaseDistribution]] = {
     "trades": TRAINING | {"beta": FloatDistribution(0.1, 10.0, log=True)},
     "weighted_logistic_regression": {"decay": FloatDistribution(1e-6, 0.1, log=True)},
     "weight_normalization": TRAINING,
-    "weight_compander": TRAINING | {"wc_scale": FloatDistribution(0.3, 2.0), "wc_stretch": FloatDistribution(0.3, 2.0)},
+    "weight_compander": TRAINING
+    | {
+        "wc_scale": FloatDistribution(0.3, 2.0),
+        "wc_stretch": FloatDistribution(0.3, 2.0),
+        "wc_learnable": CategoricalDistribution(["fixed", "network", "layer"]),
+        "wc_function": CategoricalDistribution(["arctan", "erf", "arsinh"]),
+    },
     "sparse_router": TRAINING
     | {
         "learning_rate": FloatDistribution(0.003, 0.1, log=True),  # of Adam

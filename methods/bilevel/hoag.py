@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 
 from regbench.methods.bilevel.hypergradient import sandwich
-from regbench.methods.bilevel.learner import Learner, LearnerOptions, LearnerState, Record, check
+from regbench.methods.bilevel.learner import GradientLearner, GradientOptions, GradientState, Record, check
 from regbench.methods.bilevel.problem import BilevelProblem
 
 GEOMETRIC_FACTOR = 0.9
@@ -21,7 +21,7 @@ SMALL_GRADIENT = 1e-3
 
 
 @dataclass(frozen=True)
-class HoagOptions(LearnerOptions):
+class HoagOptions(GradientOptions):
     """The constants of HOAG; the defaults are those of its comparison with MAID.
 
     Attributes:
@@ -51,8 +51,8 @@ class HoagOptions(LearnerOptions):
         return max(following[self.schedule], TOLERANCE_FLOOR)
 
 
-@dataclass
-class HoagState(LearnerState):
+@dataclass(kw_only=True)
+class HoagState(GradientState):
     """HOAG's memory: ε, the estimate L, and the last value of g."""
 
     tolerance: float = math.nan
@@ -60,7 +60,7 @@ class HoagState(LearnerState):
     last_value: float = math.inf
 
 
-class Hoag(Learner):
+class Hoag(GradientLearner):
     """Gradient descent with an inexact z, whose accuracy follows a schedule fixed in advance.
 
     An iteration solves the lower problem and the linear system to ε_k, both from the last solutions, and steps to P(θ - z/L).
@@ -84,7 +84,7 @@ class Hoag(Learner):
         self.options = options or HoagOptions()
         super().__init__(problem, self.options)
         theta = self._project(problem.theta0.detach().clone())
-        self.state = HoagState(theta, problem.x0.detach().clone(), torch.zeros_like(problem.x0))
+        self.state = HoagState(theta=theta, x=problem.x0.detach().clone(), adjoint=torch.zeros_like(problem.x0))
         self.state.tolerance = self.options.tolerance_init
 
     def step(self) -> Record:

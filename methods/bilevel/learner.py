@@ -1,4 +1,4 @@
-"""What MAID and HOAG have in common: an interruptible iteration on θ that counts what it costs."""
+"""What learners have in common: an interruptible iteration on θ that counts what it costs."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -17,11 +17,15 @@ from regbench.methods.errors import CheckpointError, ConfigError, DivergedError
 
 
 class Stop(IntEnum):
-    """Why a learner is at its end: a small gradient, or no step that rounding or the solvers' caps let it find."""
+    """Why a learner is at its end.
+
+    A small gradient; no step that rounding or the solvers' caps let it find; or a search that asks for no further point.
+    """
 
     NO = 0
     STATIONARY = 1
     ACCURACY_FLOOR = 2
+    SEARCH_ENDED = 3
 
 
 @dataclass(frozen=True)
@@ -30,32 +34,46 @@ class LearnerOptions:
 
     Attributes:
         lower_solver: ``fista``, ``gradient_descent`` or ``lbfgs``.
-        linear_solver: ``conjugate_gradients``, ``damped_conjugate_gradients`` or ``neumann_series``.
         max_lower_iterations: gradients of h in one lower solve.
-        max_linear_iterations: products with H in one linear solve.
         box: the range of every entry of θ, kept by projection; None is no limit.
     """
 
     lower_solver: LowerSolver = fista
-    linear_solver: LinearSolver = conjugate_gradients
     max_lower_iterations: int = 10_000
-    max_linear_iterations: int = 1_000
     box: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         check(self.max_lower_iterations >= 1, "max_lower_iterations must be at least 1")
-        check(self.max_linear_iterations >= 1, "max_linear_iterations must be at least 1")
         check(self.box is None or self.box[0] < self.box[1], "box must be a pair of a lower and a larger upper limit")
+
+
+@dataclass(frozen=True)
+class GradientOptions(LearnerOptions):
+    """What every learner by gradient needs besides.
+
+    Attributes:
+        linear_solver: ``conjugate_gradients``, ``damped_conjugate_gradients`` or ``neumann_series``.
+        max_linear_iterations: products with H in one linear solve.
+    """
+
+    linear_solver: LinearSolver = conjugate_gradients
+    max_linear_iterations: int = 1_000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(self.max_linear_iterations >= 1, "max_linear_iterations must be at least 1")
 
 
 @dataclass(frozen=True, eq=False)
 class Record:
-    """One upper iteration.
+    """One upper iteration. Without a gradient there is nothing but the point, its value and the counts.
 
     Attributes:
         iteration: counted from 1.
         theta: the point ``[m]`` that ``value`` and its bounds belong to.
         value: g(x̃).
+        lower_iterations: gradients of h since the start of learning.
+        linear_iterations: products with H (and J) since the start of learning.
         lower_bound: a lower bound of f(θ), None where L_g is unknown.
         upper_bound: an upper bound of f(θ), None where L_g is unknown.
         gradient_norm: ‖z‖ at the point that the step left.
@@ -64,25 +82,23 @@ class Record:
         adjoint_tolerance: δ at that point.
         step_size: α of the step taken; 0 if there was none.
         backtracks: step sizes that were tried in vain.
-        lower_iterations: gradients of h since the start of learning.
-        linear_iterations: products with H (and J) since the start of learning.
         negative_curvature: whether H was found not to be positive definite.
     """
 
     iteration: int
     theta: Tensor
     value: float
-    lower_bound: float | None
-    upper_bound: float | None
-    gradient_norm: float
-    error_bound: float | None
-    lower_tolerance: float
-    adjoint_tolerance: float
-    step_size: float
-    backtracks: int
     lower_iterations: int
     linear_iterations: int
-    negative_curvature: bool
+    lower_bound: float | None = None
+    upper_bound: float | None = None
+    gradient_norm: float | None = None
+    error_bound: float | None = None
+    lower_tolerance: float | None = None
+    adjoint_tolerance: float | None = None
+    step_size: float | None = None
+    backtracks: int | None = None
+    negative_curvature: bool | None = None
 
     @property
     def cost(self) -> int:
@@ -90,17 +106,23 @@ class Record:
         return self.lower_iterations + self.linear_iterations
 
 
-@dataclass
+@dataclass(kw_only=True)
 class LearnerState:
     """All that a learner remembers between two iterations: tensors and numbers."""
 
     theta: Tensor
     x: Tensor
-    adjoint: Tensor
     iteration: int = 0
     lower_iterations: int = 0
-    linear_iterations: int = 0
     stop: int = int(Stop.NO)
+
+
+@dataclass(kw_only=True)
+class GradientState(LearnerState):
+    """What a learner by gradient remembers besides: the last solution of the linear system, and its cost so far."""
+
+    adjoint: Tensor
+    linear_iterations: int = 0
 
 
 class Learner(ABC):
@@ -168,6 +190,13 @@ class Learner(ABC):
         )
         self.state.lower_iterations += solution.iterations
         return solution
+
+
+class GradientLearner(Learner):
+    """Learns by hypergradients."""
+
+    state: GradientState
+    _options: GradientOptions
 
     def _differentiate(self, accuracy: Tensor, tolerance: float, *, certify: bool) -> Hypergradient:
         """The hypergradient at the current (x̃, θ); counts the cost and keeps the adjoint for the next one.

@@ -1,15 +1,16 @@
-"""A method whose parameters are learned by gradient: by what, within which budget, and what is reported of it."""
+"""A method whose parameters are learned: by what, within which budget, and what is reported of it."""
 
 import math
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, get_args
 
 import torch
 from pydantic import model_validator
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
+from regbench.methods.bilevel.derivative_free import DerivativeFree, DerivativeFreeOptions, Searcher
 from regbench.methods.bilevel.hoag import Hoag, HoagOptions
 from regbench.methods.bilevel.learner import Learner, Record
 from regbench.methods.bilevel.lower import LowerSolver, fista, gradient_descent, lbfgs
@@ -22,12 +23,18 @@ from regbench.methods.run import Run
 LOWER_SOLVERS: dict[str, LowerSolver] = {"fista": fista, "gradient_descent": gradient_descent, "lbfgs": lbfgs}
 DTYPES = {"single": torch.float32, "double": torch.float64}
 
+LearnerName = Literal["none", "maid", "hoag", "fixed", "random", "tpe", "cmaes", "dfols"]
+LEARNER_HELP = (
+    "who learns the parameters: none, maid, hoag, fixed (hypergradient descent at a fixed accuracy), "
+    "or by values alone random, tpe, cmaes (Optuna) or dfols (DFO-LS, which sees residuals)"
+)
+
 # Logarithms of weights are kept in this range. Below it a regularizer is as good as off, and its gradient vanishes.
 LOG_RANGE = (-16.0, 6.0)
 
 
 class LearnedMethod(Method):
-    """Minimizes h(x, θ), where θ is given by the settings or learned from there by descent on f(θ) = g(x̂(θ), θ).
+    """Minimizes h(x, θ), where θ is given by the settings or learned from there by minimizing f(θ) = g(x̂(θ), θ).
 
     Without a learner the settings are used as they are, so that a sampler can search them. A learner may spend a budget of
     gradients of h and products with its Hessian; a round ends each time that another ``report_every`` of them are used up, and
@@ -41,13 +48,14 @@ class LearnedMethod(Method):
 
     Attributes:
         box: the range in which each entry of θ is kept; None is no limit.
+        search_range: the range in which a learner without gradients looks for each entry of θ; None where there is no such
+            learner, because one range fits no more than one kind of parameter.
     """
 
     box: ClassVar[tuple[float, float] | None] = LOG_RANGE
+    search_range: ClassVar[tuple[float, float] | None] = None
 
-    learner: Literal["none", "maid", "hoag", "fixed"] = hyperparameter(
-        "none", help="who learns the parameters: none, maid, hoag, or fixed (hypergradient descent at a fixed accuracy)"
-    )
+    learner: LearnerName = hyperparameter("none", help=LEARNER_HELP)
     budget: int = hyperparameter(15_000, ge=1, help="lower iterations and Hessian products that learning may take")
     report_every: int = hyperparameter(500, ge=1, help="share of the budget in one round")
     upper_iterations: int | None = hyperparameter(
@@ -91,6 +99,8 @@ class LearnedMethod(Method):
     def _options_fit_together(self) -> Self:
         if self.learner in ("hoag", "fixed") and self.lower_tolerance_init is None:
             raise ValueError(f"learner {self.learner} needs a first accuracy: set lower_tolerance_init")
+        if self.searches and self.search_range is None:
+            raise ValueError(f"{self.slug} has no range for learner {self.learner} to search: choose maid, hoag or fixed")
         try:
             self._options(convex_upper=False)
         except ConfigError as error:
@@ -115,6 +125,11 @@ class LearnedMethod(Method):
         return self.learner != "none" and self != self.baseline()
 
     @property
+    def searches(self) -> bool:
+        """Whether its learner sees no gradients."""
+        return self.learner in get_args(Searcher)
+
+    @property
     def rounds(self) -> int:
         """One metrics mapping per ``report_every`` of the budget, or per upper iteration; one, if nothing is learned."""
         if not self.learns:
@@ -127,7 +142,7 @@ class LearnedMethod(Method):
         Its own names: ``learn/…`` of the learner's record, with counts since the start, and ``weight/…`` from ``learned``.
         """
         problem = self.problem(run)
-        learner = self.build_learner(problem) if self.learns else None
+        learner = self.build_learner(problem, run.numpy_seed("search")) if self.learns else None
         # The last iteration shown, one that is done but does not fit into the budget so far, and the metrics at the one shown.
         book: dict[str, Any] = {"shown": {"theta": problem.theta0}, "ahead": {}, "metrics": {}}
         run.restore(learner=learner, book=book)
@@ -147,18 +162,24 @@ class LearnedMethod(Method):
                 metrics |= {f"test/{name}": value for name, value in self.evaluate(theta, run.data.test, run).items()}
             yield metrics
 
-    def build_learner(self, problem: BilevelProblem) -> Learner:
-        """The learner of these settings at the start."""
-        options = self._options(convex_upper=problem.upper_convex)
-        return Maid(problem, options) if isinstance(options, MaidOptions) else Hoag(problem, options)
+    def build_learner(self, problem: BilevelProblem, seed: int = 0) -> Learner:
+        """The learner of these settings at the start; a sampler draws random numbers from the seed."""
+        options = self._options(convex_upper=problem.upper_convex, seed=seed)
+        match options:
+            case MaidOptions():
+                return Maid(problem, options)
+            case HoagOptions():
+                return Hoag(problem, options)
+        return DerivativeFree(problem, options)
 
-    def _options(self, *, convex_upper: bool) -> MaidOptions | HoagOptions:
-        shared: dict[str, Any] = {
+    def _options(self, *, convex_upper: bool, seed: int = 0) -> MaidOptions | HoagOptions | DerivativeFreeOptions:
+        solver: dict[str, Any] = {
             "lower_solver": LOWER_SOLVERS[self.lower_solver],
             "max_lower_iterations": self.max_lower_iterations,
-            "max_linear_iterations": self.max_linear_iterations,
-            "box": self.box,
         }
+        if self.searches:
+            return DerivativeFreeOptions(**solver | {"box": self.search_range, "searcher": self.learner, "seed": seed})
+        shared = solver | {"max_linear_iterations": self.max_linear_iterations, "box": self.box}
         if self.learner in ("hoag", "fixed") and self.lower_tolerance_init is not None:
             return HoagOptions(
                 **shared,

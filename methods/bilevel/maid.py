@@ -8,7 +8,7 @@ from torch import Tensor
 
 from regbench.methods.bilevel.estimates import estimate_upper_smoothness
 from regbench.methods.bilevel.hypergradient import Hypergradient, Sandwich, sandwich
-from regbench.methods.bilevel.learner import Learner, LearnerOptions, LearnerState, Record, Stop, check
+from regbench.methods.bilevel.learner import GradientLearner, GradientOptions, GradientState, Record, Stop, check
 from regbench.methods.bilevel.problem import BilevelProblem, Constant
 from regbench.methods.bilevel.samples import norm
 from regbench.methods.method import Paper
@@ -29,7 +29,7 @@ MEMORY = 0.85
 
 
 @dataclass(frozen=True)
-class MaidOptions(LearnerOptions):
+class MaidOptions(GradientOptions):
     """The constants of MAID; the defaults are those of the authors' scripts.
 
     Attributes:
@@ -79,8 +79,8 @@ class MaidOptions(LearnerOptions):
         check(self.tolerance >= 0, "tolerance must not be negative")
 
 
-@dataclass
-class MaidState(LearnerState):
+@dataclass(kw_only=True)
+class MaidState(GradientState):
     """MAID's memory: ε, δ, α, L_g where it is estimated, the last step's start, and the nonmonotone reference C and Q."""
 
     lower_tolerance: float = math.nan
@@ -93,7 +93,7 @@ class MaidState(LearnerState):
     reference_weight: float = 1.0
 
 
-class Maid(Learner):
+class Maid(GradientLearner):
     """Algorithm 3.1: gradient descent with an inexact z, whose accuracy and step size adapt to what the descent needs.
 
     An iteration (i) solves the lower problem to ε and the linear system to δ; (ii) with the descent test, goes on only if
@@ -127,7 +127,7 @@ class Maid(Learner):
             problem.require_certificate()
         check(problem.upper_convex or not self.options.convex_upper, f"{type(problem).__name__} does not declare upper_convex")
         theta = self._project(problem.theta0.detach().clone())
-        self.state = MaidState(theta, problem.x0.detach().clone(), torch.zeros_like(problem.x0))
+        self.state = MaidState(theta=theta, x=problem.x0.detach().clone(), adjoint=torch.zeros_like(problem.x0))
         self.state.lower_tolerance = self.options.lower_tolerance_init or self._start_tolerance()
         self.state.adjoint_tolerance = self.options.adjoint_tolerance_init or self.state.lower_tolerance
 

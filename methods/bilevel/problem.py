@@ -39,7 +39,8 @@ class BilevelProblem(ABC):
 
     **It may** give the constants that certify a descent direction (``upper_smoothness``, ``jacobian_lipschitz``,
     ``inverse_hessian_lipschitz``; ``mixed_smoothness`` if g couples x and θ), an exact ``jacobian_norm``, and closed forms of
-    the derivatives, which otherwise come from automatic differentiation; no Hessian is ever formed.
+    the derivatives, which otherwise come from automatic differentiation; no Hessian is ever formed. ``residuals`` may be finer
+    than one a sample, where g is a sum of squares or of other terms that are not negative.
 
     Attributes:
         x0: where the first lower solve starts, ``[N, ...]``.
@@ -68,6 +69,10 @@ class BilevelProblem(ABC):
     @abstractmethod
     def smoothness(self, theta: Tensor) -> Constant:
         """L_h(θ): the largest eigenvalue that the Hessian of h can have."""
+
+    def residuals(self, x: Tensor, theta: Tensor) -> Tensor:
+        """Residuals r ``[r]`` with f = ‖r‖², for search without gradients: √(g_i / N) of each sample, where no g_i < 0."""
+        return (self.upper(x, theta) / len(x)).sqrt()
 
     def upper_smoothness(self, theta: Tensor) -> Constant | None:
         """L_g: Lipschitz constant of ∇_x g; None is unknown."""

@@ -42,6 +42,10 @@ class Quadratic(BilevelProblem):
         """½ ‖A₁x - b₁‖² ``[N]``."""
         return (x @ self.A1.mT - self.b1).square().sum(1) / 2
 
+    def residuals(self, x: Tensor, theta: Tensor) -> Tensor:
+        """(A₁x - b₁) / √(2N) ``[N n]``."""
+        return ((x @ self.A1.mT - self.b1) / math.sqrt(2 * len(x))).flatten()
+
     def strong_convexity(self, theta: Tensor) -> float:
         """The least eigenvalue of H = A₂ᵀA₂."""
         return self.mu

@@ -61,6 +61,10 @@ class LogisticRegressionProblem(BilevelProblem):
         """The upper objective g ``[1]``."""
         return cross_entropy(self.B @ x[0], self.c)[None]
 
+    def residuals(self, x: Tensor, theta: Tensor) -> Tensor:
+        """The root of each held-out row's share of g."""
+        return (cross_entropy(self.B @ x[0], self.c, reduction="none") / len(self.c)).sqrt()
+
     def strong_convexity(self, theta: Tensor) -> Tensor:
         """The least decay."""
         return theta.min().exp()
@@ -139,6 +143,8 @@ class WeightedLogisticRegression(LearnedMethod):
     )
     held_out: float = hyperparameter(0.5, gt=0, lt=1, help="share of the training rows that the decays are learned on")
     tolerance: float = hyperparameter(1e-6, gt=0, help="norm of the gradient at which the final fit stops")
+
+    search_range: ClassVar[tuple[float, float] | None] = (-12.0, 0.0)
 
     def problem(self, run: Run) -> LogisticRegressionProblem:
         """Splits the training rows."""

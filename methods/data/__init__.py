@@ -110,6 +110,19 @@ def require(folder: str, *files: str) -> list[Path]:
     return paths
 
 
+def require_form(folder: str, *files: str) -> Path:
+    """The first that is there of several files, each of which holds the data set in another form.
+
+    Raises:
+        DataError: the variable is not set or none of the files is there; says where to put one.
+    """
+    root = data_root()
+    for file in files:
+        if root is not None and (root / folder / file).is_file():
+            return root / folder / file
+    return require(folder, " or ".join(files))[0]
+
+
 @cache
 def _discover() -> None:
     for module in pkgutil.iter_modules(__path__):

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, conv_transpose2d, pad
 
+from regbench.methods.bilevel.learning import LEARNER_HELP, LearnerName
 from regbench.methods.imaging.variational import Denoising, VariationalDenoiser
 from regbench.methods.method import Paper, hyperparameter
 from regbench.methods.run import Run
@@ -67,9 +68,7 @@ class FieldOfExperts(VariationalDenoiser):
 
     paper: ClassVar[Paper | None] = Paper("Fields of Experts", "Roth, Black", 2009, "International Journal of Computer Vision")
 
-    learner: Literal["none", "maid", "hoag", "fixed"] = hyperparameter(
-        "maid", help="who learns the parameters: none, maid, hoag, or fixed (hypergradient descent at a fixed accuracy)"
-    )
+    learner: LearnerName = hyperparameter("maid", help=LEARNER_HELP)
     filters: int = hyperparameter(48, ge=1, help="K, experts")
     filter_size: Literal[3, 5, 7, 9] = hyperparameter(7, help="side of a filter in pixels")
     expert_weight: float = hyperparameter(0.05, gt=0, help="w_k at the start, the same for all experts")

@@ -78,6 +78,8 @@ class TotalVariation(VariationalDenoiser):
         "Nonlinear total variation based noise removal algorithms", "Rudin, Osher, Fatemi", 1992, "Physica D"
     )
 
+    search_range: ClassVar[tuple[float, float] | None] = (-8.0, 0.0)
+
     smoothing: float = hyperparameter(0.005, gt=0, help="ν, below which a difference counts quadratically; learned too")
 
     def start(self, run: Run) -> Tensor:

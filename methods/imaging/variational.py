@@ -1,5 +1,6 @@
 """Denoising as minimization: a quadratic data term and smoothed absolute values of linear responses, with learned weights."""
 
+import math
 from abc import abstractmethod
 from typing import ClassVar
 
@@ -57,6 +58,10 @@ class Denoising(BilevelProblem):
     def upper(self, x: Tensor, theta: Tensor) -> Tensor:
         """The upper objective g ``[N]``."""
         return (x - self.clean).square().flatten(1).sum(1) / 2
+
+    def residuals(self, x: Tensor, theta: Tensor) -> Tensor:
+        """(x - x*) / √(2N) of each pixel; one an image would hide what most of them tell."""
+        return ((x - self.clean) / math.sqrt(2 * len(x))).flatten()
 
     def strong_convexity(self, theta: Tensor) -> float:
         """That of the data term."""

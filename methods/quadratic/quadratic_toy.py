@@ -1,11 +1,11 @@
 """The quadratic toy problem of MAID, learned by MAID or its competitors."""
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from regbench.methods.bilevel.learning import DTYPES, LearnedMethod
+from regbench.methods.bilevel.learning import DTYPES, LEARNER_HELP, LearnedMethod, LearnerName
 from regbench.methods.bilevel.maid import PAPER
 from regbench.methods.bilevel.quadratic import Quadratic
 from regbench.methods.method import Metrics, Paper, Track, hyperparameter
@@ -26,10 +26,9 @@ class QuadraticToy(LearnedMethod):
     paper: ClassVar[Paper | None] = PAPER
 
     box: ClassVar[tuple[float, float] | None] = None
+    search_range: ClassVar[tuple[float, float] | None] = (-10.0, 10.0)
 
-    learner: Literal["none", "maid", "hoag", "fixed"] = hyperparameter(
-        "maid", help="who learns the parameters: none, maid, hoag, or fixed (hypergradient descent at a fixed accuracy)"
-    )
+    learner: LearnerName = hyperparameter("maid", help=LEARNER_HELP)
     budget: int = hyperparameter(6_000, ge=1, help="lower iterations and Hessian products that learning may take")
 
     @property

@@ -81,9 +81,11 @@ def test_a_claim_that_the_sweep_cannot_answer_is_refused(records, change, messag
         measure("label_smoothing", CLAIM.model_copy(update=change), records)
 
 
-@pytest.mark.parametrize("slug", claims())
-def test_a_claim_names_what_its_suite_has(slug):
-    claim = claims()[slug]
+@pytest.mark.parametrize(
+    ("slug", "claim"),
+    [pytest.param(slug, claim, id=f"{slug}-{claim.data}") for slug, found in claims().items() for claim in found],
+)
+def test_a_claim_names_what_its_suite_has(slug, claim):
     found = {(study.entry, study.data): study for study in studies(read_suite(claim.suite))}
     study = found[claim.entry, claim.data]
     assert study.method is all_methods()[slug]
@@ -93,7 +95,8 @@ def test_a_claim_names_what_its_suite_has(slug):
 
 
 def test_measured_effects_belong_to_claims_and_are_shown():
-    assert set(measured()["method"]) <= set(claims())
+    claimed = {(slug, claim.suite, claim.data) for slug, found in claims().items() for claim in found}
+    assert set(measured()[["method", "suite", "data"]].itertuples(index=False, name=None)) <= claimed
     console = Console(width=120, file=io.StringIO())
     console.print(effects_page(dict.fromkeys(measured()["method"])))
     text = console.file.getvalue()

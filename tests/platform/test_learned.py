@@ -65,6 +65,7 @@ def text(renderable):
         ({"label_smoothing": {"settings": {"optimizer": "adam"}}}, "decoupled weight decay minimizes no objective"),
         ({"label_smoothing": {"settings": {"epochs": 1}, "method": "label_smoothing"}}, "pay for 0 upper iterations"),
         ({"total_variation": {"settings": {"learner": "none"}}}, "its settings have learner none"),
+        ({"total_variation": {"settings": {"learner": "tpe"}}}, "have learner tpe: choose maid, hoag or fixed"),
         (
             {"weighted_logistic_regression": {"space": {"decay": {"low": 1e-4, "high": 0.1, "log": True}}}},
             "in a range of its own: leave decay out",
@@ -197,12 +198,15 @@ def test_the_comparison_and_the_report_tell_how_weights_were_learned(swept):
     # An iteration whose weight could not move would have been the last one that costs.
     assert losses["cost"].iloc[0] == 40.0
     assert set(losses["cost"]) <= {40.0, 80.0, 120.0}
+    # Of the 40 passes, 4 are epochs and 4 gradients.
+    assert (5 * losses["lower_iterations"] == losses["cost"]).all()
+    assert losses["seconds"].is_monotonic_increasing
     notes = " ".join(comparison.notes["note"])
-    assert "learned by gradient" in notes
+    assert f"its weights were learned by {NO_GUARANTEE}, in one tuning trial" in notes
     assert "not at equal" not in notes
     assert comparison.sensitivity.empty
     page = render(comparison)
-    assert "Weights learned by gradient" in page
+    assert "Learned weights" in page
     assert f"label_smoothing: {NO_GUARANTEE}" in page
 
 

@@ -7,10 +7,12 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from regbench.methods.bilevel.derivative_free import DerivativeFree, DerivativeFreeOptions
 from regbench.methods.bilevel.hoag import Hoag, HoagOptions
-from regbench.methods.bilevel.lower import gradient_descent, lbfgs
+from regbench.methods.bilevel.lower import fista, gradient_descent, lbfgs
 from regbench.methods.bilevel.maid import Maid, MaidOptions
 from regbench.methods.classification.weighted_logistic_regression import WeightedLogisticRegression
+from regbench.methods.imaging.field_of_experts import FieldOfExperts
 from regbench.methods.imaging.total_variation import TotalVariation
 from regbench.methods.run import Run
 
@@ -21,7 +23,12 @@ LEARNERS = {
     "extended": {"learner": "maid", "barzilai_borwein": True, "nonmonotone": True},
     "hoag": {"learner": "hoag", "hoag_schedule": "cubic"},
     "fixed": {"learner": "fixed", "lower_tolerance_init": 0.01},
+    "random": {"learner": "random"},
+    "tpe": {"learner": "tpe"},
+    "cmaes": {"learner": "cmaes"},
+    "dfols": {"learner": "dfols"},
 }
+SEEDED = Run("natural_images").numpy_seed("search")
 every_learner = pytest.mark.parametrize("learner", LEARNERS)
 
 
@@ -39,7 +46,7 @@ def test_each_round_shows_the_last_iteration_that_its_share_of_the_budget_paid_f
     found = curve(method)
     assert len(found) == method.rounds == 6
     records, problem = {}, method.problem(Run("natural_images"))
-    for record in method.build_learner(problem):
+    for record in method.build_learner(problem, SEEDED):
         records[record.iteration] = record
         if record.cost > 330:
             break
@@ -54,14 +61,15 @@ def test_each_round_shows_the_last_iteration_that_its_share_of_the_budget_paid_f
         assert metrics["learn/upper_iterations"] == last.iteration
         assert metrics["learn/lower_iterations"] + metrics["learn/linear_iterations"] == last.cost <= limit
         assert metrics["learn/upper_loss"] == last.value
-        assert metrics["learn/hypergradient_norm"] == last.gradient_norm
-        assert metrics["learn/step_size"] == last.step_size
-        assert metrics["learn/lower_tolerance"] == last.lower_tolerance
-        assert metrics["learn/adjoint_tolerance"] == last.adjoint_tolerance
+        assert metrics.get("learn/hypergradient_norm") == last.gradient_norm
+        assert metrics.get("learn/step_size") == last.step_size
+        assert metrics.get("learn/lower_tolerance") == last.lower_tolerance
+        assert metrics.get("learn/adjoint_tolerance") == last.adjoint_tolerance
         assert metrics.get("learn/error_bound") == last.error_bound
         weights = [metrics["weight/regularization_weight"], metrics["weight/smoothing"]]
         assert weights == pytest.approx(last.theta.exp().tolist())
     assert ("learn/error_bound" in found[-1]) == (learner == "certified")
+    assert ("learn/hypergradient_norm" in found[-1]) == (not method.searches)
 
 
 @every_learner
@@ -84,7 +92,7 @@ def test_resumes_bit_for_bit(learner, report_every):
 def test_with_upper_iterations_each_round_is_one_of_them(learner):
     method = tv(learner, budget=100_000, upper_iterations=4)
     problem = method.problem(Run("natural_images"))
-    learner = method.build_learner(problem)
+    learner = method.build_learner(problem, SEEDED)
     records = [learner.step() for _ in range(4)]
     found = curve(method)
     assert method.rounds == len(found) == 4
@@ -154,6 +162,11 @@ def test_settings_reach_the_learner():
     assert learner.options == HoagOptions(lower_solver=lbfgs, box=box, tolerance_init=0.3, schedule="quadratic", step_size=0.2)
     method = method.replace(learner="fixed")
     assert method.build_learner(method.problem(Run("natural_images"))).options.schedule == "constant"
+    method = TotalVariation(learner="random", lower_solver="fista", max_lower_iterations=7)
+    learner = method.build_learner(method.problem(Run("natural_images")), 11)
+    assert isinstance(learner, DerivativeFree)
+    expected = {"lower_solver": fista, "max_lower_iterations": 7, "box": (-8.0, 0.0), "searcher": "random", "seed": 11}
+    assert learner.options == DerivativeFreeOptions(**expected)
 
 
 @pytest.mark.parametrize(
@@ -169,6 +182,12 @@ def test_settings_reach_the_learner():
 def test_settings_that_make_no_sense_are_refused(settings, message):
     with pytest.raises(ValidationError, match=message):
         TotalVariation(**settings)
+
+
+@pytest.mark.parametrize("learner", ["random", "tpe", "cmaes", "dfols"])
+def test_parameters_of_many_kinds_are_not_searched_in_one_range(learner):
+    with pytest.raises(ValidationError, match="field_of_experts has no range for learner"):
+        FieldOfExperts(learner=learner)
 
 
 def test_many_weights_are_reported_by_their_range():

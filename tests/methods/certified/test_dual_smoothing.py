@@ -128,6 +128,21 @@ def test_augmentation_and_noise_do_not_reach_evaluation():
     assert found[0]["val/average_certified_radius"] == found[1]["val/average_certified_radius"]
 
 
+def test_swapping_halves_and_their_networks_changes_no_certificate():
+    data = load("digits_16")
+    torch.manual_seed(0)
+    left, right = (build("mlp", data).eval() for _ in range(2))
+    x, masks, method = data.test.tensors[0][:40], partition_masks("checkerboard", (1, 16, 16)), DualSmoothing(n0=20, n=100)
+    found, swapped = (
+        method.certify(PartClassifiers(pair), x, parts, 10, torch.Generator().manual_seed(1))
+        for pair, parts in (((left, right), masks), ((right, left), masks.flip(0)))
+    )
+    np.testing.assert_array_equal(swapped.counts, found.counts[::-1])
+    np.testing.assert_array_equal(swapped.prediction, found.prediction)
+    np.testing.assert_array_equal(swapped.radius, found.radius)
+    assert (found.counts[0] != found.counts[1]).any()
+
+
 # What is reported
 
 

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -12,7 +13,7 @@ from scipy.stats import chisquare
 from regbench.methods.data import load
 from regbench.methods.data.bags import Bags, pad
 from regbench.methods.data.camelyon import camelyon16, read_features
-from regbench.methods.data.musk import musk1, musk2, musk_data, read_musk
+from regbench.methods.data.musk import FEATURES, musk1, musk2, musk_data, read_musk, read_table
 from regbench.methods.errors import DataError
 
 MUSK = Path(os.environ.get("REGBENCH_DATA", "")) / "musk"
@@ -117,6 +118,26 @@ def write_musk(path, x, names, labels):
     return path
 
 
+def write_table(path, x, names, labels):
+    """A table with a column ``bag`` of numbers from 1, in the order of first occurrence."""
+    path.parent.mkdir(exist_ok=True)
+    places = {name: number for number, name in enumerate(dict.fromkeys(names), 1)}
+    columns = {"bag": np.array([places[name] for name in names], dtype=np.int16)}
+    columns |= {f"f{n}": x[:, n - 1].astype(np.int16) for n in range(1, FEATURES + 1)} | {"label": labels.astype(np.int8)}
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+def same_bags(one, other):
+    """Two data sets have the same bags in each split, each with the same instances."""
+    for split in ("train", "validation", "test"):
+        bags, others = getattr(one, split), getattr(other, split)
+        for left, right in zip(
+            (*bags.tensors, *bags.instances.tensors), (*others.tensors, *others.instances.tensors), strict=True
+        ):
+            assert torch.equal(left, right)
+
+
 @pytest.fixture
 def molecules():
     """Twenty molecules of 1 to 5 conformations, their lines mixed: features, names and labels."""
@@ -132,6 +153,50 @@ def test_musk_files_are_read_as_they_were_written(tmp_path, molecules):
     assert classes.tolist() == [1] * 10 + [0] * 10
     for number, name in enumerate(sorted(set(names))):
         np.testing.assert_array_equal(found[bags == number], x[np.array(names) == name])
+
+
+def test_musk_tables_are_read_as_they_were_written(tmp_path, molecules):
+    x, names, labels = molecules
+    found, bags, classes = read_table(write_table(tmp_path / "musk1.parquet", *molecules))
+    for number, name in enumerate(dict.fromkeys(names)):
+        rows = np.array(names) == name
+        np.testing.assert_array_equal(found[bags == number], x[rows])
+        assert classes[number] == labels[rows][0]
+
+
+@pytest.mark.parametrize(("version", "file"), [(musk1, "clean1.data"), (musk2, "clean2.data")])
+def test_both_forms_of_musk_are_split_alike(folder, molecules, version, file):
+    x, names, labels = molecules
+    table = write_table(folder / "musk" / f"{version.__name__}.parquet", *molecules)
+    data = version()
+    table.unlink()
+    order = np.random.default_rng(1).permutation(len(x))
+    write_musk(folder / "musk" / file, x[order], [names[n] for n in order], labels[order])
+    same_bags(version(), data)
+
+
+def test_missing_musk_files_are_named(folder):
+    with pytest.raises(DataError, match=r"put clean2.data or musk2.parquet into .*musk"):
+        musk2()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda table: table.drop_columns(["f166"]), "no table bag,f1,…,f166,label"),
+        (lambda table: table.set_column(3, "f3", table.column("f3").cast(pa.float64())), "no table bag,f1,…,f166,label"),
+        (lambda table: table.set_column(0, "bag", pa.array([1] * len(table))), "the same in each of its lines"),
+        (lambda table: table.slice(0, 0), "classes must be 0 and 1"),
+    ],
+)
+def test_damaged_musk_tables_are_refused(tmp_path, molecules, damage, message):
+    path = write_table(tmp_path / "musk1.parquet", *molecules)
+    pq.write_table(damage(pq.read_table(path)), path)
+    with pytest.raises(DataError, match=message):
+        read_table(path)
+    path.write_bytes(b"not a table")
+    with pytest.raises(DataError, match="no table bag,f1,…,f166,label"):
+        read_table(path)
 
 
 def test_musk_splits_share_no_molecule_and_are_standardized_by_the_training_one(tmp_path, molecules):
@@ -157,7 +222,7 @@ def test_musk_splits_share_no_molecule_and_are_standardized_by_the_training_one(
         (lambda text: text.replace(".\n", "?\n", 1), "no file of the UCI Musk data"),
         (lambda text: "\n".join(",".join([*line.split(",")[:-2], "1."]) for line in text.splitlines()), "166 features"),
         (lambda text: text.replace(",1.\n", ",0.\n", 1), "the same in each of its lines"),
-        (lambda text: text.replace(",1.\n", ",2.\n"), "class 0 or 1"),
+        (lambda text: text.replace(",1.\n", ",2.\n"), "classes must be 0 and 1"),
         (lambda text: "", "no file of the UCI Musk data"),
     ],
 )
@@ -173,15 +238,19 @@ def test_damaged_musk_files_are_refused(tmp_path, molecules, damage, message):
 
 @pytest.mark.parametrize(
     ("version", "file", "bags", "positive", "instances", "largest"),
-    [("musk1", "clean1.data", 92, 47, 476, 40), ("musk2", "clean2.data", 102, 39, 6598, 1044)],
+    [(musk1, "clean1.data", 92, 47, 476, 40), (musk2, "clean2.data", 102, 39, 6598, 1044)],
 )
 @pytest.mark.skipif(not MUSK.is_dir(), reason="REGBENCH_DATA has no musk")
-def test_musk_itself(folder, version, file, bags, positive, instances, largest):
-    """The real sets, from a copy of the table written in UCI's format; figures of their description."""
-    table = pq.read_table(MUSK / f"{version}.parquet").to_pandas()
+def test_musk_itself(folder, monkeypatch, version, file, bags, positive, instances, largest):
+    """The real sets, from the table and from a copy of it written in UCI's format; figures of their description."""
+    table = pq.read_table(MUSK / f"{version.__name__}.parquet").to_pandas()
     features = table[[f"f{n}" for n in range(1, 167)]].to_numpy()
     write_musk(folder / "musk" / file, features, [f"M{number}" for number in table["bag"]], table["label"])
-    data = {"musk1": musk1, "musk2": musk2}[version]()
+    copy = version()
+    monkeypatch.setenv("REGBENCH_DATA", str(MUSK.parent))
+    data = version()
+    same_bags(copy, data)
+    assert data.meta["shape"] == (166,)
     splits = (data.train, data.validation, data.test)
     assert sum(map(len, splits)) == bags
     assert sum(split.tensors[2].sum() for split in splits) == positive

@@ -34,7 +34,7 @@ def test_seeds_draw_problems():
     assert not torch.equal(first, other)
 
 
-@pytest.mark.parametrize("learner", ["maid", "hoag", "fixed"])
+@pytest.mark.parametrize("learner", ["maid", "hoag", "fixed", "random", "tpe", "cmaes", "dfols"])
 def test_every_learner_comes_closer_than_the_start(learner):
     (start,) = gaps(InitialParameters())
     learned = gaps(QuadraticToy(learner=learner, lower_tolerance_init=1e-3, **SHORT))
