@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from typing import cast
 
 from rich.console import Console
 
@@ -133,7 +134,8 @@ def _beat(
             now = last_driver(storage)
             if now is not None and now.id != mine.id:
                 replaced.set()
-                os.kill(mine.pid, signal.SIGINT)
+                # To the main thread: one that another thread takes does not wake it from a wait.
+                signal.pthread_kill(cast(int, threading.main_thread().ident), signal.SIGINT)
                 if not ended.wait(patience_s):
                     # A process in a shell's background ignores the first signal. Nothing is lost by this one either.
                     os.kill(mine.pid, signal.SIGTERM)

@@ -3,6 +3,10 @@
 import os
 from pathlib import Path
 
+# Before NumPy and PyTorch are imported: workers whose libraries each take all cores wait for each other most of the time.
+for library in ("OMP", "OPENBLAS", "MKL"):
+    os.environ[f"{library}_NUM_THREADS"] = "1"
+
 import pytest
 import torch
 

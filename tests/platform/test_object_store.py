@@ -120,10 +120,9 @@ def test_a_log_is_uploaded_when_it_is_flushed(storage):
     assert [report.round for report in records.log("trial").reports] == [1, 2, 3]
 
 
-@pytest.mark.parametrize("execution", ["inline", "tune"])
-def test_a_sweep_that_is_killed_and_resumed_loses_nothing(tmp_path, options, faults, reference, execution):
-    uri = f"s3://{BUCKET}/{execution}?{options}"
-    with faults.Sweep(tmp_path, storage=uri, execution=execution) as sweep:
+def test_a_sweep_that_is_killed_and_resumed_loses_nothing(tmp_path, options, faults, reference):
+    uri = f"s3://{BUCKET}/killed?{options}"
+    with faults.Sweep(tmp_path, storage=uri) as sweep:
         process = sweep.start()
         assert faults.wait_until(lambda: bool(sweep.records.ended() and sweep.under_way()), process)
         sweep.look()
