@@ -13,6 +13,7 @@ from torch.utils.data import TensorDataset
 
 from regbench.methods.data import Data, load
 from regbench.methods.errors import CheckpointError
+from regbench.methods.precision import MixedPrecision
 
 CHECKPOINT_FORMAT = 1
 
@@ -103,6 +104,11 @@ class Run:
         torch.manual_seed(_stream_seed(seed, "global"))
 
     @property
+    def parts(self) -> list[Any]:
+        """What makes up the run's state, as handed to ``restore``."""
+        return list(self._named.values())
+
+    @property
     def last(self) -> bool:
         """Whether the round in progress is the last one planned."""
         return self.round == self.total
@@ -143,9 +149,10 @@ class Run:
         """A seed for a NumPy, SciPy or scikit-learn routine, derived from the run's seed and a name; 32 bits."""
         return _stream_seed(self.seed, name) % 2**32
 
-    def prepare(self, model: nn.Module) -> nn.Module:
-        """Moves a model to the device and, with several workers, wraps it for distributed training."""
-        return self.world.prepare(model.to(self.device))
+    def prepare(self, model: nn.Module, *, mixed_precision: bool = False) -> nn.Module:
+        """Moves a model to the device, and wraps it for mixed precision and, with several workers, for distributed training."""
+        model = model.to(self.device)
+        return self.world.prepare(MixedPrecision(model) if mixed_precision else model)
 
     def gather(self, tensor: Tensor) -> Tensor:
         """Concatenates equally shaped tensors of all workers along the first axis; alone, returns the tensor."""

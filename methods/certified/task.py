@@ -16,6 +16,7 @@ from regbench.methods.certified.augmentation import shift_and_flip
 from regbench.methods.certified.certificates import Certificates, certified_radius, lower_bound
 from regbench.methods.certified.smoothing import Fill, Partition, Parts, noisy_parts, partition_masks, votes
 from regbench.methods.method import Method, Metric, Metrics, Track, hyperparameter
+from regbench.methods.precision import MIXED_PRECISION_HELP
 from regbench.methods.run import Run
 
 # Radii at which the certified accuracy is reported.
@@ -82,6 +83,7 @@ class CertifiedMethod(Method):
     augmentation: Literal["none", "shift_and_flip"] = hyperparameter(
         "none", help="of training images: none, or moved by up to 4 pixels and mirrored"
     )
+    mixed_precision: bool = hyperparameter(False, help=MIXED_PRECISION_HELP)
     n0: int = hyperparameter(100, ge=1, help="votes of each network that choose an image's class")
     n: int = hyperparameter(2000, ge=1, help="votes of each network that bound its probability")
     alpha: float = hyperparameter(1e-3, gt=0, lt=1, help="probability with which a certificate may be wrong")
@@ -120,7 +122,8 @@ class CertifiedMethod(Method):
         parts = networks.PartClassifiers(networks.build(self.architecture, run.data) for _ in masks).to(run.device)
         optimizer = torch.optim.Adam(parts.parameters(), lr=self.learning_rate)
         pretraining = torch.optim.Adam(whole.parameters(), lr=self.learning_rate) if whole is not None else None
-        model, first = run.prepare(parts), run.prepare(whole) if whole is not None else None
+        model = run.prepare(parts, mixed_precision=self.mixed_precision)
+        first = None if whole is None else run.prepare(whole, mixed_precision=self.mixed_precision)
         run.restore(parts=parts, optimizer=optimizer, whole=whole, pretraining=pretraining)
         for number in run.rounds(self.rounds):
             start = (number - 1) * self.report_every

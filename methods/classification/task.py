@@ -15,6 +15,7 @@ from regbench.methods.classification.attacks import robust_accuracy
 from regbench.methods.classification.metrics import classification_metrics
 from regbench.methods.data import Data
 from regbench.methods.method import Method, Metric, Metrics, Track, hyperparameter
+from regbench.methods.precision import MIXED_PRECISION_HELP
 from regbench.methods.run import Run
 
 TRACK = Track(
@@ -86,6 +87,7 @@ class ClassificationMethod(Method):
     )
     weight_decay: float = hyperparameter(5e-4, ge=0, help="L2 penalty of SGD, decoupled decay of Adam")
     gradient_clip: float | None = hyperparameter(None, gt=0, help="largest norm of a step's gradient; None leaves it alone")
+    mixed_precision: bool = hyperparameter(False, help=MIXED_PRECISION_HELP)
     attack_radius: float = hyperparameter(
         0.0, ge=0, help="l-inf radius of the attack under which robust_accuracy is measured; 0 leaves it out"
     )
@@ -147,7 +149,7 @@ class ClassificationMethod(Method):
         if memory is not None:
             memory.to(run.device)
         optimizer = self.build_optimizer(network)
-        model = run.prepare(network)
+        model = run.prepare(network, mixed_precision=self.mixed_precision)
         run.restore(model=network, optimizer=optimizer, memory=memory)
         for epoch in run.rounds(self.epochs):
             self.set_rates(optimizer, network, epoch)

@@ -13,6 +13,7 @@ from regbench.methods.classification.metrics import classification_metrics
 from regbench.methods.data import Data
 from regbench.methods.method import Method, Metric, Metrics, Track, hyperparameter
 from regbench.methods.mixed_modality import masks, networks
+from regbench.methods.precision import MIXED_PRECISION_HELP
 from regbench.methods.run import Run
 
 TRACK = Track(
@@ -52,6 +53,7 @@ class MixedModalityMethod(Method):
     finetune_lr: float = hyperparameter(2e-3, gt=0, help="of SGD in fine-tuning, constant after the warm-up")
     finetune_warmup: int = hyperparameter(4, ge=0, help="epochs of fine-tuning over which its learning rate grows linearly")
     weight_decay: float = hyperparameter(1e-4, ge=0, help="L2 penalty of SGD")
+    mixed_precision: bool = hyperparameter(False, help=MIXED_PRECISION_HELP)
 
     @property
     def rounds(self) -> int:
@@ -87,7 +89,8 @@ class MixedModalityMethod(Method):
         # Each stage has an optimizer of its own: fine-tuning starts without momentum.
         heating, tuning = (self._sgd(network) for _ in range(2))
         acting = None if policy is None else self._sgd(policy.to(run.device))
-        model, actor = run.prepare(network), None if policy is None else run.prepare(policy)
+        model = run.prepare(network, mixed_precision=self.mixed_precision)
+        actor = None if policy is None else run.prepare(policy)
         sums: dict[str, Tensor] = {}
         run.restore(network=network, policy=policy, heating=heating, tuning=tuning, acting=acting, sums=sums)
         for epoch in run.rounds(self.rounds):

@@ -19,6 +19,7 @@ from regbench.methods.method import Method, Metric, Metrics, Track, hyperparamet
 from regbench.methods.multiple_instance import aggregators
 from regbench.methods.multiple_instance.aggregators import Aggregate
 from regbench.methods.multiple_instance.metrics import attention_metrics, bag_metrics
+from regbench.methods.precision import MIXED_PRECISION_HELP
 from regbench.methods.run import Run
 
 TRACK = Track(
@@ -87,6 +88,7 @@ class MultipleInstanceMethod(Method):
     instance_subsampling: float = hyperparameter(
         1.0, gt=0, le=1, help="share of a bag's instances that a training step sees, drawn anew each time"
     )
+    mixed_precision: bool = hyperparameter(False, help=MIXED_PRECISION_HELP)
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Self:
@@ -133,7 +135,7 @@ class MultipleInstanceMethod(Method):
         network = self.build_model(run.data).to(run.device)
         # Fused: with one bag a step, the optimizer would take as long as the network.
         optimizer = torch.optim.AdamW(network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=True)
-        model = run.prepare(network)
+        model = run.prepare(network, mixed_precision=self.mixed_precision)
         run.restore(model=network, optimizer=optimizer)
         for epoch in run.rounds(self.epochs):
             metrics = {"train/loss": self.train_epoch(model, optimizer, epoch, run)}
