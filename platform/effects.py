@@ -1,6 +1,7 @@
 """What each method is worth on its small benchmark, beside what its paper claims: measured once, and kept with the code."""
 
 import io
+import json
 from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
@@ -14,18 +15,24 @@ from rich.table import Table
 from rich.text import Text
 
 from regbench.methods.errors import ConfigError, nearest
+from regbench.methods.registry import create
+from regbench.methods.run import Run
 from regbench.platform.compare import Comparison, Paired, Row, compare, estimate, paired, rows_of, verdict
 from regbench.platform.records import Records
 from regbench.platform.spec import Strict
 from regbench.platform.tables import difference_text, mean_text, p_text
+from regbench.platform.training_cost import training_seconds
 
 FOLDER = "regbench.effects"
 WEIGHTS_OFF = "its weights off"
+COST_REPEATS = 3
 COLUMNS = [
     "method", "suite", "data", "metric", "mode", "entry", "against", "seeds", "mean", "low", "high",
     "other_mean", "difference", "difference_low", "difference_high", "p", "verdict", "cost",
 ]  # fmt: skip
-"""Of the measured effects: a row for each method, metric and opponent. ``cost`` is seconds a round relative to the baseline."""
+"""Of the measured effects: a row for each method, metric and opponent. ``cost`` is that of a training relative to the baseline,
+
+without evaluations; see ``training_seconds``."""
 
 
 class Claim(Strict):
@@ -71,7 +78,7 @@ def measure(slug: str, claim: Claim, records: Records) -> pd.DataFrame:
     if rows.empty:
         raise ConfigError(f"claim of {slug}: suite {claim.suite} has no entry '{claim.entry}' on {claim.data}")
     baseline = str(rows.iloc[0]["compared_with"])
-    pace = _pace(records, claim.data)
+    cost = _cost(records, claim.data, claim.entry, baseline)
     opponents = [(name, name, "confirm") for name in dict.fromkeys([baseline, *claim.competitors])]
     opponents.append((WEIGHTS_OFF, claim.entry, "ablate"))
     measured = []
@@ -86,7 +93,7 @@ def measure(slug: str, claim: Claim, records: Records) -> pd.DataFrame:
                 {"method": slug, "suite": claim.suite, "data": claim.data, "metric": metric, "mode": mode}
                 | {"entry": claim.entry, "against": against}
                 | _figures(own, other, pair, mode)
-                | {"cost": pace[claim.entry] / pace[baseline]}
+                | {"cost": cost}
             )
     return pd.DataFrame(measured, columns=COLUMNS)
 
@@ -125,12 +132,15 @@ def _values(found: Comparison, claim: Claim, metric: str, entry: str, stage: str
     return mode, {int(row["seed"]): float(row["value"]) for row in rows_of(chosen)}
 
 
-def _pace(records: Records, data: str) -> dict[str, float]:
-    """Median seconds a round of each entry's confirmed trainings."""
-    trials = records.trials().to_pandas()
-    trials = trials[(trials["data"] == data) & (trials["stage"] == "confirm") & (trials["rounds"] > 0)]
-    pace = (trials["seconds"] / trials["rounds"]).groupby(trials["entry"]).median()
-    return {str(entry): float(seconds) for entry, seconds in pace.items()}
+def _cost(records: Records, data: str, entry: str, baseline: str) -> float:
+    """Processor time of a training of an entry as confirmed, relative to one of the baseline; the least of three each."""
+    trials = records.trials().to_pylist()
+    seconds: dict[str, float] = {}
+    for name in (baseline, entry):
+        row = next(row for row in trials if (row["data"], row["stage"], row["entry"]) == (data, "confirm", name))
+        method = create(row["method"], json.loads(row["settings"]))
+        seconds[name] = min(training_seconds(method, Run(data, seed=seed)) for seed in range(COST_REPEATS))
+    return seconds[entry] / seconds[baseline]
 
 
 def note(slug: str) -> str:
@@ -166,7 +176,8 @@ def effects_page(slugs: Iterable[str]) -> RenderableType:
             Text(f"The paper: {claim.claim}", style="italic"),
             table,
         ]
-    legend = "[ ]: 95 % t interval of the difference, paired by seed; p: paired t test; cost: time a round, the baseline's is 1"
+    legend = "[ ]: 95 % t interval of the difference, paired by seed; p: paired t test; cost: processor time of training,"
+    " the baseline's is 1"
     return Group(*parts, Text(legend, style="dim"))
 
 
