@@ -247,7 +247,7 @@ def _claim(claim: Claim) -> Iterator[str]:
 
 
 def _effect_rows(slug: str, claim: Claim) -> Iterator[str]:
-    yield "| test metric | mean | against | difference, 95 % interval | p | verdict | time a round, baseline = 1 |"
+    yield "| test metric | mean | against | difference, 95 % interval | p | verdict | cost of training, baseline = 1 |"
     yield "|---|---|---|---|---|---|---|"
     yield from (f"| {' | '.join(cells(row))} |" for row in rows_of(effects_of(slug, claim)))
 

@@ -69,6 +69,7 @@ FRAMES: dict[str, dict[str, str]] = {
     "seeds": _PLACE | _columns(str="stage metric", int64="seed", float64="value"),
     "differences": _PLACE | _columns(str="against", int64="seed", float64="value"),
     "curves": _PLACE | _columns(str="metric", int64="seed round", float64="value"),
+    "spectra": _PLACE | _columns(str="stage eigenvalue", int64="seed", float64="real imag"),
     "sensitivity": _PLACE
     | _columns(str="setting symbol value objective_name status", bool="weight log", float64="number objective", int64="rounds"),
     "importance": _PLACE | _columns(str="setting missing", float64="importance", int64="trials"),
@@ -211,6 +212,8 @@ class Comparison:
         seeds: the same, seed by seed.
         differences: differences of the judged test metric seed by seed, against the baseline or the entry's own ablation.
         curves: validation curves of the confirmed configurations.
+        spectra: eigenvalues of the linear operators that the best tuning trial and the confirmation trials ended with, leading
+            ones first, where a track reports them; ``system`` is that of the system itself.
         sensitivity: searched values and first objective of the tuning trials.
         importance: of searched settings, or why it is missing.
         learning: what the tuning trial that learned weights recorded in each round, and had spent by then: ``upper_loss``,
@@ -229,6 +232,7 @@ class Comparison:
     seeds: pd.DataFrame
     differences: pd.DataFrame
     curves: pd.DataFrame
+    spectra: pd.DataFrame
     sensitivity: pd.DataFrame
     importance: pd.DataFrame
     learning: pd.DataFrame
@@ -515,6 +519,7 @@ def _compare_group(track: str, data: str, candidates: list[Candidate], rows: Row
         )
         rows["metrics"] += [place | row for row in _metrics(c)]
         rows["seeds"] += [place | row for row in _seeds(c)]
+        rows["spectra"] += [place | row for row in _spectra(c)]
         rows["sensitivity"] += [place | row for row in _sensitivity(c)]
         rows["importance"] += [place | row for row in _importance(c)]
         rows["failures"] += [place | row for row in _failures(c)]
@@ -605,6 +610,17 @@ def _seeds(candidate: Candidate) -> Iterable[Row]:
         for metric in _test_metrics(candidate):
             for seed, value in candidate.scores(stage, metric).items():
                 yield {"stage": stage, "seed": seed, "metric": metric, "value": value}
+
+
+def _spectra(candidate: Candidate) -> Iterable[Row]:
+    for row in ([candidate.best] if candidate.best else []) + candidate.stage("confirm", "completed"):
+        found: dict[str, dict[str, float]] = defaultdict(dict)
+        for name, value in row["metrics"].items():
+            if name.startswith("spectrum/"):
+                eigenvalue, _, part = name.removeprefix("spectrum/").rpartition("_")
+                found[eigenvalue][part] = value
+        for eigenvalue, parts in sorted(found.items()):
+            yield {"stage": row["stage"], "eigenvalue": eigenvalue, "seed": row["seed"], **parts}
 
 
 def _sensitivity(candidate: Candidate) -> Iterable[Row]:

@@ -18,6 +18,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Circle
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from regbench.platform.compare import Comparison, Estimate, estimate, rows_of
@@ -164,6 +165,51 @@ def _curve(axes: Axes, rows: pd.DataFrame, look: tuple[str, str]) -> None:
     every = max(1, len(rounds) // 6)
     axes.plot(list(rounds), means, color=colour, marker=marker, markevery=every, markersize=5, label=rows.iloc[0]["entry"])
     axes.fill_between(list(rounds), lows, highs, color=colour, alpha=0.13, linewidth=0)
+
+
+@mpl.rc_context(_STYLE)
+def spectra(comparison: Comparison, track: str, data: str, look: Styles) -> str:
+    """Eigenvalues of each entry's linear operators beside the unit circle, a panel an entry, and the system's own as crosses.
+
+    The operators are real: each eigenvalue is drawn with its conjugate, which need not be among the recorded ones.
+    """
+    found = comparison.of("spectra", track, data)
+    if found.empty:
+        return ""
+    found = pd.concat([found, found.assign(imag=-found["imag"])])
+    entries = [entry for entry in dict.fromkeys(comparison.of("entries", track, data)["entry"]) if entry in set(found["entry"])]
+    columns = min(4, len(entries))
+    lines = math.ceil(len(entries) / columns)
+    figure = Figure(figsize=(0.6 + 2.2 * columns, 0.9 + 2.3 * lines), layout="compressed")
+    panels = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).ravel()
+    for panel, entry in zip(panels, entries, strict=False):
+        _spectrum_panel(panel, found[found["entry"] == entry], look[entry])
+        panel.set_title(entry, loc="left")
+    for panel in panels[len(entries) :]:
+        panel.set_axis_off()
+    # The shape of a marker is the entry's; what it stands for is in how it is filled.
+    handles = [
+        Line2D([], [], color=INK, marker="o", linestyle="", alpha=0.5, label="confirmation seeds"),
+        Line2D([], [], color=INK, marker="o", linestyle="", markerfacecolor="none", label="tuned configuration"),
+    ]
+    if "system" in set(found["eigenvalue"]):
+        handles.append(Line2D([], [], color=INK, marker="x", linestyle="", markersize=8, label="the system's own"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), columns))
+    return _inline(figure, f"spectra-{track}-{data}", f"Eigenvalues of the linear operators on {data}")
+
+
+def _spectrum_panel(axes: Axes, rows: pd.DataFrame, look: tuple[str, str]) -> None:
+    colour, marker = look
+    axes.add_patch(Circle((0, 0), 1, fill=False, edgecolor=INK, linewidth=1, alpha=0.6))
+    system = rows["eigenvalue"] == "system"
+    for stage, face, alpha in (("confirm", colour, 0.4), ("tune", "none", 1.0)):
+        chosen = rows[(rows["stage"] == stage) & ~system].drop_duplicates(["seed", "real", "imag"])
+        axes.plot(chosen["real"], chosen["imag"], marker, color=colour, markerfacecolor=face, alpha=alpha, markersize=5)
+    known = rows[system].drop_duplicates(["real", "imag"])
+    axes.plot(known["real"], known["imag"], "x", color=INK, markersize=8)
+    axes.set_aspect("equal")
+    axes.xaxis.set_major_locator(MaxNLocator(4, steps=(1, 5, 10)))
+    axes.yaxis.set_major_locator(MaxNLocator(4, steps=(1, 5, 10)))
 
 
 @mpl.rc_context(_STYLE)

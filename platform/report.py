@@ -140,6 +140,7 @@ def _section(comparison: Comparison, track: str, data: str, look: plots.Styles) 
             "ablation": Markup(plots.differences(*place, look, "ablation")),
             "calibration": Markup(plots.calibration(*place, look)),
             "curves": Markup(plots.curves(*place, look)),
+            "spectra": Markup(plots.spectra(*place, look)),
             "importance": Markup(plots.importance(*place, look)),
             "learning": Markup(plots.learning(*place, look)),
             "trade_offs": Markup(plots.trade_offs(*place, look)),

@@ -51,14 +51,19 @@ class KoopmanInformation(KoopmanMethod):
     von_neumann_entropy_weight: float = weight(
         0.1, off=0.0, ge=0, symbol="γ", differentiable=True, help="weight of the entropy of the latents' covariance"
     )
+    temperature: float = weight(
+        0.1,
+        off=0.1,
+        gt=0,
+        symbol="τ",
+        differentiable=True,
+        help="of InfoNCE, without effect when switched off; the released settings say 0.07, which is never used",
+    )
     information_estimate: Literal["code", "paper", "gaussian", "log_gaussian"] = hyperparameter(
         "code", help="code or paper (InfoNCE), gaussian (closed form for few dimensions) or its logarithm"
     )
     neighborhood_size: int = hyperparameter(
         3, ge=1, help="k, steps each side that count as neighbours; for gaussian, the lag n"
-    )
-    temperature: float = hyperparameter(
-        0.1, gt=0, help="τ of InfoNCE; the released settings say 0.07, which never takes effect"
     )
     entropy_sign: Literal["paper", "code"] = hyperparameter(
         "paper", help="paper: maximizes the entropy; code: minimizes it, as the released trainer does"
@@ -78,20 +83,20 @@ class KoopmanInformation(KoopmanMethod):
         loss, found = super().objective(model, batch, weights)
         z = found.latents[:, :-1]
         if _on(weights.mutual_information_weight):
-            loss = loss + weights.mutual_information_weight * self.information_loss(found, batch)
+            loss = loss + weights.mutual_information_weight * self.information_loss(found, batch, weights)
         if _on(weights.von_neumann_entropy_weight):
             entropy = von_neumann_entropy(covariance(batch.pool(z))).to(loss.dtype)
             sign = -1 if self.entropy_sign == "paper" else 1
             loss = loss + sign * weights.von_neumann_entropy_weight * entropy
         return loss, found
 
-    def information_loss(self, found: Pass, batch: Batch) -> Tensor:
+    def information_loss(self, found: Pass, batch: Batch, weights: SimpleNamespace) -> Tensor:
         """What falls where the information between neighbouring latents rises; a scalar."""
         z = found.latents[:, :-1]
         if self.information_estimate == "code":
-            return window_info_nce(z, self.neighborhood_size, self.temperature)
+            return window_info_nce(z, self.neighborhood_size, weights.temperature)
         if self.information_estimate == "paper":
-            return batch_info_nce(batch.pool(z), self.neighborhood_size, self.temperature)
+            return batch_info_nce(batch.pool(z), self.neighborhood_size, weights.temperature)
         C = covariance(batch.pool(z))
         noise = covariance(batch.pool(found.latents[:, 1:] - found.steps))
         floor = NOISE_FLOOR * C.diagonal().mean() * torch.eye(len(C), dtype=C.dtype, device=C.device)

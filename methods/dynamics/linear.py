@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from regbench.methods.dynamics.metrics import Map, apply, forecast_metrics
+from regbench.methods.dynamics.metrics import Map, apply, forecast_metrics, spectrum
 from regbench.methods.dynamics.operators import least_squares
 from regbench.methods.dynamics.task import TRACK
 from regbench.methods.method import Method, Metrics, Track
@@ -47,7 +47,7 @@ class LinearForecast(Method):
             z = apply(lift, flat)
             operator = least_squares(z[:, :-1].flatten(0, 1), z[:, 1:].flatten(0, 1), self.tikhonov)
             splits = {"val": run.data.validation} | ({"test": run.data.test} if run.test else {})
-            yield {
+            yield spectrum(operator, run.data.meta) | {
                 f"{name}/{metric}": value
                 for name, split in splits.items()
                 for metric, value in forecast_metrics(

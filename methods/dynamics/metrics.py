@@ -1,8 +1,10 @@
 """How well an operator on lifted states forecasts, what its spectrum is, and how many dimensions its coordinates fill."""
 
+import cmath
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,6 +13,8 @@ from regbench.methods.method import Metrics
 
 HORIZONS = (5, 20, 50)
 BINS = 50
+# Eigenvalues that are recorded.
+LEADING = 8
 # States that are lifted or decoded at once.
 CHUNK = 4096
 
@@ -53,12 +57,33 @@ def forecast_metrics(x: Tensor, lift: Map, operator: Tensor, lower: Map, meta: M
         "linearity_error": _ratio(z[:, 1:] - z[:, :-1] @ operator, centred),
     }
     if x.dim() == 3:
-        rollout = torch.cat([_forecast(z[:, :1], operator, s, lower, x.dtype) for s in range(1, x.shape[1])], dim=1)
-        found["kld"] = histogram_divergence(x[:, 1:].flatten(0, 1), rollout.flatten(0, 1))
+        forecast = apply(lower, _rollout(z[:, 0], operator, x.shape[1] - 1).to(x.dtype))
+        found["kld"] = histogram_divergence(x[:, 1:].flatten(0, 1), forecast.flatten(0, 1))
     if "frequency" in meta:
-        angle = torch.tensor(meta["frequency"] * meta["dt"], dtype=torch.float64, device=x.device)
-        found["cycle_error"] = (eigenvalues - torch.polar(torch.ones_like(angle), angle)).abs().min().item()
+        found["cycle_error"] = (eigenvalues - _cycle(meta)).abs().min().item()
     return found
+
+
+def spectrum(operator: Tensor, meta: Mapping[str, Any]) -> Metrics:
+    """The leading eigenvalues of an operator, to be recorded and drawn.
+
+    Args:
+        operator: K ``[d, d]``, float64.
+        meta: of the data set.
+
+    Returns:
+        ``spectrum/00_real``, ``spectrum/00_imag``, ``spectrum/01_real``, …: the min(8, d) eigenvalues of largest modulus; of a
+        conjugate pair, the one above the real axis comes first, and stands for both where the other would be the ninth. Where
+        trajectories end on a limit cycle of frequency ω, ``spectrum/system_real`` and ``spectrum/system_imag``: e^{iω dt}.
+    """
+    values = torch.linalg.eigvals(operator).cpu().numpy()
+    leading = values[np.lexsort((-values.imag, -values.real, -np.abs(values)))][:LEADING]
+    named = {f"{place:02}": value for place, value in enumerate(leading)}
+    if "frequency" in meta:
+        named["system"] = _cycle(meta)
+    return {
+        f"spectrum/{name}_{part}": float(getattr(value, part)) for name, value in named.items() for part in ("real", "imag")
+    }
 
 
 def histogram_divergence(true: Tensor, forecast: Tensor) -> float:
@@ -80,6 +105,20 @@ def histogram_divergence(true: Tensor, forecast: Tensor) -> float:
 
 def _forecast(z: Tensor, operator: Tensor, horizon: int, lower: Map, dtype: torch.dtype) -> Tensor:
     return apply(lower, (z @ torch.linalg.matrix_power(operator, horizon)).to(dtype))
+
+
+def _rollout(z: Tensor, operator: Tensor, steps: int) -> Tensor:
+    """Coordinates z K, z K², … of starts z ``[N, d]``, as ``[N, steps, d]``."""
+    found = []
+    for _ in range(steps):
+        z = z @ operator
+        found.append(z)
+    return torch.stack(found, dim=1)
+
+
+def _cycle(meta: Mapping[str, Any]) -> complex:
+    """The eigenvalue e^{iω dt} of a limit cycle."""
+    return cmath.exp(1j * meta["frequency"] * meta["dt"])
 
 
 def _nrmse(forecast: Tensor, x: Tensor, horizon: int) -> float:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from regbench.methods.data import Data
-from regbench.methods.dynamics.metrics import apply, forecast_metrics
+from regbench.methods.dynamics.metrics import apply, forecast_metrics, spectrum
 from regbench.methods.dynamics.networks import Architecture, KoopmanNetwork, Pass
 from regbench.methods.dynamics.operators import least_squares
 from regbench.methods.errors import ConfigError
@@ -81,7 +81,13 @@ class KoopmanMethod(Method):
     track: ClassVar[Track] = TRACK
 
     reconstruction_weight: float = weight(
-        0.1, off=0.0, ge=0, symbol="λ_id", differentiable=True, help="weight of the reconstruction of states, code only"
+        0.1,
+        # What reconstructs is no regularizer of an autoencoder: the plain one has it too.
+        off=0.1,
+        ge=0,
+        symbol="λ_id",
+        differentiable=True,
+        help="weight of the reconstruction of states, code only; switched off, it is the plain autoencoder's",
     )
     koopman_consistency_weight: float = weight(
         0.0,
@@ -167,7 +173,8 @@ class KoopmanMethod(Method):
             network.eval()
             with torch.no_grad():
                 operator = self._inference(network, trained, run)
-                metrics = {"train/loss": loss} | self._judge(network, operator, run.data.validation, "val", run)
+                metrics = {"train/loss": loss} | spectrum(operator, run.data.meta)
+                metrics |= self._judge(network, operator, run.data.validation, "val", run)
                 if run.test and run.last:
                     metrics |= self._judge(network, operator, run.data.test, "test", run)
             yield metrics

@@ -201,6 +201,68 @@ def test_calibration_is_not_asked_of_tracks_that_do_not_report_it(html):
     assert "Can the confidences be trusted?" not in Page(html).shown
 
 
+EIGENVALUES = {
+    "koopman_autoencoder": [(0.9, 0.3), (0.9, -0.3), (0.5, 0.0)],
+    # The conjugate of the last one was cut off.
+    "koopman_information": [(0.98, 0.0), (0.8, 0.5), (0.8, -0.5), (0.2, 0.1)],
+}
+
+
+def spectral(folder):
+    """A confirmed sweep of the dynamics track; operators shrink by a hundredth from seed to seed."""
+    made = Sweep(folder, track="dynamics", objectives=("val/nrmse_20", "val/effective_dimension"), modes=("min", "max"))
+    for entry, values in EIGENVALUES.items():
+        for number, stage in enumerate(["tune", "confirm", "confirm"]):
+            metrics = {
+                "val/nrmse_20": 0.4,
+                "val/effective_dimension": 3.0,
+                "test/nrmse_20": 0.5,
+                "test/effective_dimension": 3.0,
+            }
+            for place, parts in enumerate(values):
+                for part, size in zip(("real", "imag"), parts, strict=True):
+                    metrics[f"spectrum/{place:02}_{part}"] = (1 - 0.01 * number) * size
+            metrics |= {"spectrum/system_real": 0.8, "spectrum/system_imag": 0.6}
+            made.trial(entry, stage, number, [metrics], data="van_der_pol", seed=number, planned=1)
+    return compare(made.records)
+
+
+def test_spectra_hold_what_the_trials_ended_with(tmp_path):
+    rows = spectral(tmp_path).spectra
+    own = rows[rows["eigenvalue"] != "system"]
+    for entry, values in EIGENVALUES.items():
+        for seed, stage in enumerate(["tune", "confirm", "confirm"]):
+            chosen = own[(own["entry"] == entry) & (own["seed"] == seed)]
+            assert set(chosen["stage"]) == {stage}
+            expected = [size * (1 - 0.01 * seed) for parts in values for size in parts]
+            assert chosen[["real", "imag"]].to_numpy().ravel() == pytest.approx(expected)
+
+
+def test_spectra_are_drawn_with_the_unit_circle_and_the_systems_own(tmp_path):
+    found = spectral(tmp_path)
+    look = plots.styles(found)
+    drawn = plots.spectra(found, "dynamics", "van_der_pol", look)
+    # Three operators each; of the second, the conjugate that is not recorded is drawn too. A legend adds none in these colours.
+    for entry, count in (("koopman_autoencoder", 3 * 3), ("koopman_information", 3 * 5)):
+        assert len(re.findall(rf'<use [^>]*style="[^"]*{look[entry][0]}', drawn, re.IGNORECASE)) == count
+    # e^{iω dt} and its conjugate in both panels, and once in the legend.
+    assert drawn.count('style="fill: currentColor; stroke: currentColor"/>') == 2 * 2 + 1
+    page = Page(render(found))
+    for text in ("Spectra of the linear operators", "confirmation seeds", "tuned configuration", "the system's own"):
+        assert text in page.shown
+    assert len(page.ids) == len(set(page.ids))
+
+
+def test_error_is_drawn_against_effective_dimension(tmp_path):
+    shown = Page(render(spectral(tmp_path))).shown
+    assert "val/nrmse_20 of the tuning trials" in shown
+    assert "val/effective_dimension" in shown
+
+
+def test_spectra_are_not_asked_of_tracks_that_have_none(html):
+    assert "Spectra of the linear operators" not in Page(html).shown
+
+
 def test_a_single_seed_and_a_categorical_setting_are_drawn(tmp_path):
     sweep = Sweep(tmp_path)
     sweep.confirm("label_smoothing", [0.9], seeds=[1])

@@ -12,13 +12,13 @@ from sklearn.preprocessing import PolynomialFeatures
 from torch.utils.data import TensorDataset
 
 from regbench.methods import Run
-from regbench.methods.data import Data
+from regbench.methods.data import Data, load
 from regbench.methods.dynamics.dmd import DMD
 from regbench.methods.dynamics.edmd import EDMD
 from regbench.methods.dynamics.information import covariance, von_neumann_entropy, window_info_nce
 from regbench.methods.dynamics.koopman_autoencoder import KoopmanAutoencoder
 from regbench.methods.dynamics.koopman_information import KoopmanInformation
-from regbench.methods.dynamics.metrics import forecast_metrics, histogram_divergence
+from regbench.methods.dynamics.metrics import forecast_metrics, histogram_divergence, spectrum
 from regbench.methods.dynamics.networks import KoopmanNetwork
 from regbench.methods.dynamics.operators import least_squares, ridge_operators
 from regbench.methods.dynamics.task import Batch, pool_of_workers
@@ -150,6 +150,17 @@ def test_information_and_entropy_are_added_with_their_signs(form, sign, factor):
     assert found == pytest.approx(expected)
 
 
+def test_the_temperature_is_read_from_the_weights():
+    method = KoopmanInformation(latent_dim=3, window_length=8, von_neumann_entropy_weight=0.0, mutual_information_weight=1.5)
+    model, x = network(method), normal(4, 9, 3)
+    z = method.objective(model, batch(method, x), method.weight_values())[1].latents[:, :-1]
+    base = value(method, model, x, mutual_information_weight=0.0).item()
+    temperature = torch.tensor(0.4, dtype=torch.float64, requires_grad=True)
+    found = value(method, model, x, temperature=temperature)
+    assert found.item() == pytest.approx(base + 1.5 * window_info_nce(z, 3, 0.4).item())
+    assert torch.autograd.grad(found, temperature)[0].abs() > 1e-6
+
+
 def test_the_logarithm_of_the_closed_form():
     model, x = network(KoopmanInformation(latent_dim=2)), normal(8, 17, 3)
     one, other = (
@@ -227,6 +238,12 @@ def test_switched_off_it_is_the_autoencoder_in_every_form(form, operator, linear
     assert curve(off, linear_data) == curve(KoopmanAutoencoder(**shared), linear_data)
 
 
+def test_with_all_weights_off_it_is_the_autoencoder_as_it_comes(linear_data):
+    """Which reconstructs: without, nothing would tie its decoder to the states that it encodes."""
+    off = KoopmanInformation(epochs=2, temperature=0.3, reconstruction_weight=0.7, koopman_consistency_weight=0.5).baseline()
+    assert curve(off, linear_data) == curve(KoopmanAutoencoder(epochs=2), linear_data)
+
+
 @pytest.mark.parametrize("inference", ["least_squares", "trained"])
 @pytest.mark.parametrize("form", ["code", "variational"])
 def test_every_form_resumes_from_its_state(form, inference, linear_data):
@@ -256,6 +273,48 @@ def test_frames_are_encoded_by_convolutions():
     assert found.latents.shape == (2, 5, 6)
     assert found.predictions.shape == (2, 4, 2, 32, 32)
     assert found.operator.shape == (6, 6)
+
+
+@pytest.mark.parametrize("system", ["van_der_pol", "lorenz63", "pendulum", "double_well", "cylinder_wake"])
+def test_every_method_learns_every_system(system):
+    methods = [KoopmanAutoencoder(epochs=1, batch_size=512), KoopmanInformation(epochs=1, batch_size=512), DMD(), EDMD()]
+    known = "frequency" in load(system).meta
+    for method in methods:
+        (metrics,) = curve(method, system, test=True)
+        assert [name for name, number in metrics.items() if not math.isfinite(number)] == []
+        assert {f"{split}/{name}" for split in ("val", "test") for name in ("nrmse_50", "effective_dimension")} <= set(metrics)
+        assert ("spectrum/system_imag" in metrics) == known
+
+
+# Spectra
+
+
+def eigenvalues(metrics):
+    """The recorded ones, in their order; the system's own last."""
+    names = sorted({name.rpartition("_")[0] for name in metrics if name.startswith("spectrum/")})
+    return np.array([complex(metrics[f"{name}_real"], metrics[f"{name}_imag"]) for name in names])
+
+
+def test_the_spectrum_of_a_linear_system_is_recorded(linear_data):
+    *found, system = eigenvalues(curve(DMD(rank=3), linear_data)[-1])
+    expected = sorted(np.linalg.eigvals(A.numpy()), key=lambda value: (-abs(value), -value.imag))
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    # Its rotation is a turn by this angle, and grows by hypot(0.9, 0.3).
+    assert system == pytest.approx(expected[0] / math.hypot(0.9, 0.3))
+
+
+@pytest.mark.parametrize("size", [3, 8, 15])
+def test_the_leading_eigenvalues_are_numpys(size):
+    K = normal(size, size, seed=size)
+    found, every = eigenvalues(spectrum(K, {})), np.linalg.eigvals(K.numpy())
+    count = min(8, size)
+    assert len(found) == count
+    np.testing.assert_allclose(np.abs(found), np.sort(np.abs(every))[::-1][:count])
+    assert all(np.abs(every - value).min() < 1e-9 for value in found)
+    # Above the real axis first, then the conjugate.
+    for place, value in enumerate(found[:-1]):
+        if value.imag > 0:
+            assert found[place + 1] == pytest.approx(value.conjugate())
 
 
 # Forecasts
@@ -294,6 +353,13 @@ def test_a_forecast_of_the_mean_has_error_one_and_the_truth_none():
     expected = ((truth - mean).square().sum() / (truth - truth.mean((0, 1))).square().sum()).sqrt().item()
     assert none["nrmse_5"] == pytest.approx(expected)
     assert forecast_metrics(x, same, A, same, {})["nrmse_50"] < 1e-9
+
+
+def test_long_forecasts_are_of_growing_powers():
+    x, K = linear(5, 60), A + 0.05 * normal(3, 3, seed=7)
+    powers = [x[:, 0].numpy() @ np.linalg.matrix_power(K.numpy(), step) for step in range(1, 60)]
+    expected = histogram_divergence(x[:, 1:].flatten(0, 1), torch.tensor(np.concatenate(powers)))
+    assert forecast_metrics(x, same, K, same, {})["kld"] == pytest.approx(expected, rel=1e-6)
 
 
 def test_histograms_of_the_same_samples_do_not_diverge_and_shifted_ones_do():

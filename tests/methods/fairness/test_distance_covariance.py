@@ -1,8 +1,9 @@
 """Distance covariances against dcor and closed forms, by every route, and what must not change them."""
 
+import importlib
 import math
+from types import ModuleType
 
-import dcor
 import numpy as np
 import pytest
 import torch
@@ -12,6 +13,12 @@ from regbench.methods.fairness.sorted_covariance import sorted_covariance
 
 X = torch.tensor([0.1, 0.4, 0.35, 0.8, 0.65], dtype=torch.float64)
 S = torch.tensor([[0.0, 0.2], [0.0, 0.9], [1.0, 0.4], [1.0, 0.6], [1.0, 0.1]], dtype=torch.float64)[:, :, None]
+
+
+@pytest.fixture(scope="module")
+def dcor() -> ModuleType:
+    """The reference; compiling it on import takes a while, which not every worker of the tests should spend."""
+    return importlib.import_module("dcor")
 
 
 def sample(n, d=2, p=3, seed=0):
@@ -35,7 +42,7 @@ def test_the_cards_example():
 
 
 @pytest.mark.parametrize("c", [0.5, 1.0, 3.0])
-def test_jdcov_is_all_pairs_and_the_triple(c):
+def test_jdcov_is_all_pairs_and_the_triple(c, dcor):
     """The triple term as the card gives it, the pairs from dcor."""
     pairs = [(X, S[:, 0]), (X, S[:, 1]), (S[:, 0], S[:, 1])]
     expected = c * sum(dcor.u_distance_covariance_sqr(v.numpy(), w.numpy()) for v, w in pairs) - 0.0026667
@@ -44,7 +51,7 @@ def test_jdcov_is_all_pairs_and_the_triple(c):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("n", [4, 5, 60, 700])
-def test_ccdcov_is_dcors(n, dtype):
+def test_ccdcov_is_dcors(n, dtype, dcor):
     x, s = sample(n)
     expected = dcor.u_distance_covariance_sqr(x.numpy(), s.flatten(1).numpy())
     found = dc.ccdcov(x.to(dtype), s.to(dtype))
@@ -52,7 +59,7 @@ def test_ccdcov_is_dcors(n, dtype):
     assert found.item() == pytest.approx(expected, abs=1e-12 if dtype == torch.float64 else 1e-6)
 
 
-def test_correlation_is_dcors():
+def test_correlation_is_dcors(dcor):
     x, s = sample(80)
     assert dc.correlation(x, s).item() == pytest.approx(dcor.u_distance_correlation_sqr(x.numpy(), s.flatten(1).numpy()))
     assert dc.correlation(torch.ones(80, dtype=torch.float64), s).item() == 0
@@ -63,7 +70,7 @@ def test_jdcov_of_two_variables_is_their_covariance():
     assert dc.jdcov(x, s).item() == pytest.approx(dc.ccdcov(x, s).item(), abs=1e-14)
 
 
-def test_centered_rows_sum_to_zero():
+def test_centered_rows_sum_to_zero(dcor):
     s = sample(30, d=1)[1][:, 0]
     u = dc.centered(s, dc.row_sums(s))
     torch.testing.assert_close(u.sum(-1), torch.zeros(30, dtype=torch.float64), atol=1e-12, rtol=0)
@@ -147,7 +154,7 @@ def scalars(n, ties, seed=0):
 
 @pytest.mark.parametrize("ties", [False, True])
 @pytest.mark.parametrize("n", [4, 63, 64, 65, 130, 1500])
-def test_sorting_gives_what_pairs_give_and_dcor(n, ties):
+def test_sorting_gives_what_pairs_give_and_dcor(n, ties, dcor):
     x, y = scalars(n, ties)
     x.requires_grad_()
     found, expected = sorted_covariance(x, y), dc.covariance(x[:, None], y[:, :, None])
@@ -158,7 +165,7 @@ def test_sorting_gives_what_pairs_give_and_dcor(n, ties):
     np.testing.assert_allclose(found[:2].detach(), reference, atol=1e-12)
 
 
-def test_among_many_samples_attributes_of_mixed_type_take_both_routes():
+def test_among_many_samples_attributes_of_mixed_type_take_both_routes(dcor):
     x, s = sample(dc.SORTED_FROM, d=3, p=2)
     s[:, 1, 1] = 0
     expected = sum(dcor.u_distance_covariance_sqr(x.numpy(), s[:, k].numpy()) for k in range(3))
