@@ -6,6 +6,8 @@ from pathlib import Path
 # Before NumPy and PyTorch are imported: workers whose libraries each take all cores wait for each other most of the time.
 for library in ("OMP", "OPENBLAS", "MKL"):
     os.environ[f"{library}_NUM_THREADS"] = "1"
+# Ray's workers would give way to everything else, and starve beside tests that compute.
+os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - its name
 
 import pytest
 import torch

@@ -38,7 +38,7 @@ TINY = {
 # Long enough to be left and stopped in the middle of its first trial.
 LONG = TINY | {
     "name": "long",
-    "settings": {"epochs": 120},
+    "settings": {"epochs": 400},
     "trials": 1,
     "confirm": {"seeds": 0},
     "checkpoint_seconds": 0,
@@ -62,7 +62,9 @@ def free_port() -> int:
 def environment(home: Path, **changes: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("REGBENCH_", "MLFLOW_", "RAY_"))}
     path = f"{BIN}:{os.environ['PATH']}"
-    return kept | {"PATH": path, "HOME": str(home), "OMP_NUM_THREADS": "1", "NO_COLOR": "1"} | changes
+    return (
+        kept | {"PATH": path, "HOME": str(home), "OMP_NUM_THREADS": "1", "NO_COLOR": "1", "RAY_worker_niceness": "0"} | changes
+    )
 
 
 def wait_until(true: Callable[[], bool]) -> None:
@@ -197,10 +199,10 @@ def test_a_job_outlives_its_client_is_stopped_and_continues(desk):
     assert "regbench from" in desk.output("resume", "long", "--cluster", "cluster.yaml")
     assert json.loads((results / "long" / "job.json").read_text())["id"] != job
     rows = records.trials().to_pylist()
-    assert [(row["key"], row["status"], row["attempts"], row["rounds"]) for row in rows] == [(key, "completed", 2, 120)]
+    assert [(row["key"], row["status"], row["attempts"], row["rounds"]) for row in rows] == [(key, "completed", 2, 400)]
     # The second attempt began where the first one was stopped.
     times = {row["round"]: row["time"] for row in records.curves().to_pylist()}
-    assert times[stopped_after] < resumed < times[120]
+    assert times[stopped_after] < resumed < times[400]
 
 
 def test_workers_find_zipped_code_and_the_shipped_environment(desk, head):

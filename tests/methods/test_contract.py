@@ -263,7 +263,7 @@ class Private(ClassificationMethod):
     paper: ClassVar[Paper | None] = None
 
     def train(self, run: Any) -> Any:
-        run.prepare = lambda model: model
+        run.prepare = lambda model, **options: model
         return super().train(run)
 
 
