@@ -176,8 +176,7 @@ def effects_page(slugs: Iterable[str]) -> RenderableType:
             Text(f"The paper: {claim.claim}", style="italic"),
             table,
         ]
-    legend = "[ ]: 95 % t interval of the difference, paired by seed; p: paired t test; cost: processor time of training,"
-    " the baseline's is 1"
+    legend = "[ ]: 95 % t interval of the difference, paired by seed; p: paired t test; cost: of training, the baseline's is 1"
     return Group(*parts, Text(legend, style="dim"))
 
 
