@@ -249,6 +249,8 @@ def _worker(rank: int, methods: Sequence[type[Method]], folder: str) -> None:
         # A group for each, so that a worker that fails frees the one that waits for it.
         store = f"file://{folder}/group{number}"
         dist.init_process_group("gloo", init_method=store, rank=rank, world_size=2, timeout=timedelta(seconds=60))
+        # A method that exchanges nothing would leave the group while the other worker still connects to it.
+        dist.barrier()
         try:
             curves.append(_train(_smoke(method), _run(method, world=ProcessGroup())))
         except Exception as error:
