@@ -9,7 +9,6 @@ for library in ("OMP", "OPENBLAS", "MKL"):
 # Ray's workers would give way to everything else, and starve beside tests that compute.
 os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - its name
 
-import pytest
 import torch
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -17,12 +16,3 @@ SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 if SHARED_DATA.is_dir():
     os.environ.setdefault("REGBENCH_DATA", str(SHARED_DATA))
 torch.set_num_threads(1)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keeps a file's tests, which share set-up, in one worker; the contract, the longest file, goes track by track."""
-    for item in items:
-        method = getattr(item, "callspec", None) and item.callspec.params.get("method")
-        track = getattr(method, "track", None)
-        item.add_marker(pytest.mark.xdist_group(f"{item.path.stem}-{track.name}" if track else item.path.stem))

@@ -1,11 +1,8 @@
 """Distance covariances against dcor and closed forms, by every route, and what must not change them."""
 
+import importlib
 import math
-import pickle
-import subprocess
-import sys
-from collections.abc import Iterator
-from functools import partial
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -18,37 +15,10 @@ X = torch.tensor([0.1, 0.4, 0.35, 0.8, 0.65], dtype=torch.float64)
 S = torch.tensor([[0.0, 0.2], [0.0, 0.9], [1.0, 0.4], [1.0, 0.6], [1.0, 0.1]], dtype=torch.float64)[:, :, None]
 
 
-SERVE = """
-import pickle, sys
-import dcor
-while True:
-    name, arguments, options = pickle.load(sys.stdin.buffer)
-    pickle.dump(getattr(dcor, name)(*arguments, **options), sys.stdout.buffer)
-    sys.stdout.flush()
-"""
-
-
-class Dcor:
-    """The reference in a process of its own: LLVM, which compiles it, may abort in one as large as the tests'."""
-
-    def __init__(self):
-        self.process = subprocess.Popen([sys.executable, "-c", SERVE], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-
-    def __getattr__(self, name):
-        return partial(self.call, name)
-
-    def call(self, name, *arguments, **options):
-        pickle.dump((name, arguments, options), self.process.stdin)
-        self.process.stdin.flush()
-        return pickle.load(self.process.stdout)
-
-
 @pytest.fixture(scope="module")
-def dcor() -> Iterator[Dcor]:
-    reference = Dcor()
-    yield reference
-    reference.process.kill()
-    reference.process.communicate()
+def dcor() -> ModuleType:
+    """The reference. It compiles itself on import, and two processes that do so at once break each other's cache."""
+    return importlib.import_module("dcor")
 
 
 def sample(n, d=2, p=3, seed=0):
