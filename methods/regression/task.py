@@ -23,6 +23,7 @@ TRACK = Track(
     metrics=(
         Metric("rmse", "min"),
         Metric("qmi", "min"),
+        Metric("information", "max"),
         Metric("fgsm_rmse", "min", needs="attack_radius"),
         Metric("pgd_rmse", "min", needs="attack_radius"),
     ),
@@ -73,9 +74,10 @@ class RegressionMethod(Method):
 
     A method of the track overrides ``objective``, and ``learned_noise`` where its encoder has a variance. Of the metrics,
     ``qmi`` is the normalized Cauchy-Schwarz mutual information of input and code (kernel widths 1, in [0, 1]): the less, the
-    more is compressed. ``fgsm_rmse`` and ``pgd_rmse`` are errors under attacks of ``attack_radius``. Besides, the evaluation
-    records ``information`` = log₂(Var y / MSE) / 2, in bits, about what predictions tell of the target, and ``cs_divergence``
-    between the distributions of predictions and targets, which a loss may match without matching one with the other.
+    more is compressed. Noise of training is left out of it: kernels narrower than the noise would take it for information.
+    ``information`` = log₂(Var y / MSE) / 2, in bits, is about what predictions tell of the target, ``fgsm_rmse`` and
+    ``pgd_rmse`` are errors under attacks of ``attack_radius``. Besides, the evaluation records ``cs_divergence`` between the
+    distributions of predictions and targets, which a loss may match without matching one with the other.
     """
 
     track: ClassVar[Track] = TRACK

@@ -44,7 +44,7 @@ def test_two_samples():
     assert cs_divergence(p, p, 1.0).item() == pytest.approx(0, abs=1e-12)
 
 
-@pytest.mark.parametrize(("shift", "width"), [(1.0, 1.0), (0.5, 2.0)])
+@pytest.mark.parametrize(("shift", "width"), [(1.0, 1.0), (0.5, 2.0), (1.0, 0.05)])
 def test_two_normal_distributions(shift, width):
     """On quantiles instead of samples, so that the population value is met closely."""
     quantiles = torch.distributions.Normal(0, 1).icdf((torch.arange(2000, dtype=torch.float64) + 0.5) / 2000)[:, None]
@@ -75,6 +75,15 @@ def test_the_conditional_divergence_is_its_sums_written_out(denominator):
 def test_predictions_that_are_the_targets_cost_nothing(denominator):
     y = random(20, 1)
     assert conditional_cs_divergence(random(20, 4), y, y.clone(), 1.0, 1.0, denominator).item() == pytest.approx(0, abs=1e-12)
+
+
+def test_the_conditional_divergence_is_symmetric_where_all_rows_weigh_alike():
+    """On a ring of inputs every row has the same neighbours; on random inputs rows differ, and so do the two directions."""
+    angles = torch.arange(8, dtype=torch.float64) * math.pi / 4
+    y, prediction = random(8, 1), random(8, 1)
+    for x, symmetric in ((torch.stack([angles.cos(), angles.sin()], 1), True), (random(8, 2), False)):
+        one, other = (conditional_cs_divergence(x, *pair, 0.7, 0.9).item() for pair in ((y, prediction), (prediction, y)))
+        assert (one == pytest.approx(other, rel=1e-9)) is symmetric
 
 
 def test_narrow_kernels_on_inputs_give_correntropy():
@@ -152,6 +161,7 @@ def test_the_automatic_width_is_ten_times_a_median_of_squares():
     squares = np.concatenate([np.repeat(pdist(x, "sqeuclidean"), 4), np.zeros(11)])
     assert automatic_width(x).item() == pytest.approx(10 * np.median(squares))
     assert automatic_width(torch.zeros(5, 2)).item() == pytest.approx(0.1)
+    assert automatic_width(random(3000, 1)).item() == pytest.approx(10 * 2 * 0.4549, rel=0.1)  # the median of a chi-square
 
 
 def test_hsic_is_its_trace_written_out():
