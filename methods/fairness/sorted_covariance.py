@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 # Elements that are compared pair by pair rather than split further, and into how many parts others are split at once.
-LEAF = 32
-PARTS = 8
+LEAF = 128
+PARTS = 32
 
 
 def sorted_covariance(x: Tensor, y: Tensor) -> Tensor:
@@ -39,8 +39,10 @@ def slopes(x: Tensor, y: Tensor) -> Tensor:
     place = torch.empty_like(by_x).scatter_(-1, by_x, torch.arange(n, device=x.device).expand_as(by_x))
     covered = dominated(y, place).gather(-1, by_x)
     y, rows, order = y.gather(-1, by_x), rows.gather(-1, by_x), by_y.gather(-1, by_x)
-    x = x_sorted[0].contiguous()  # the same in each row
-    first, last = (torch.searchsorted(x, x, right=right) for right in (False, True))
+    # Where equal x begin and end; sorted, x is the same in each row.
+    _, group, size = x_sorted[0].unique_consecutive(return_inverse=True, return_counts=True)
+    last = size.cumsum(0)[group]
+    first = last - size[group]
     sum_y, sum_rows = (torch.nn.functional.pad(values.cumsum(-1), (1, 0)) for values in (y, rows))
 
     before = 2 * covered - (rank * y - sum_y[..., :-1])  # Σ |y_i - y_j| over all j before i
@@ -82,7 +84,8 @@ def dominated(y: Tensor, place: Tensor) -> Tensor:
         earlier = part < torch.arange(count, device=y.device)[:, None]  # [blocks, count, size]
         number = earlier.cumsum(-1, dtype=y.dtype).gather(1, part)
         found.index_add_(0, place, (y * number - (y * earlier).cumsum(-1).gather(1, part)).view(-1))
-        order = part.sort(dim=-1, stable=True)[1]
-        y, place = y.gather(-1, order), place.view_as(y).gather(-1, order).view(-1)
         size = child
+        if size > LEAF:
+            order = part.sort(dim=-1, stable=True)[1]
+            y, place = y.gather(-1, order), place.view_as(y).gather(-1, order).view(-1)
     return found[first].view(d, -1)[:, :n]

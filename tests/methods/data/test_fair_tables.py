@@ -1,8 +1,11 @@
 """Tables with protected attributes: the generator's hidden dependence, and readers on small files in the public formats."""
 
 import csv
+import os
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -15,6 +18,7 @@ from regbench.methods.data.protected import intersections, one_hot
 from regbench.methods.errors import DataError
 
 RANDOM = np.random.default_rng(0)
+SHARED = Path(os.environ.get("REGBENCH_DATA", ""))
 
 
 def test_neither_attribute_tells_of_the_target_but_both_do():
@@ -130,3 +134,42 @@ def test_fremtpl2_refuses_damage(tmp_path, monkeypatch, changes, message):
     write_policies(tmp_path, policies(**changes))
     with pytest.raises(DataError, match=message):
         fremtpl2()
+
+
+def joined(data):
+    splits = (data.train, data.validation, data.test)
+    return [torch.cat(parts).double().numpy() for parts in zip(*(split.tensors for split in splits), strict=True)]
+
+
+@pytest.mark.skipif(not (SHARED / "compas").is_dir(), reason="REGBENCH_DATA has no compas")
+def test_the_real_compas_filtered_as_propublica_did():
+    """6,172 defendants are left, as in their analysis; the rate of recidivism in each race is that of the file."""
+    table = pd.read_csv(SHARED / "compas" / "compas-scores-two-years.csv")
+    screened = table["days_b_screening_arrest"].between(-30, 30)
+    kept = table[screened & (table["is_recid"] != -1) & (table["c_charge_degree"] != "O")]
+    data = load("compas")
+    _, s, y, _, groups = joined(data)
+    assert len(y) == len(kept) == 6172
+    rates = kept.groupby("race")["two_year_recid"].mean()
+    found = [y[s[:, 0, k] == 1].mean() for k in range(len(rates))]
+    np.testing.assert_allclose(found, rates, rtol=1e-6)
+    np.testing.assert_allclose(s[:, 1, 0].mean(), (kept["sex"] == "Male").mean())
+    age = data.train.tensors[1][:, 2, 0]
+    assert (age.min(), age.max()) == (0, 1)
+    assert np.corrcoef(np.sort(s[:, 2, 0]), np.sort(kept["age"]))[0, 1] == pytest.approx(1)
+    assert len(np.unique(groups)) == 4 * 2 * 3
+
+
+@pytest.mark.skipif(not (SHARED / "fremtpl2").is_dir(), reason="REGBENCH_DATA has no fremtpl2")
+def test_the_real_fremtpl2():
+    """A sample of the table: frequency, exposure and shares of the regions are the table's within sampling error."""
+    table = pd.read_parquet(SHARED / "fremtpl2" / "freMTPL2freq.parquet")
+    data = load("fremtpl2")
+    _, s, y, exposure, groups = joined(data)
+    assert len(y) == 100_000
+    assert s.shape[1:] == (2, table["Region"].nunique())
+    for found, known in ((y, table["ClaimNb"].clip(upper=4)), (exposure, table["Exposure"].clip(upper=1))):
+        assert abs(found.mean() - known.mean()) < 5 * known.std() / len(y) ** 0.5
+    shares = table["Region"].value_counts(normalize=True, sort=False).sort_index()
+    np.testing.assert_allclose(s[:, 0].mean(0), shares, atol=5 * 0.5 / len(y) ** 0.5)
+    assert len(np.unique(groups)) == 3 * table["Region"].nunique()

@@ -1,6 +1,10 @@
 """Regression tables: what is standardized, and readers on small files in the public formats."""
 
+import os
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -13,6 +17,7 @@ from regbench.methods.data.uci_regression import uci_data
 from regbench.methods.errors import DataError
 
 RANDOM = np.random.default_rng(0)
+SHARED = Path(os.environ.get("REGBENCH_DATA", "")) / "uci_regression"
 
 
 def rows(data):
@@ -84,3 +89,29 @@ def test_california_housing_refuses_another_table(tmp_path, monkeypatch):
     write_houses(tmp_path, np.ones((5, 4)))
     with pytest.raises(DataError, match="9 columns"):
         california_housing()
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="REGBENCH_DATA has no uci_regression")
+@pytest.mark.parametrize(
+    ("name", "target", "features"),
+    [
+        ("bike_hour", "cnt", 12),
+        ("beijing_pm25", "pm2.5", 14),
+        ("appliances_energy", "Appliances", 25),
+        ("concrete", "compressive_strength_mpa", 8),
+        ("energy", "heating_load", 8),
+        ("yacht", "residuary_resistance", 6),
+        ("kin8nm", "y", 8),
+        ("power_plant", "energy_output_mw", 4),
+        ("wine_quality_red", "quality", 11),
+    ],
+)
+def test_the_real_tables(name, target, features):
+    """All rows whose target is known, the target on the training rows' scale, and no input that gives it away."""
+    known = pd.read_parquet(SHARED / f"{name}.parquet", columns=[target])[target].dropna()
+    data = load(name)
+    x, y = (values.double().numpy() for values in rows(data))
+    assert x.shape == (len(known), features)
+    assert np.isfinite(x).all()
+    np.testing.assert_allclose(y.std() * data.meta["scale"], known.std(ddof=0), rtol=1e-5)
+    assert np.abs(np.corrcoef(x.T, y)[-1, :-1]).max() < 0.999
