@@ -183,8 +183,9 @@ class DensityMethod(Method):
         else:
             optimizer = torch.optim.SGD(network.parameters(), lr=self.learning_rate)
         model, memory = run.prepare(network), dict[str, Any]()
-        path = {"reached": self.iterations + 1, "steps": 0, "sum": torch.zeros(math.prod(shape))}
+        path: dict[str, Any] = {"reached": torch.tensor(self.iterations + 1), "steps": 0, "sum": torch.zeros(math.prod(shape))}
         run.restore(model=network, optimizer=optimizer, memory=memory, path=path)
+        path |= {name: path[name].to(run.device) for name in ("reached", "sum")}
         for number in run.rounds(self.rounds):
             first = (number - 1) * self.report_every + 1
             losses = []
@@ -230,9 +231,9 @@ class DensityMethod(Method):
 
     def _follow(self, network: Mean, path: dict[str, Any], step: int, mean: float) -> None:
         """Notes when the mean came close enough to the true one, and sums it up over the second half of training."""
-        theta = network.mean().cpu()
-        if path["reached"] > self.iterations and (theta - mean).norm() < self.target_error:
-            path["reached"] = step
+        theta, reached = network.mean(), path["reached"]
+        # Decided on the device, which a step need not wait for.
+        path["reached"] = torch.where((theta - mean).norm() < self.target_error, reached.clamp(max=step), reached)
         if step > self.iterations // 2:
             path["sum"], path["steps"] = path["sum"] + theta, path["steps"] + 1
 
@@ -248,7 +249,7 @@ class DensityMethod(Method):
         network.train()
         if self.target_error:
             assert isinstance(network, Mean)
-            theta = path["sum"] / path["steps"] if path["steps"] else network.mean().cpu()
+            theta = path["sum"] / path["steps"] if path["steps"] else network.mean()
             found |= {"mean_error": (theta - run.data.meta["mean"]).norm().item(), "steps_to_target": float(path["reached"])}
         return {f"{name}/{metric}": value for metric, value in found.items()}
 
