@@ -21,8 +21,8 @@ FEWEST = 4
 # From so many samples on, scalars are sorted rather than compared pair by pair (benchmarks/distance_covariance.py).
 SORTED_FROM = 1024
 
-# Distances that are worked on at once.
-CACHED = 2**16
+# Distances that are worked on at once: as many as stay in a processor's cache, or as fill a GPU.
+AT_ONCE = {"cpu": 2**16, "cuda": 2**24}
 
 
 def estimate(kind: Dependence, x: Tensor, s: Tensor, widths: Sequence[int], c: Tensor | float = 1.0) -> Tensor:
@@ -67,7 +67,7 @@ def jdcov(x: Tensor, s: Tensor, c: Tensor | float = 1.0, block: int | None = Non
     n, joined = len(x), s.transpose(0, 1)  # [d, n, p]
     sums = row_sums(x[:, None], block), row_sums(joined, block)
     total = x.new_zeros(())
-    for rows in _blocks(n, block):
+    for rows in _blocks(x, block):
         others = (centered(joined, sums[1], rows) + c).prod(0)
         total = total + ((centered(x[:, None], sums[0], rows) + c) * others).sum()
     return total / (n * (n - 3)) - n / (n - 3) * c ** (1 + len(joined))
@@ -80,7 +80,7 @@ def covariance(x: Tensor, s: Tensor, block: int | None = None) -> Tensor:
     Σ U^x U^s = Σ D^x D^s - 2 Σ D^x_i· D^s_i· / (n - 2) + D^x_·· D^s_·· / ((n - 1) (n - 2)).
     """
     n, products, x_sums, s_sums = len(x), [], [], []
-    for rows in _blocks(n, block):
+    for rows in _blocks(x, block):
         x_part, s_part = distances(x[rows], x), distances(s[..., rows, :], s)
         products.append((s_part.flatten(-2) @ x_part.flatten())[..., None])
         x_sums.append(x_part.sum(-1))
@@ -106,7 +106,7 @@ def distances(v: Tensor, w: Tensor) -> Tensor:
 
 def row_sums(v: Tensor, block: int | None = None) -> Tensor:
     """Σ_j D_ij of ``v [..., n, p]``, as ``[..., n]``."""
-    return torch.cat([distances(v[..., rows, :], v).sum(-1) for rows in _blocks(v.shape[-2], block)], -1)
+    return torch.cat([distances(v[..., rows, :], v).sum(-1) for rows in _blocks(v, block)], -1)
 
 
 def centered(v: Tensor, sums: Tensor, rows: slice = slice(None)) -> Tensor:
@@ -126,7 +126,8 @@ def centered(v: Tensor, sums: Tensor, rows: slice = slice(None)) -> Tensor:
     return u.masked_fill(places[rows, None] == places, 0.0)
 
 
-def _blocks(n: int, block: int | None) -> list[slice]:
-    """Rows a part at a time, so that memory is O(block · n); None takes as many as stay in a processor's cache."""
-    block = block or max(1, CACHED // n)
+def _blocks(v: Tensor, block: int | None) -> list[slice]:
+    """Rows of ``v [..., n, p]`` or ``[n]``, a part at a time, so that memory is O(block · n); see ``AT_ONCE``."""
+    n = v.shape[-2] if v.dim() > 1 else len(v)
+    block = block or max(1, AT_ONCE.get(v.device.type, AT_ONCE["cpu"]) // n)
     return [slice(start, start + block) for start in range(0, n, block)]
