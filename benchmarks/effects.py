@@ -3,8 +3,9 @@
     python benchmarks/effects.py [METHOD ...]
 
 sweeps the suites that ``benchmarks/effects/claims.yaml`` names (an interrupted one goes on where it was) and writes the rows of
-the methods named, by default of all, into ``benchmarks/effects/effects.csv``. ``regbench compare --effects`` shows them. Suites
-whose data are not below ``REGBENCH_DATA`` are left out, and their rows stay.
+the methods named, by default of all, into ``benchmarks/effects/effects.csv``. ``regbench compare --effects`` shows them. Beside
+it, ``trade_offs.csv`` and ``spectra.csv`` keep what the sweeps' plots show, for the methods' pages. Suites whose data are not
+below ``REGBENCH_DATA`` are left out, and their rows stay.
 """
 
 import argparse
@@ -16,11 +17,12 @@ from rich.console import Console
 from regbench.methods.data import load
 from regbench.methods.errors import DataError
 from regbench.platform import sweep as engine
-from regbench.platform.effects import COLUMNS, claims, measure
+from regbench.platform.compare import compare
+from regbench.platform.effects import PLOTTED, claims, measure
 from regbench.platform.spec import read_suite
 from regbench.platform.storage import Storage
 
-RESULTS = Path(__file__).parent / "effects" / "effects.csv"
+RESULTS = Path(__file__).parent / "effects"
 
 
 def main() -> None:
@@ -45,16 +47,20 @@ def main() -> None:
         if not outcome.complete or outcome.barren:
             raise SystemExit(f"{suite} is not complete: run this again")
         records = engine.open_sweep(suite, storage)
-        write(pd.concat([measure(slug, claim, records) for slug, claim in chosen if claim.suite == suite]))
+        comparison = compare(records)
+        measured = [measure(slug, claim, records, comparison) for slug, claim in chosen if claim.suite == suite]
+        write("effects", pd.concat(measured), ["method", "suite", "data"])
+        for name in PLOTTED:
+            write(name, getattr(comparison, name), ["track", "data"])
 
 
-def write(rows: pd.DataFrame) -> None:
-    """Replaces the rows of what was measured."""
-    kept = pd.read_csv(RESULTS) if RESULTS.exists() else pd.DataFrame(columns=COLUMNS)
-    key = ["method", "suite", "data"]
+def write(name: str, rows: pd.DataFrame, key: list[str]) -> None:
+    """Replaces the rows of a table that have the same keys."""
+    path = RESULTS / f"{name}.csv"
+    kept = pd.read_csv(path)
     kept = kept[~pd.MultiIndex.from_frame(kept[key]).isin(pd.MultiIndex.from_frame(rows[key]))]
-    together = pd.concat([part for part in (kept, rows) if len(part)]).sort_values("method", kind="stable")
-    together.to_csv(RESULTS, index=False, float_format="%.6g")
+    together = pd.concat([part for part in (kept, rows) if len(part)] or [rows]).sort_values(key[0], kind="stable")
+    together.to_csv(path, index=False, float_format="%.6g")
 
 
 if __name__ == "__main__":

@@ -20,14 +20,19 @@ from matplotlib.figure import Figure
 
 from regbench.methods.method import Paper
 from regbench.methods.registry import all_methods, tracks
+from regbench.platform import plots
 from regbench.platform.catalog import range_text
 from regbench.platform.compare import rows_of
-from regbench.platform.effects import Claim, cells, effects_of, measured, measured_claims, note
+from regbench.platform.effects import PLOTTED, Claim, cells, effects_of, measured, measured_claims, note, plotted
 from regbench.platform.records import CURVES, SCHEMA_VERSION, TRIALS
 from regbench.platform.spec import Sampler, SamplerName, Scheduler, SchedulerName, Suite, incompatibilities
 from regbench.search_spaces import ready_made_suites, space
 
 DOCS = Path(__file__).parent
+# Where the sweeps' plots are, from the methods' pages.
+PLOTS = "plots"
+# What an SVG file needs that one inside a page does not.
+STANDALONE = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" style="background: white"'
 NOTE = "<!-- Written by docs/generate.py: change the code, then run it again. -->\n"
 
 
@@ -218,8 +223,8 @@ def method_page(slug: str) -> str:
             parts.append(f"| {label} | {field.default} | {off} | {limits} | {_cell(field.description or '')} |")
         parts.append("")
     if len(effects_of(slug)):
-        picture = f"![differences to its opponents]({slug}.svg)\n"
-        parts += ["## Measured effect\n", *_effects(slug), picture]
+        parts += ["## Measured effect\n", *_effects(slug), f"![differences to its opponents]({slug}.svg)\n"]
+        parts += [f"![{label}]({PLOTS}/{file})\n" for file, label, _ in sweep_plots(slug)]
     return "\n".join(parts).rstrip() + "\n"
 
 
@@ -291,6 +296,16 @@ def effect_plot(slug: str) -> Figure:
     return figure
 
 
+def sweep_plots(slug: str) -> Iterator[tuple[str, str, str]]:
+    """File name, label and SVG of each plot that was kept of the sweeps which measured a method."""
+    track, look = all_methods()[slug].track.name, plots.styles(plotted())
+    for data in dict.fromkeys(claim.data for claim in measured_claims(slug)):
+        for name in PLOTTED:
+            if svg := getattr(plots, name)(plotted(), track, data, look):
+                words = "trade-off of the tuning trials" if name == "trade_offs" else "spectra of the operators"
+                yield f"{name}_{track}_{data}.svg", f"{words} on {data}", svg.replace("<svg", f"<svg {STANDALONE}", 1)
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "suite.md": suite_page,
     "results.md": results_page,
@@ -305,3 +320,5 @@ if __name__ == "__main__":
         print(f"wrote docs/{page}")
     for slug in dict.fromkeys(measured()["method"]):
         effect_plot(slug).savefig(DOCS / "methods" / f"{slug}.svg", metadata={"Date": None})
+        for file, _, svg in sweep_plots(slug):
+            (DOCS / "methods" / PLOTS / file).write_text(svg, encoding="utf-8")

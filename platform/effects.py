@@ -17,7 +17,7 @@ from rich.text import Text
 from regbench.methods.errors import ConfigError, nearest
 from regbench.methods.registry import create
 from regbench.methods.run import Run
-from regbench.platform.compare import Comparison, Paired, Row, compare, estimate, paired, rows_of, verdict
+from regbench.platform.compare import FRAMES, Comparison, Paired, Row, estimate, paired, rows_of, verdict
 from regbench.platform.records import Records
 from regbench.platform.spec import Strict
 from regbench.platform.tables import difference_text, mean_text, p_text
@@ -26,6 +26,8 @@ from regbench.platform.training_cost import training_seconds
 FOLDER = "regbench.effects"
 WEIGHTS_OFF = "its weights off"
 COST_REPEATS = 3
+# Tables of a comparison that are kept with the effects, because their plots say what no row of effects can.
+PLOTTED = ("trade_offs", "spectra")
 COLUMNS = [
     "method", "suite", "data", "metric", "mode", "entry", "against", "seeds", "mean", "low", "high",
     "other_mean", "difference", "difference_low", "difference_high", "p", "verdict", "cost",
@@ -62,18 +64,27 @@ def measured() -> pd.DataFrame:
     return pd.read_csv(io.StringIO((files(FOLDER) / "effects.csv").read_text(encoding="utf-8")))
 
 
-def measure(slug: str, claim: Claim, records: Records) -> pd.DataFrame:
+@cache
+def plotted() -> Comparison:
+    """What was kept of the sweeps for plots: the tables ``PLOTTED``, and the entries in them; all others are empty."""
+    kept = {name: pd.read_csv(io.StringIO((files(FOLDER) / f"{name}.csv").read_text(encoding="utf-8"))) for name in PLOTTED}
+    entries = pd.concat([frame[["track", "data", "entry"]] for frame in kept.values()]).drop_duplicates()
+    empty = {name: pd.DataFrame(columns=list(kinds)) for name, kinds in FRAMES.items()}
+    return Comparison(**(empty | kept | {"entries": entries}), suites={})
+
+
+def measure(slug: str, claim: Claim, records: Records, found: Comparison) -> pd.DataFrame:
     """The effect of a method in a sweep of its suite.
 
     Args:
         slug: the method.
         claim: what to compare.
         records: of the sweep, confirmed.
+        found: the sweep's comparison.
 
     Raises:
         ConfigError: the sweep lacks an entry or a metric that the claim names.
     """
-    found = compare(records)
     rows = found.entries[(found.entries["data"] == claim.data) & (found.entries["entry"] == claim.entry)]
     if rows.empty:
         raise ConfigError(f"claim of {slug}: suite {claim.suite} has no entry '{claim.entry}' on {claim.data}")

@@ -10,7 +10,20 @@ from scipy import stats
 from regbench.methods.errors import ConfigError
 from regbench.methods.registry import all_methods
 from regbench.platform import sweep as engine
-from regbench.platform.effects import COLUMNS, WEIGHTS_OFF, Claim, claims, effects_of, effects_page, measure, measured, note
+from regbench.platform.compare import FRAMES, compare
+from regbench.platform.effects import (
+    COLUMNS,
+    PLOTTED,
+    WEIGHTS_OFF,
+    Claim,
+    claims,
+    effects_of,
+    effects_page,
+    measure,
+    measured,
+    note,
+    plotted,
+)
 from regbench.platform.plan import studies
 from regbench.platform.records import Records
 from regbench.platform.spec import parse_suite, read_suite
@@ -51,7 +64,7 @@ def values(records: Records, entry: str, stage: str, metric: str) -> np.ndarray:
 
 
 def test_an_effect_is_the_paired_difference_of_the_confirmed_runs(records):
-    rows = measure("label_smoothing", CLAIM, records)
+    rows = measure("label_smoothing", CLAIM, records, compare(records))
     assert list(rows) == COLUMNS
     assert list(rows["against"]) == ["cross_entropy", "confidence_penalty", WEIGHTS_OFF] * 2
     opponents = {"cross_entropy": ("cross_entropy", "confirm"), "confidence_penalty": ("confidence_penalty", "confirm")}
@@ -78,7 +91,7 @@ def test_an_effect_is_the_paired_difference_of_the_confirmed_runs(records):
 )
 def test_a_claim_that_the_sweep_cannot_answer_is_refused(records, change, message):
     with pytest.raises(ConfigError, match=message):
-        measure("label_smoothing", CLAIM.model_copy(update=change), records)
+        measure("label_smoothing", CLAIM.model_copy(update=change), records, compare(records))
 
 
 @pytest.mark.parametrize(
@@ -101,6 +114,14 @@ def test_measured_effects_belong_to_claims_and_are_shown():
     console.print(effects_page(dict.fromkeys(measured()["method"])))
     text = console.file.getvalue()
     assert all(slug in text for slug in measured()["method"])
+
+
+def test_kept_plots_belong_to_what_was_measured():
+    for name in PLOTTED:
+        kept = getattr(plotted(), name)
+        assert list(kept) == list(FRAMES[name])
+        assert set(kept["data"]) <= set(measured()["data"])
+        assert set(kept["entry"]) <= set(plotted().entries["entry"])
 
 
 def test_a_method_without_a_measurement_has_no_effects():
