@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from regbench.methods.errors import ClusterError
+
 # Read by Ray when it is imported or when its workers start: set before `import ray`, kept where the user has set them.
 QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -33,6 +35,9 @@ def cluster(address: str | None = None, cpus: int | None = None, gpus: int | Non
 
     Yields:
         The resources it has or may grow to, such as ``{"CPU": 8.0, "GPU": 1.0}``.
+
+    Raises:
+        ClusterError: the private cluster does not start, for want of memory, processors or disk.
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
@@ -43,7 +48,13 @@ def cluster(address: str | None = None, cpus: int | None = None, gpus: int | Non
     if started and address:
         ray.init(address=address, **quiet)
     elif started:
-        ray.init(address="local", num_cpus=cpus, num_gpus=gpus, include_dashboard=False, **quiet)
+        try:
+            ray.init(address="local", num_cpus=cpus, num_gpus=gpus, include_dashboard=False, **quiet)
+        except Exception as error:  # what Ray raises where a process of its own is late or dies
+            reason = " ".join(str(error).split())
+            raise ClusterError(
+                f"Ray does not start on this machine ({reason}): free its memory, processors and disk, then try again"
+            ) from error
     try:
         # An autoscaler starts nodes for trials that wait, so trials must be allowed to wait for nodes that are not there yet.
         limits = {"CPU": cpus, "GPU": gpus} if address else {}

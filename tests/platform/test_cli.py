@@ -220,6 +220,13 @@ def test_a_dead_tracking_server_is_noticed_before_anything_runs(tmp_path):
     assert not (tmp_path / "regbench-results" / "tiny").exists()
 
 
+def test_a_ray_that_does_not_start_is_told_in_one_line_and_nothing_is_lost(tmp_path):
+    suite = write(tmp_path, TINY | {"execution": "tune"})
+    message = refused(tmp_path, "sweep", suite, "--tracking", "none", RAY_TMPDIR="/proc/none")
+    assert "Ray does not start on this machine" in message
+    assert "tiny" in succeeds(tmp_path, "status")
+
+
 @pytest.mark.parametrize("tracking", [[], ["--tracking", "none"]])
 def test_a_storage_that_cannot_be_written_is_noticed_before_anything_runs(tmp_path, tracking):
     (tmp_path / "taken").write_text("a file")
