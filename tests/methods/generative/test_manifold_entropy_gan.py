@@ -409,7 +409,7 @@ def test_entropy_moves_generated_codes_apart():
         fake = final_state(method)["memory"]["fake"]
         return nearest_distance(fake[-16:], fake[:-16]).mean().item()
 
-    assert distance(1.0) > 2 * distance(0.0)
+    assert distance(1.0) > 1.5 * distance(0.0)
 
 
 def test_learning_rate_falls_by_a_tenth_after_each_thirty_sixth():
