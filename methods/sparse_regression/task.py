@@ -35,6 +35,8 @@ TRACK = Track(
         "squared_covariates",
         "clustered",
         "clustered_outliers",
+        "clustered_slopes",
+        "clustered_slopes_outliers",
         "toeplitz_blocks",
         "toeplitz_blocks_binary",
         "abide_cortical",

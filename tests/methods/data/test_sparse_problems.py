@@ -16,6 +16,8 @@ EMBEDDED = [
     ("squared_covariates", 400, 200, 10),
     ("clustered", 300, 30, 4),
     ("clustered_outliers", 300, 30, 4),
+    ("clustered_slopes", 300, 30, 4),
+    ("clustered_slopes_outliers", 300, 30, 4),
     ("toeplitz_blocks", 1000, 2050, 50),
     ("toeplitz_blocks_binary", 1000, 2050, 50),
 ]
@@ -93,6 +95,21 @@ def test_a_tenth_of_the_training_clusters_is_contaminated_and_no_unseen_one():
     held = (problem.held_y - problem.held_x @ problem.coefficients).view(60, 5)
     assert held.std(1).max() < 3
     assert held.mean(1).var().item() == pytest.approx(0.8 + 0.5 / 5, rel=0.5)
+
+
+def test_slopes_of_the_first_two_covariates_vary_from_cluster_to_cluster():
+    """Products of residuals within a cluster are random effects of variance 0.8: of 1 + x₁ x₁' + x₂ x₂', by least squares."""
+    design = clustered_design(0.0, slopes=2)
+    products, regressors = [], []
+    for seed in range(20):
+        problem = design(np.random.default_rng(seed))
+        r = (problem.y - problem.x @ problem.coefficients).view(60, 5).numpy()
+        x = problem.x.view(60, 5, 30).numpy()
+        pairs = [(a, b) for a in range(5) for b in range(a)]
+        products += [r[:, a] * r[:, b] for a, b in pairs]
+        regressors += [np.column_stack([np.ones(60), x[:, a, :3] * x[:, b, :3]]) for a, b in pairs]
+    found = np.linalg.lstsq(np.concatenate(regressors), np.concatenate(products), rcond=None)[0]
+    np.testing.assert_allclose(found, [0.8, 0.8, 0.8, 0], atol=0.15)
 
 
 # ABIDE
