@@ -1,4 +1,4 @@
-"""Linear mixed models, whichever their noise: random intercepts and slopes of clusters, fitted by proximal conjugate gradient."""
+"""Linear mixed models, whichever their noise: random intercepts and slopes, fitted by proximal conjugate gradient."""
 
 from dataclasses import dataclass
 from types import SimpleNamespace

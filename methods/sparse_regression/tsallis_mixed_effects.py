@@ -16,8 +16,9 @@ class TsallisMixedEffects(MixedRegression):
 
     The law of largest Tsallis entropy S_q = (1 - ∫p^q) / (q - 1) under a given location and scatter is, in m dimensions, the
     multivariate t of ν = 2/(q - 1) - m degrees of freedom. So clusters are y_i ~ t_ν(X_i β, V_i), and weighted by
-    w_i = (ν + n_i) / (ν + δ_i), where δ_i = r_iᵀ V_i⁻¹ r_i; Z_i holds the ones and ``random_slopes`` covariates. p_λ is SCAD, λ relative to the level from which on β = 0. Fitted by
-    proximal nonlinear conjugate gradient with Dai and Yuan's coefficient and a descent safeguard, along falling levels.
+    w_i = (ν + n_i) / (ν + δ_i), where δ_i = r_iᵀ V_i⁻¹ r_i. Z_i holds the ones, and the leading covariates where
+    ``random_slopes`` says so. p_λ is SCAD, λ relative to the level from which on β = 0. Fitted by proximal nonlinear conjugate
+    gradient with Dai and Yuan's coefficient and a descent safeguard, along falling levels.
 
     **A reconstruction**: of this part of the thesis only the abstract was at hand. Model, penalty and algorithm are a standard
     instance of what it names. At ν → ∞ and λ = 0 it is the Gaussian mixed model.
