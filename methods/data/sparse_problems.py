@@ -258,6 +258,18 @@ def toeplitz_blocks() -> Data:
     return pools("toeplitz_blocks", 2050, block_design(1000, 1000, 0.5, 3.0, "continuous"))
 
 
+@dataset("toeplitz_blocks_01", help="as toeplitz_blocks, with neighbours correlated by 0.1: 20 / 200 / 200 problems")
+def toeplitz_blocks_01() -> Data:
+    """The same with covariates that are nearly independent."""
+    return pools("toeplitz_blocks_01", 2050, block_design(1000, 1000, 0.1, 3.0, "continuous"))
+
+
+@dataset("toeplitz_blocks_09", help="as toeplitz_blocks, with neighbours correlated by 0.9: 20 / 200 / 200 problems")
+def toeplitz_blocks_09() -> Data:
+    """The same with neighbours that can hardly be told apart."""
+    return pools("toeplitz_blocks_09", 2050, block_design(1000, 1000, 0.9, 3.0, "continuous"))
+
+
 @dataset("toeplitz_blocks_binary", help="as toeplitz_blocks, with a binary outcome: 20 / 200 / 200 problems")
 def toeplitz_blocks_binary() -> Data:
     """The design of Yang et al., 2023, binary outcome."""
