@@ -12,7 +12,7 @@ import pyarrow as pa
 from pyarrow import csv
 
 from regbench.methods.data import Data, dataset, require
-from regbench.methods.data.sparse_problems import Problem, pools, problem_of
+from regbench.methods.data.sparse_problems import Outcome, Problem, pools, problem_of
 from regbench.methods.errors import DataError
 
 FOLDER = "abide"
@@ -48,7 +48,7 @@ def read_vertices(path: Path) -> np.ndarray:
     return (x - x.mean(axis=0)) / x.std(axis=0)
 
 
-def simulated_design(x: np.ndarray, *, squares: bool) -> Callable[[np.random.Generator], Problem]:
+def simulated_design(x: np.ndarray, outcome: Outcome, *, squares: bool) -> Callable[[np.random.Generator], Problem]:
     """An outcome that depends on 40 random vertices, or on their squares, at SNR 3; four fifths of the subjects to train."""
 
     def design(random: np.random.Generator) -> Problem:
@@ -58,16 +58,16 @@ def simulated_design(x: np.ndarray, *, squares: bool) -> Callable[[np.random.Gen
         parts = rows[:, relevant] ** 2 if squares else rows[:, relevant]
         coefficients = np.where(relevant & (not squares), 1.0, 0.0)
         train = round(TRAIN * len(x))
-        return problem_of(rows, parts.sum(axis=1), train, coefficients, relevant, SNR, "continuous", random)
+        return problem_of(rows, parts.sum(axis=1), train, coefficients, relevant, SNR, outcome, random)
 
     return design
 
 
-def abide_data(name: str, *, squares: bool) -> Data:
+def abide_data(name: str, outcome: Outcome, *, squares: bool) -> Data:
     """Pools of simulated outcomes of the subjects."""
     (path,) = require(FOLDER, FILE)
     x = read_vertices(path)
-    return pools(name, x.shape[1], simulated_design(x, squares=squares))
+    return pools(name, x.shape[1], simulated_design(x, outcome, squares=squares))
 
 
 @dataset(
@@ -77,7 +77,7 @@ def abide_data(name: str, *, squares: bool) -> Data:
 )
 def abide_cortical() -> Data:
     """Linear effects."""
-    return abide_data("abide_cortical", squares=False)
+    return abide_data("abide_cortical", "continuous", squares=False)
 
 
 @dataset(
@@ -87,4 +87,24 @@ def abide_cortical() -> Data:
 )
 def abide_cortical_squares() -> Data:
     """Effects without a linear part, except where a vertex is skewed; then the linear one counts as an error."""
-    return abide_data("abide_cortical_squares", squares=True)
+    return abide_data("abide_cortical_squares", "continuous", squares=True)
+
+
+@dataset(
+    "abide_cortical_binary",
+    help="as abide_cortical, with a binary outcome: 20 / 200 / 200 simulated problems",
+    folder=FOLDER,
+)
+def abide_cortical_binary() -> Data:
+    """Linear effects on the log-odds."""
+    return abide_data("abide_cortical_binary", "binary", squares=False)
+
+
+@dataset(
+    "abide_cortical_squares_binary",
+    help="as abide_cortical_squares, with a binary outcome: 20 / 200 / 200 simulated problems",
+    folder=FOLDER,
+)
+def abide_cortical_squares_binary() -> Data:
+    """Effects of squares on the log-odds."""
+    return abide_data("abide_cortical_squares_binary", "binary", squares=True)

@@ -158,11 +158,12 @@ def block_design(
     return design
 
 
-def clustered_design(contaminated: float) -> Callable[[np.random.Generator], Problem]:
-    """60 clusters of 5 rows, 30 covariates of which 4 matter, a random intercept of variance 0.8, noise of variance 0.5.
+def clustered_design(contaminated: float, slopes: int = 0) -> Callable[[np.random.Generator], Problem]:
+    """60 clusters of 5 rows, 30 covariates of which 4 matter, random effects of variance 0.8 each, noise of variance 0.5.
 
     Args:
         contaminated: share of training clusters whose outcomes get noise of standard deviation 10 on top.
+        slopes: how many leading covariates have random slopes beside the random intercept.
     """
     clusters, size, covariates = 60, 5, 30
 
@@ -170,8 +171,9 @@ def clustered_design(contaminated: float) -> Callable[[np.random.Generator], Pro
         beta = np.zeros(covariates)
         beta[:4] = [2.0, -1.5, 1.0, 1.0]
         x = random.standard_normal((2 * clusters, size, covariates))
-        intercepts = np.sqrt(0.8) * random.standard_normal((2 * clusters, 1))
-        y = x @ beta + intercepts + np.sqrt(0.5) * random.standard_normal((2 * clusters, size))
+        intercepts, varying = np.split(np.sqrt(0.8) * random.standard_normal((2 * clusters, 1 + slopes)), [1], axis=1)
+        mean = x @ beta + intercepts + (x[:, :, :slopes] * varying[:, None, :]).sum(axis=2)
+        y = mean + np.sqrt(0.5) * random.standard_normal((2 * clusters, size))
         bad = random.permutation(clusters)[: round(contaminated * clusters)]
         y[bad] += 10 * random.standard_normal((len(bad), size))
         flat, outcomes, n = torch.tensor(x.reshape(-1, covariates)), torch.tensor(y.ravel()), clusters * size
@@ -238,10 +240,34 @@ def clustered_outliers() -> Data:
     return pools("clustered_outliers", 30, clustered_design(0.1))
 
 
+@dataset("clustered_slopes", help="as clustered, with random slopes of the first 2 covariates too: 20 / 200 / 200 problems")
+def clustered_slopes() -> Data:
+    """A linear mixed model with effects that vary."""
+    return pools("clustered_slopes", 30, clustered_design(0.0, slopes=2))
+
+
+@dataset("clustered_slopes_outliers", help="as clustered_slopes, contaminated as clustered_outliers: 20 / 200 / 200 problems")
+def clustered_slopes_outliers() -> Data:
+    """Effects that vary, and clusters that cannot be trusted."""
+    return pools("clustered_slopes_outliers", 30, clustered_design(0.1, slopes=2))
+
+
 @dataset("toeplitz_blocks", help="50 of 2050 covariates matter, 1000 rows, SNR 3, correlation 0.5: 20 / 200 / 200 problems")
 def toeplitz_blocks() -> Data:
     """The design of Yang et al., 2023, continuous outcome."""
     return pools("toeplitz_blocks", 2050, block_design(1000, 1000, 0.5, 3.0, "continuous"))
+
+
+@dataset("toeplitz_blocks_01", help="as toeplitz_blocks, with neighbours correlated by 0.1: 20 / 200 / 200 problems")
+def toeplitz_blocks_01() -> Data:
+    """The same with covariates that are nearly independent."""
+    return pools("toeplitz_blocks_01", 2050, block_design(1000, 1000, 0.1, 3.0, "continuous"))
+
+
+@dataset("toeplitz_blocks_09", help="as toeplitz_blocks, with neighbours correlated by 0.9: 20 / 200 / 200 problems")
+def toeplitz_blocks_09() -> Data:
+    """The same with neighbours that can hardly be told apart."""
+    return pools("toeplitz_blocks_09", 2050, block_design(1000, 1000, 0.9, 3.0, "continuous"))
 
 
 @dataset("toeplitz_blocks_binary", help="as toeplitz_blocks, with a binary outcome: 20 / 200 / 200 problems")

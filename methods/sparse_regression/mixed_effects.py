@@ -7,7 +7,7 @@ from regbench.methods.sparse_regression.mixed import MixedRegression
 
 
 class MixedEffects(MixedRegression):
-    """y_i ~ N(X_i β, τ² 11ᵀ + σ² I) for each cluster i, by maximum likelihood (Laird and Ware, 1982), without a penalty."""
+    """y_i ~ N(X_i β, Z_i Ψ Z_iᵀ + σ² I) for each cluster i, by maximum likelihood (Laird and Ware, 1982), without a penalty."""
 
     paper: ClassVar[Paper | None] = Paper("Random-Effects Models for Longitudinal Data", "Laird, Ware", 1982, "Biometrics")
     off_equals: ClassVar[str | None] = "mixed_effects"

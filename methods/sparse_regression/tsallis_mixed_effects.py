@@ -12,12 +12,13 @@ from regbench.methods.sparse_regression.penalties import Lasso, Penalty, Scad
 
 
 class TsallisMixedEffects(MixedRegression):
-    """min (1/N) Σ_i [½ log|V_i| + (ν + n_i)/2 log(1 + δ_i/ν)] + Σ_{j≥1} p_λ(β_j), with V_i = τ² 11ᵀ + σ² I.
+    """min (1/N) Σ_i [½ log|V_i| + (ν + n_i)/2 log(1 + δ_i/ν)] + Σ_{j≥1} p_λ(β_j), with V_i = Z_i Ψ Z_iᵀ + σ² I.
 
     The law of largest Tsallis entropy S_q = (1 - ∫p^q) / (q - 1) under a given location and scatter is, in m dimensions, the
     multivariate t of ν = 2/(q - 1) - m degrees of freedom. So clusters are y_i ~ t_ν(X_i β, V_i), and weighted by
-    w_i = (ν + n_i) / (ν + δ_i), where δ_i = r_iᵀ V_i⁻¹ r_i. p_λ is SCAD, λ relative to the level from which on β = 0. Fitted by
-    proximal nonlinear conjugate gradient with Dai and Yuan's coefficient and a descent safeguard, along falling levels.
+    w_i = (ν + n_i) / (ν + δ_i), where δ_i = r_iᵀ V_i⁻¹ r_i. Z_i holds the ones, and the leading covariates where
+    ``random_slopes`` says so. p_λ is SCAD, λ relative to the level from which on β = 0. Fitted by proximal nonlinear conjugate
+    gradient with Dai and Yuan's coefficient and a descent safeguard, along falling levels.
 
     **A reconstruction**: of this part of the thesis only the abstract was at hand. Model, penalty and algorithm are a standard
     instance of what it names. At ν → ∞ and λ = 0 it is the Gaussian mixed model.
@@ -50,7 +51,7 @@ class TsallisMixedEffects(MixedRegression):
         """The penalized negative log-likelihood, as a pure function of its arguments.
 
         Args:
-            model: β, log τ, and log of σ² less its least value ``[p + 3]``.
+            model: β, the triangle of Ψ's Cholesky factor, and log of σ² less its least value ``[q]``, as in ``MixedModel``.
             batch: the training rows.
             weights: the method's regularization weights as attributes, numbers or scalar tensors.
 

@@ -5,7 +5,13 @@ import pytest
 import torch
 
 from regbench.methods.data import load, sources
-from regbench.methods.data.abide_cortical import FILE, abide_cortical, abide_cortical_squares
+from regbench.methods.data.abide_cortical import (
+    FILE,
+    abide_cortical,
+    abide_cortical_binary,
+    abide_cortical_squares,
+    abide_cortical_squares_binary,
+)
 from regbench.methods.data.sparse_problems import Problems, block_design, clustered_design, toeplitz_rows
 from regbench.methods.errors import DataError
 
@@ -16,7 +22,11 @@ EMBEDDED = [
     ("squared_covariates", 400, 200, 10),
     ("clustered", 300, 30, 4),
     ("clustered_outliers", 300, 30, 4),
+    ("clustered_slopes", 300, 30, 4),
+    ("clustered_slopes_outliers", 300, 30, 4),
     ("toeplitz_blocks", 1000, 2050, 50),
+    ("toeplitz_blocks_01", 1000, 2050, 50),
+    ("toeplitz_blocks_09", 1000, 2050, 50),
     ("toeplitz_blocks_binary", 1000, 2050, 50),
 ]
 
@@ -95,6 +105,21 @@ def test_a_tenth_of_the_training_clusters_is_contaminated_and_no_unseen_one():
     assert held.mean(1).var().item() == pytest.approx(0.8 + 0.5 / 5, rel=0.5)
 
 
+def test_slopes_of_the_first_two_covariates_vary_from_cluster_to_cluster():
+    """Products of residuals within a cluster are random effects of variance 0.8: of 1 + x₁ x₁' + x₂ x₂', by least squares."""
+    design = clustered_design(0.0, slopes=2)
+    products, regressors = [], []
+    for seed in range(20):
+        problem = design(np.random.default_rng(seed))
+        r = (problem.y - problem.x @ problem.coefficients).view(60, 5).numpy()
+        x = problem.x.view(60, 5, 30).numpy()
+        pairs = [(a, b) for a in range(5) for b in range(a)]
+        products += [r[:, a] * r[:, b] for a, b in pairs]
+        regressors += [np.column_stack([np.ones(60), x[:, a, :3] * x[:, b, :3]]) for a, b in pairs]
+    found = np.linalg.lstsq(np.concatenate(regressors), np.concatenate(products), rcond=None)[0]
+    np.testing.assert_allclose(found, [0.8, 0.8, 0.8, 0], atol=0.15)
+
+
 # ABIDE
 
 
@@ -131,6 +156,27 @@ def test_abide_is_standardized_vertices_with_simulated_outcomes(folder):
     squares = abide_cortical_squares().test.draw(0)
     assert int(squares.relevant.sum()) == 40
     assert not squares.coefficients.any()
+
+
+@pytest.mark.parametrize(("load_binary", "squares"), [(abide_cortical_binary, False), (abide_cortical_squares_binary, True)])
+def test_abides_binary_outcomes_follow_the_vertices_or_their_squares(folder, load_binary, squares):
+    """At SNR 3 between signal and latent logistic noise, both classes come up, and a larger signal means more ones."""
+    write(folder, rows=2000)
+    problem = load_binary().test.draw(0)
+    assert problem.outcome == "binary"
+    assert set(problem.y.unique().tolist()) == {0, 1}
+    assert bool(problem.coefficients.any()) != squares
+    signal = problem.x[:, problem.relevant]
+    signal = (signal.square() if squares else signal).sum(1)
+    scaled = (signal - signal.mean()) / signal.std() * (3 * np.pi**2 / 3) ** 0.5
+    assert (problem.y - scaled.sigmoid()).mean().item() == pytest.approx(0, abs=0.04)
+    assert torch.corrcoef(torch.stack([problem.y, signal]))[0, 1] > 0.6
+
+
+@pytest.mark.parametrize(("name", "tau"), [("toeplitz_blocks_01", 0.1), ("toeplitz_blocks", 0.5), ("toeplitz_blocks_09", 0.9)])
+def test_neighbours_of_the_block_designs_are_correlated_as_named(name, tau):
+    x = load(name).test.draw(0).x
+    assert (x[:, 1:] * x[:, :-1]).mean().item() == pytest.approx(tau, abs=0.01)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Mixed models: likelihoods of scipy, entropies by hand, gradients, and what an outlying cluster does."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -36,7 +38,7 @@ def unknowns(beta, tau, sigma):
 def log_density(y, covariance, nu):
     """By the model's loss, with the constants that it leaves out."""
     m = len(y)
-    model = MixedModel(torch.zeros(m, 1).double(), y, torch.zeros(m, dtype=torch.long), nu, Lasso(), 0.0)
+    model = MixedModel(torch.ones(m, 1).double(), y, torch.zeros(m, dtype=torch.long), nu, Lasso(), 0.0)
     loss = model.loss(unknowns([0.0], *covariance)).item()
     if nu is None:
         return -m / 2 * np.log(2 * np.pi) - loss
@@ -86,12 +88,38 @@ def test_the_t_law_has_the_largest_tsallis_entropy_of_its_escort_variance():
     assert all(scaled(t) > scaled(other) + 1e-5 for other in others)
 
 
+@pytest.mark.parametrize("nu", [None, 4.0])
+@pytest.mark.parametrize("slopes", [0, 1, 3])
+def test_random_slopes_are_scipys_densities_of_a_covariance_built_in_full(nu, slopes):
+    """Also in clusters of fewer rows than random effects."""
+    x, y, clusters = rows()
+    random = np.random.default_rng(slopes)
+    k = 1 + slopes
+    factor = np.tril(random.standard_normal((k, k)), -1) + np.diag(random.uniform(0.5, 2, k))
+    beta, sigma = random.standard_normal(5), 0.5
+    expected = 0.0
+    for i, n in enumerate(SIZES):
+        own = (clusters == i).numpy()
+        z = x.numpy()[own][:, :k]
+        v, mean = z @ factor @ factor.T @ z.T + sigma * np.eye(n), x.numpy()[own] @ beta
+        if nu is None:
+            expected -= multivariate_normal.logpdf(y[own], mean, v) - n / 2 * -np.log(2 * np.pi)
+        else:
+            constant = gammaln((nu + n) / 2) - gammaln(nu / 2) - n / 2 * np.log(nu * np.pi)
+            expected -= multivariate_t.logpdf(y[own], mean, v, df=nu) - constant
+    logged = factor - np.diag(np.diag(factor)) + np.diag(np.log(np.diag(factor)))
+    point = torch.tensor([*beta, *logged[np.tril_indices(k)], np.log(sigma - 1e-3)])
+    model = MixedModel(x, y, clusters, nu, Lasso(), 0.0, slopes)
+    assert model.loss(point).item() == pytest.approx(expected / len(SIZES), abs=1e-10)
+
+
 @pytest.mark.parametrize("nu", [None, 3.0])
-@pytest.mark.parametrize("seed", range(3))
-def test_the_gradient_is_automatic_differentiations(nu, seed):
+@pytest.mark.parametrize(("seed", "slopes"), [(0, 0), (1, 0), (2, 1), (3, 3)])
+def test_the_gradient_is_automatic_differentiations(nu, seed, slopes):
     x, y, clusters = rows(seed)
-    model = MixedModel(x, y, clusters, nu, Scad(3.7), 0.3)
-    point = torch.randn(7, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).requires_grad_()
+    model = MixedModel(x, y, clusters, nu, Scad(3.7), 0.3, slopes)
+    size = 5 + (slopes + 1) * (slopes + 2) // 2 + 1
+    point = torch.randn(size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).requires_grad_()
     torch.testing.assert_close(model.loss_gradient(point.detach()), grad(model.loss(point), point)[0])
 
 
@@ -152,6 +180,40 @@ def test_outlying_clusters_hurt_the_gaussian_model_and_not_the_robust_one(seed):
     assert error["clustered_outliers", 3.0] < 0.4 * error["clustered_outliers", None]
     assert error["clustered_outliers", 3.0] < 1.6 * error["clustered", 3.0]
     assert error["clustered", 3.0] < 1.3 * error["clustered", None]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_with_random_slopes_too_outliers_hurt_the_gaussian_model_only(seed):
+    error = {}
+    for nu in (3.0, None):
+        method = TsallisMixedEffects(nu=nu, sparsity_weight=0.0, problems=1, tolerance=1e-4, random_slopes=2)
+        error[nu] = list(method.train(Run("clustered_slopes_outliers", seed=seed)))[-1]["val/estimation_error"]
+    assert error[3.0] < 0.6 * error[None]
+
+
+def test_random_slopes_find_their_variance_and_their_coefficients():
+    """Without them, what varies counts as noise."""
+    found = {slopes: fitted(MixedEffects(random_slopes=slopes), "clustered_slopes") for slopes in (0, 2)}
+    variance = load("clustered_slopes").test.draw(0).y.var().item()
+    assert found[2][2].diagnostics["slope_variance"] * variance == pytest.approx(0.8, rel=0.4)
+    assert found[2][2].diagnostics["noise_variance"] < 0.5 * found[0][2].diagnostics["noise_variance"]
+    truth = load("clustered_slopes").test.draw(0).coefficients
+    errors = {slopes: (units.restore(fit.coefficients)[1:] - truth).norm() for slopes, (_, units, fit) in found.items()}
+    assert errors[2] < errors[0]
+
+
+def test_centring_a_covariate_with_a_random_slope_changes_no_coefficient():
+    design, _ = standardize(load("clustered_slopes").test.draw(0))
+    moved = design.x.clone()
+    moved[:, 1:3] += 1.5
+    method = MixedEffects(random_slopes=2, tolerance=1e-8, solver_steps=5000)
+    one, other = (method.fit(replace(design, x=x), method.weight_values()).coefficients for x in (design.x, moved))
+    torch.testing.assert_close(other[1:], one[1:], atol=1e-4, rtol=0)
+
+
+def test_more_random_slopes_than_covariates_are_refused():
+    with pytest.raises(ConfigError, match="there are 30 covariates"):
+        next(MixedEffects(problems=1, random_slopes=31).train(Run("clustered")))
 
 
 def test_switched_off_it_is_the_gaussian_model_bit_for_bit():

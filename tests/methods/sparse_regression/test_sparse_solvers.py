@@ -5,6 +5,8 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import minimize as scipy_minimize
+from scipy.special import expit
 from sklearn.linear_model import Lasso as SklearnLasso
 from sklearn.linear_model import LogisticRegression
 
@@ -128,6 +130,71 @@ def test_logistic_lasso_is_scikit_learns():
     options = {"l1_ratio": 1.0, "solver": "saga", "C": 1 / (level * 200), "tol": 1e-9, "max_iter": 100_000}
     reference = LogisticRegression(**options).fit(x[:, 1:].numpy(), y.numpy())
     np.testing.assert_allclose(found.numpy(), [*reference.intercept_, *reference.coef_[0]], atol=1e-4)
+
+
+def integrated_penalty(kind, shape, level, size):
+    """p(t) = ∫₀^|t| p': SCAD's slope is min(λ, (aλ - s)₊ / (a - 1)), MCP's (λ - s/γ)₊ (Fan and Li, 2001; Zhang, 2010)."""
+    s = (np.arange(200) + 0.5) / 200 * np.abs(size)[..., None]
+    if kind == "scad":
+        slope = np.minimum(level, np.maximum(shape * level - s, 0) / (shape - 1))
+    else:
+        slope = np.maximum(level - s / shape, 0)
+    return slope.mean(-1) * np.abs(size)
+
+
+def penalty_slope(kind, shape, level, size):
+    """p' at t > 0."""
+    if kind == "scad":
+        return np.where(size <= level, level, np.maximum(shape * level - size, 0) / (shape - 1))
+    return np.maximum(level - size / shape, 0)
+
+
+NONCONVEX = pytest.mark.parametrize(("kind", "shape"), [("scad", 3.7), ("scad", 2.2), ("mcp", 3.0), ("mcp", 1.5)])
+
+
+@NONCONVEX
+def test_logistic_solutions_fulfil_the_optimality_conditions(kind, shape):
+    """Xᵀ(σ(Xβ) - y)/n + p'(|β|) sign β = 0 where β is not 0, at most λ in size elsewhere, and 0 for the intercept."""
+    x, y = design(150, 60, binary=True)
+    level = 0.3 * largest_level(x, y, BERNOULLI).item()
+    penalty = Scad(shape) if kind == "scad" else Mcp(shape)
+    beta = Path("accelerated", 20, "sequential", 1e-9, 50000).follow(x, y, BERNOULLI, penalty, level)[0].numpy()
+    rows = x.numpy()
+    slope = rows.T @ (expit(rows @ beta) - y.numpy()) / len(rows)
+    active = beta[1:] != 0
+    assert 2 < active.sum() < 60
+    assert slope[0] == pytest.approx(0, abs=1e-6)
+    kept = beta[1:][active]
+    np.testing.assert_allclose(slope[1:][active], -np.sign(kept) * penalty_slope(kind, shape, level, np.abs(kept)), atol=1e-6)
+    assert np.abs(slope[1:][~active]).max() <= level + 1e-6
+
+
+@NONCONVEX
+@pytest.mark.parametrize("share", [0.2, 0.7])
+def test_logistic_solutions_of_two_covariates_are_the_global_minimum(kind, shape, share):
+    """Over a grid of both coefficients, each with its best intercept, and then polished by scipy from the best grid point."""
+    random = np.random.default_rng(3)
+    rows = random.standard_normal((80, 2)) @ [[1, 0.5], [0, 0.9]]
+    rows = (rows - rows.mean(0)) / rows.std(0)
+    y = (random.random(80) < expit(rows @ [1.5, -0.6] + 0.3)).astype(float)
+    x = torch.tensor(np.column_stack([np.ones(80), rows]))
+    level = share * largest_level(x, torch.tensor(y), BERNOULLI).item()
+
+    def objective(beta):
+        """Of many points ``[…, 3]``."""
+        eta = beta @ x.numpy().T
+        return (np.logaddexp(0, eta) - y * eta).mean(-1) + integrated_penalty(kind, shape, level, beta[..., 1:]).sum(-1)
+
+    axis = np.linspace(-3, 3, 61)
+    points = np.stack(np.meshgrid(np.linspace(-1, 1.5, 26), axis, axis, indexing="ij"), -1).reshape(-1, 3)
+    coarse = min((part for part in np.array_split(points, 50)), key=lambda part: objective(part).min())
+    start = coarse[objective(coarse).argmin()]
+    best = scipy_minimize(objective, start, method="Nelder-Mead", options={"xatol": 1e-7, "fatol": 1e-12, "maxiter": 4000})
+    penalty = Scad(shape) if kind == "scad" else Mcp(shape)
+    path = Path("accelerated", 20, "none", 1e-10, 50000)
+    found = path.follow(x, torch.tensor(y), BERNOULLI, penalty, level)[0].numpy()
+    assert objective(found) == pytest.approx(best.fun, abs=1e-5)
+    np.testing.assert_allclose(found, best.x, atol=1e-2)
 
 
 @pytest.mark.parametrize("binary", [False, True])
