@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 # Elements that are compared pair by pair rather than split further, and into how many parts others are split at once.
-LEAF = 128
-PARTS = 32
+LEAF = 32
+PARTS = 8
 
 
 def sorted_covariance(x: Tensor, y: Tensor) -> Tensor:
