@@ -20,7 +20,7 @@ import yaml
 from regbench.platform.cli import main
 
 REGBENCH = Path(sys.executable).parent / "regbench"
-DEADLINE = 120
+DEADLINE = 240
 TINY = {
     "name": "tiny",
     "methods": ["label_smoothing"],
@@ -327,6 +327,7 @@ def wait_for(happened: Callable[[], bool], process: subprocess.Popen[str]) -> No
         time.sleep(0.02)
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("execution", ["inline", "tune"])
 def test_ctrl_c_loses_nothing_and_resume_finishes(tmp_path, here, execution):
     suite = write(tmp_path, LONG | {"execution": execution})
