@@ -10,6 +10,7 @@ import json
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
@@ -298,8 +299,9 @@ def effect_plot(slug: str) -> Figure:
 
 def sweep_plots(slug: str) -> Iterator[tuple[str, str, str]]:
     """File name, label and SVG of each plot that was kept of the sweeps which measured a method."""
-    track, look = all_methods()[slug].track.name, plots.styles(plotted())
+    track = all_methods()[slug].track.name
     for data in dict.fromkeys(claim.data for claim in measured_claims(slug)):
+        look = plots.styles(replace(plotted(), entries=plotted().of("entries", track, data)))
         for name in PLOTTED:
             if svg := getattr(plots, name)(plotted(), track, data, look):
                 words = "trade-off of the tuning trials" if name == "trade_offs" else "spectra of the operators"
