@@ -266,7 +266,8 @@ def effects_page() -> str:
         "Each method on its small benchmark, beside its track's baseline, its competitors, and itself with its weights off.",
         "All were tuned under an equal budget and confirmed on fresh seeds; differences are paired by seed, with 95 % t",
         "intervals and the p-value of the paired t test, not corrected over the page. `regbench compare --effects` shows the",
-        "same; `benchmarks/effects.py` measures it. What was tried where an effect is absent stands on the method's page.\n",
+        "same; `benchmarks/effects.py` measures it. What was tried where an effect is absent stands on the method's page, as",
+        "do plots: trade-offs of two objectives, and spectra of linear operators.\n",
     ]
     for slug in dict.fromkeys(measured()["method"]):
         parts += [f"## {slug}\n", f"[What it is](methods/{slug}.md)\n", *_effects(slug)]
