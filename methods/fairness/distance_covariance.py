@@ -25,7 +25,7 @@ SORTED_FROM = 1024
 AT_ONCE = {"cpu": 2**16, "cuda": 2**24}
 
 
-def estimate(kind: Dependence, x: Tensor, s: Tensor, widths: Sequence[int], c: Tensor | float = 1.0) -> Tensor:
+def estimate(kind: Dependence, x: Tensor, s: Tensor, widths: Sequence[int], c: float = 1.0) -> Tensor:
     """One of the estimates by its name.
 
     Args:
@@ -58,7 +58,7 @@ def ccdcov(x: Tensor, s: Tensor, block: int | None = None) -> Tensor:
     return covariance(x[:, None], s.flatten(1), block)
 
 
-def jdcov(x: Tensor, s: Tensor, c: Tensor | float = 1.0, block: int | None = None) -> Tensor:
+def jdcov(x: Tensor, s: Tensor, c: float = 1.0, block: int | None = None) -> Tensor:
     """Joint distance covariance: Σ_ij Π_v (U^v_ij + c) / (n (n - 3)) - n c^(d+1) / (n - 3), v over x and s_1 … s_d.
 
     Expanded, it holds the covariances of all pairs of variables and the terms of all larger sets A, each times c^(d+1-|A|). In

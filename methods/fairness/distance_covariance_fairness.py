@@ -52,14 +52,7 @@ class DistanceCovarianceFairness(FairnessMethod):
         40.0, off=0.0, ge=0, symbol="λ", differentiable=True, help="weight of the dependence; the largest, where calibrated"
     )
     penalty: Dependence = hyperparameter("ccdcov", help="dependence: ccdcov or jdcov, jointly; sum, on each attribute alone")
-    jdcov_c: float = weight(
-        1.0,
-        off=1.0,
-        gt=0,
-        symbol="c",
-        differentiable=True,
-        help="of jdcov: the larger, the less terms of three and more variables count; without effect when switched off",
-    )
+    jdcov_c: float = hyperparameter(1.0, gt=0, help="c of jdcov: the larger, the less terms of three and more variables count")
     jsd_level: float | None = hyperparameter(
         None, gt=0, help="calibrate the weight to this Jensen-Shannon divergence in bits; None takes fairness_weight as it is"
     )
@@ -84,8 +77,7 @@ class DistanceCovarianceFairness(FairnessMethod):
         if off or len(batch.y) < FEWEST:
             return loss, score
         prediction = targets.response(batch.target, score, batch.exposure)
-        dependence = estimate(self.penalty, prediction, batch.s, batch.widths, weights.jdcov_c)
-        return loss + weights.fairness_weight * dependence, score
+        return loss + weights.fairness_weight * estimate(self.penalty, prediction, batch.s, batch.widths, self.jdcov_c), score
 
     def train(self, run: Run) -> Iterator[Metrics]:
         """Trains, after calibration where asked for; rounds of calibration report the network in training, too."""
@@ -105,7 +97,7 @@ class DistanceCovarianceFairness(FairnessMethod):
                 self._restart(network, optimizer, run)
             final = stage == self.candidates
             chosen = self.chosen(calibration["jsd"]) if final else stage // self.calibration_seeds
-            weights = SimpleNamespace(fairness_weight=grid[chosen], jdcov_c=self.jdcov_c)
+            weights = SimpleNamespace(fairness_weight=grid[chosen])
             loss = self.train_epoch(model, optimizer, run.data.train if final else learned, weights, run)
             metrics = {"train/loss": loss, "train/fairness_weight": grid[chosen]} | self.judge(network, run)
             if final:

@@ -53,7 +53,7 @@ def test_every_parameter_learns_from_the_penalty_but_what_shifts_all_predictions
     rows = batch()
     torch.manual_seed(1)
     network = method.build_model(Data("x", None, None, None, {"shape": (3,)})).double()
-    loss, _ = method.objective(network, rows, SimpleNamespace(fairness_weight=1.0, jdcov_c=1.0))
+    loss, _ = method.objective(network, rows, SimpleNamespace(fairness_weight=1.0))
     plain, _ = PlainPrediction().objective(network, rows, SimpleNamespace())
     names, parameters = zip(*network.named_parameters(), strict=True)
     gradients = dict(zip(names, torch.autograd.grad(loss - plain, parameters), strict=True))
