@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
@@ -34,7 +35,7 @@ COLUMNS = [
 ]  # fmt: skip
 """Of the measured effects: a row for each method, metric and opponent. ``cost`` is that of a training relative to the baseline,
 
-without evaluations; see ``training_seconds``."""
+without evaluations; see ``training_seconds``. It is empty where it has not been measured so."""
 
 
 class Claim(Strict):
@@ -200,5 +201,5 @@ def cells(row: Row) -> list[str]:
         difference_text(row["difference"], row["difference_low"], row["difference_high"]),
         p_text(row["p"]),
         row["verdict"],
-        f"{row['cost']:.2f}",
+        "" if math.isnan(row["cost"]) else f"{row['cost']:.2f}",
     ]
