@@ -7,6 +7,7 @@ A test fails when a page is not what this script writes.
 
 import inspect
 import json
+import math
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
@@ -280,9 +281,13 @@ def effect_plot(slug: str) -> Figure:
     shown = list(rows[["data", "metric"]].drop_duplicates().itertuples(index=False, name=None))
     opponents = list(dict.fromkeys(rows["against"]))
     several = rows["data"].nunique() > 1
-    figure = Figure(figsize=(2.4 + 2.6 * len(shown), 1.4 + 0.36 * len(opponents)), layout="constrained")
-    panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
-    for axes, (data, metric) in zip(panels, shown, strict=True):
+    columns = min(4, len(shown))
+    lines = math.ceil(len(shown) / columns)
+    figure = Figure(figsize=(2.4 + 2.6 * columns, lines * (1.4 + 0.36 * len(opponents))), layout="constrained")
+    panels = figure.subplots(lines, columns, sharey=True, squeeze=False).ravel()
+    for axes in panels[len(shown) :]:
+        axes.set_axis_off()
+    for axes, (data, metric) in zip(panels, shown, strict=False):
         here = rows[(rows["data"] == data) & (rows["metric"] == metric)]
         axes.axvline(0, color="0.4", linestyle="--", linewidth=1)
         for row in rows_of(here):
