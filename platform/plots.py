@@ -28,6 +28,8 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 # Stands for the colour of the page's text; nothing else is drawn in it.
 INK = "#010203"
 WIDTH = 7.6
+# From so large a ratio of its values on, an axis of a trade-off is logarithmic: one diverged trial would hide all others.
+WIDE = 100
 PIXELS = 96
 
 # How far probabilities can be trusted, where a track reports it: whether they are right on average, whether they are right for
@@ -252,11 +254,9 @@ def _sensitivity_panel(axes: Axes, rows: pd.DataFrame, look: tuple[str, str]) ->
         axes.set_xticks(range(len(choices)), choices)
         axes.margins(x=0.3)
     elif rows["log"].all():
-        axes.set_xscale("log")
+        _logarithmic(axes, "x")
         narrow = x.max() < 20 * x.min()
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if narrow else (1,), numticks=4))
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_minor_formatter(NullFormatter())
     else:
         axes.xaxis.set_major_locator(MaxNLocator(3))
     symbol = rows.iloc[0]["symbol"]
@@ -324,9 +324,7 @@ def learning(comparison: Comparison, track: str, data: str, look: Styles) -> str
         panel.set_xlim(left=0)
         sizes = found["value"][found["quantity"] == name]
         if name == "hypergradient_norm" and 0 < 20 * sizes.min() < sizes.max():
-            panel.set_yscale("log")
-            panel.yaxis.set_major_formatter("{x:g}")
-            panel.yaxis.set_minor_formatter(NullFormatter())
+            _logarithmic(panel, "y")
     for panel in panels[len(pairs) :]:
         panel.set_axis_off()
     shown = [(entry, look[entry]) for entry in sorted(set(found["entry"]))]
@@ -359,6 +357,9 @@ def trade_offs(comparison: Comparison, track: str, data: str, look: Styles) -> s
     for entry, rows in found.groupby("entry", sort=True):
         colour, marker = look[str(entry)]
         axes.plot(rows["first_value"], rows["second_value"], marker, color=colour, alpha=0.75, markersize=6, label=str(entry))
+    for name, value in (("x", "first_value"), ("y", "second_value")):
+        if found[value].max() > WIDE * found[value].min() > 0:
+            _logarithmic(axes, name)
     axes.set_xlabel(f"{found.iloc[0]['first']} of the tuning trials")
     axes.set_ylabel(found.iloc[0]["second"])
     _legend(figure, axes)
@@ -407,6 +408,14 @@ def _rows(names: list[str]) -> tuple[Figure, Axes]:
     axes.tick_params(axis="y", length=0)
     axes.xaxis.set_major_locator(MaxNLocator(6))
     return figure, axes
+
+
+def _logarithmic(axes: Axes, name: str) -> None:
+    """Makes the axis x or y logarithmic, with plain numbers at its major ticks alone."""
+    axes.set(**{f"{name}scale": "log"})
+    axis = {"x": axes.xaxis, "y": axes.yaxis}[name]
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _legend(figure: Figure, axes: Axes) -> None:
