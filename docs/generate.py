@@ -12,7 +12,7 @@ import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -303,15 +303,17 @@ def effect_plot(slug: str) -> Figure:
     return figure
 
 
-def sweep_plots(slug: str) -> Iterator[tuple[str, str, str]]:
+@cache
+def sweep_plots(slug: str) -> list[tuple[str, str, str]]:
     """File name, label and SVG of each plot that was kept of the sweeps which measured a method."""
-    track = all_methods()[slug].track.name
+    track, found = all_methods()[slug].track.name, []
     for data in dict.fromkeys(claim.data for claim in measured_claims(slug)):
         look = plots.styles(replace(plotted(), entries=plotted().of("entries", track, data)))
         for name in PLOTTED:
             if svg := getattr(plots, name)(plotted(), track, data, look):
                 words = "trade-off of the tuning trials" if name == "trade_offs" else "spectra of the operators"
-                yield f"{name}_{track}_{data}.svg", f"{words} on {data}", svg.replace("<svg", f"<svg {STANDALONE}", 1)
+                found.append((f"{name}_{track}_{data}.svg", f"{words} on {data}", svg.replace("<svg", f"<svg {STANDALONE}", 1)))
+    return found
 
 
 PAGES: dict[str, Callable[[], str]] = {

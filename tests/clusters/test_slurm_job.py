@@ -119,11 +119,15 @@ def test_a_sweep_runs_on_two_nodes_and_ends_with_them(machine, tmp_path):
     assert kept == []
 
 
-# The sweep interrupts its job as early as it can: before the script has its number, sometimes.
-INTERRUPTED = "trap 'exit 130' INT; kill -INT $PPID; while :; do read -t 0.1 <>/dev/zero || :; done"
+# The sweep interrupts its job as early as it can, before the script has its number, sometimes; or while the script waits.
+INTERRUPTED = "trap 'exit 130' INT; {}kill -INT $PPID; while :; do read -t 0.1 <>/dev/zero || :; done"
 
 
-@pytest.mark.parametrize(("program", "code"), [("exit 7", 7), (INTERRUPTED, 130)], ids=["ends by itself", "is interrupted"])
+@pytest.mark.parametrize(
+    ("program", "code"),
+    [("exit 7", 7), (INTERRUPTED.format(""), 130), (INTERRUPTED.format("sleep 1; "), 130)],
+    ids=["ends by itself", "is interrupted", "is interrupted later"],
+)
 def test_the_job_ends_as_the_sweep_does(machine, tmp_path, program, code):
     pack(tmp_path / "code", parse_suite(SUITE))
     cluster = parse_cluster({"kind": "slurm", "cpus": 1, "storage": str(tmp_path)})

@@ -21,11 +21,13 @@ RANDOM = np.random.default_rng(0)
 SHARED = Path(os.environ.get("REGBENCH_DATA", ""))
 
 
+def joined(*splits):
+    return [torch.cat(parts) for parts in zip(*(split.tensors for split in splits), strict=True)]
+
+
 def test_neither_attribute_tells_of_the_target_but_both_do():
     data = load("gerrymandering")
-    x, s, y, exposure, groups = (
-        torch.cat(parts) for parts in zip(*(split.tensors for split in (data.train, data.test)), strict=True)
-    )
+    x, s, y, exposure, groups = joined(data.train, data.test)
     a, b = s[:, 0, 0], s[:, 1, 0]
     assert set(a.tolist()) == {0, 1}
     assert (b >= 0).all()
@@ -67,9 +69,7 @@ def test_compas(tmp_path, monkeypatch):
     write_compas(tmp_path)
     data = compas()
     assert data.meta == {"target": "binary", "shape": (5,), "widths": (3, 1, 1)}
-    x, s, y, _, groups = (
-        torch.cat(parts) for parts in zip(*(split.tensors for split in (data.train, data.validation, data.test)), strict=True)
-    )
+    x, s, y, _, groups = joined(data.train, data.validation, data.test)
     assert len(y) == 52
     assert (s[:, 0].sum(1) == 1).all()
     assert (s[:, 1:, 1:] == 0).all()
@@ -116,9 +116,7 @@ def test_fremtpl2(tmp_path, monkeypatch):
     data = fremtpl2()
     assert data.meta == {"target": "count", "shape": (8,), "widths": (3, 1)}
     assert [len(split) for split in (data.train, data.validation, data.test)] == [24, 8, 8]
-    _, s, y, exposure, groups = (
-        torch.cat(parts) for parts in zip(*(split.tensors for split in (data.train, data.validation, data.test)), strict=True)
-    )
+    _, s, y, exposure, groups = joined(data.train, data.validation, data.test)
     assert y.max() == 4
     assert exposure.max() == 1
     assert exposure.min().item() == pytest.approx(0.1)
@@ -136,11 +134,6 @@ def test_fremtpl2_refuses_damage(tmp_path, monkeypatch, changes, message):
         fremtpl2()
 
 
-def joined(data):
-    splits = (data.train, data.validation, data.test)
-    return [torch.cat(parts).double().numpy() for parts in zip(*(split.tensors for split in splits), strict=True)]
-
-
 @pytest.mark.skipif(not (SHARED / "compas").is_dir(), reason="REGBENCH_DATA has no compas")
 def test_the_real_compas_filtered_as_propublica_did():
     """6,172 defendants are left, as in their analysis; the rate of recidivism in each race is that of the file."""
@@ -148,7 +141,7 @@ def test_the_real_compas_filtered_as_propublica_did():
     screened = table["days_b_screening_arrest"].between(-30, 30)
     kept = table[screened & (table["is_recid"] != -1) & (table["c_charge_degree"] != "O")]
     data = load("compas")
-    _, s, y, _, groups = joined(data)
+    _, s, y, _, groups = (part.double().numpy() for part in joined(data.train, data.validation, data.test))
     assert len(y) == len(kept) == 6172
     rates = kept.groupby("race")["two_year_recid"].mean()
     found = [y[s[:, 0, k] == 1].mean() for k in range(len(rates))]
@@ -165,7 +158,7 @@ def test_the_real_fremtpl2():
     """A sample of the table: frequency, exposure and shares of the regions are the table's within sampling error."""
     table = pd.read_parquet(SHARED / "fremtpl2" / "freMTPL2freq.parquet")
     data = load("fremtpl2")
-    _, s, y, exposure, groups = joined(data)
+    _, s, y, exposure, groups = (part.double().numpy() for part in joined(data.train, data.validation, data.test))
     assert len(y) == 100_000
     assert s.shape[1:] == (2, table["Region"].nunique())
     for found, known in ((y, table["ClaimNb"].clip(upper=4)), (exposure, table["Exposure"].clip(upper=1))):

@@ -400,16 +400,16 @@ def test_discriminator_steps_leave_the_generator_unchanged():
 
 
 def test_entropy_moves_generated_codes_apart():
-    """More entropy weight, larger distances of codes to the buffer of generated codes."""
+    """More entropy weight, larger distances of codes to the buffer of generated codes; on average, for one seed varies."""
 
-    def distance(weight):
+    def distance(weight, seed):
         method = ManifoldEntropyGAN(
             iterations=30, report_every=30, batch_size=16, buffer_size=160, warmup_fraction=0, entropy_weight=weight
         )
-        fake = final_state(method)["memory"]["fake"]
+        fake = final_state(method, seed=seed)["memory"]["fake"]
         return nearest_distance(fake[-16:], fake[:-16]).mean().item()
 
-    assert distance(1.0) > 1.5 * distance(0.0)
+    assert sum(distance(1.0, seed) for seed in range(3)) > 2 * sum(distance(0.0, seed) for seed in range(3))
 
 
 def test_learning_rate_falls_by_a_tenth_after_each_thirty_sixth():
