@@ -48,8 +48,7 @@ from regbench.platform.tracking import ui_command
 RESULTS = Path(__file__).parent / "results" / "faults.csv"
 NAME = "faults"
 RETRIES = 3
-# Four that are tuned and two that are confirmed, of the method and of its baseline, and two with the weights off.
-TRIALS = 14
+# 14 trials: four that are tuned and two that are confirmed, of the method and of its baseline, and two with the weights off.
 SUITE: dict[str, Any] = {
     "name": NAME,
     "methods": ["label_smoothing"],
@@ -90,6 +89,7 @@ class Sweep(ExitStack):
         options: further options of the command line, such as ``--address``.
         environment: added to that of this process.
         output: everything that the sweep's processes printed.
+        rounds: how many all of its trials train.
     """
 
     def __init__(self, folder: Path, storage: str | None = None, **suite: Any) -> None:
@@ -104,8 +104,10 @@ class Sweep(ExitStack):
         self.records = Records(Storage(self.storage).child(NAME))
         self._seen: dict[str, tuple[bytes, int]] = {}
         self._changed: set[str] = set()
+        suite = SUITE | suite
+        self.rounds = (2 * suite["trials"] + 3 * suite["confirm"]["seeds"]) * suite["settings"]["epochs"]
         # JSON is YAML.
-        (folder / "suite.yaml").write_text(json.dumps(SUITE | suite))
+        (folder / "suite.yaml").write_text(json.dumps(suite))
 
     def __enter__(self) -> Self:
         return self
@@ -210,7 +212,7 @@ def kill_driver(sweep: Sweep, kills: int, dice: random.Random) -> int:
     Where a moment has passed when the sweep is continued, the kill comes while it starts up.
     """
     hits = 0
-    for moment in sorted(dice.randrange(TRIALS * SUITE["settings"]["epochs"]) for _ in range(kills)):
+    for moment in sorted(dice.randrange(sweep.rounds) for _ in range(kills)):
         process, starting = sweep.start(), dice.uniform(1.0, 10.0)
         if sweep.progress() > moment:
             with suppress(subprocess.TimeoutExpired):
@@ -257,6 +259,8 @@ def kill_nodes(sweep: Sweep, kills: int, dice: random.Random) -> int:
 
     head = ["--head", "--port", address.partition(":")[2], "--ray-client-server-port", str(free_port())]
     join(*head, "--temp-dir", temporary, "--include-dashboard", "false", "--num-cpus", "0")
+    # A node gives up where no head answers.
+    wait_until(lambda: _listens(address))
     nodes = {join("--address", address, "--num-cpus", "1") for _ in range(2)}
     process = sweep.start()
 
@@ -444,6 +448,12 @@ def _answers(url: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def _listens(address: str) -> bool:
+    host, _, port = address.partition(":")
+    with socket.socket() as probe:
+        return probe.connect_ex((host, int(port))) == 0
 
 
 def _parents() -> dict[int, int]:

@@ -16,6 +16,8 @@ from regbench.platform.spec import Suite, parse_suite
 from regbench.platform.storage import Storage
 from regbench.platform.trial import Place, train
 
+# Real clusters, which a loaded machine starts slowly.
+pytestmark = pytest.mark.timeout(900)
 QUIET = Console(quiet=True)
 BASE = {
     "name": "small",

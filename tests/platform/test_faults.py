@@ -18,8 +18,8 @@ def mounts(tmp_path) -> None:
     subprocess.run(["umount", folder], check=True)
 
 
-def broken_and_resumed(faults, folder, fault: str, kills: int, reference) -> None:
-    with faults.Sweep(folder / fault) as sweep:
+def broken_and_resumed(faults, small, folder, fault: str, kills: int, reference) -> None:
+    with faults.Sweep(folder / fault, **small) as sweep:
         assert faults.FAULTS[fault](sweep, kills, random.Random(1))
         assert sweep.finish() == 0, sweep.output.read_text()
         found = faults.differences(sweep, reference)
@@ -29,16 +29,16 @@ def broken_and_resumed(faults, folder, fault: str, kills: int, reference) -> Non
 @pytest.mark.parametrize(
     ("fault", "kills"), [("driver", 2), ("worker", 1), ("node", 1), ("mlflow", 1), ("torn", 1), ("interrupt", 1)]
 )
-def test_nothing_is_lost_repeated_or_changed(tmp_path, faults, reference, fault, kills):
-    broken_and_resumed(faults, tmp_path, fault, kills, reference)
+def test_nothing_is_lost_repeated_or_changed(tmp_path, faults, small, reference, fault, kills):
+    broken_and_resumed(faults, small, tmp_path, fault, kills, reference)
 
 
-def test_a_full_disk_stops_the_sweep_with_one_line_and_loses_nothing(tmp_path, mounts, faults, reference):
-    broken_and_resumed(faults, tmp_path, "storage", 1, reference)
+def test_a_full_disk_stops_the_sweep_with_one_line_and_loses_nothing(tmp_path, mounts, faults, small, reference):
+    broken_and_resumed(faults, small, tmp_path, "storage", 1, reference)
 
 
-def test_a_kill_while_mlflow_makes_its_tables_leaves_a_usable_database(tmp_path, faults, reference):
-    with faults.Sweep(tmp_path / "young", execution="inline") as sweep:
+def test_a_kill_while_mlflow_makes_its_tables_leaves_a_usable_database(tmp_path, faults, small, reference):
+    with faults.Sweep(tmp_path / "young", execution="inline", **small) as sweep:
         process = sweep.start()
         assert faults.wait_until(lambda: any((tmp_path / "young").glob("results/.mlflow.db.*")), process)
         process.kill()

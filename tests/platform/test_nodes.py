@@ -38,6 +38,8 @@ ENVIRONMENT = os.environ | {
     "RAY_USAGE_STATS_ENABLED": "0",
     "CUDA_VISIBLE_DEVICES": BLIND,
 }
+# Real clusters, which a loaded machine starts slowly.
+pytestmark = pytest.mark.timeout(900)
 BASE = {"name": "nodes", "data": ["digits_noisy"], "sampler": "random", "confirm": {"seeds": 0}}
 
 
@@ -109,7 +111,6 @@ def test_two_workers_train_a_trial_on_two_nodes(tmp_path, nodes):
     assert _losses(records) == pytest.approx(_losses(Records(alone.child("nodes"))), rel=2e-3)
 
 
-@pytest.mark.timeout(600)
 def test_trials_that_pause_go_on_on_any_node(tmp_path, nodes):
     """Under HyperBand a trial may go on on another node: Tune's files are in the storage, which both see."""
     records = sweep(
