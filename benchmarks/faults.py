@@ -251,31 +251,33 @@ def kill_nodes(sweep: Sweep, kills: int, dice: random.Random) -> int:
     sweep.options = ["--address", address, "--cpus", "2"]
     sweep.environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
-    def join(*options: str) -> int:
+    def join(*options: str) -> subprocess.Popen[bytes]:
         # Random ports: other clusters may run on this machine.
         ports = ["--min-worker-port", "0", "--max-worker-port", "0"]
         command = [COMMANDS / "ray", "start", *options, *ports, "--node-ip-address", "127.0.0.1", "--disable-usage-stats"]
-        return sweep.spawn([*command, "--block"], sweep.environment).pid
+        return sweep.spawn([*command, "--block"], sweep.environment)
 
     head = ["--head", "--port", address.partition(":")[2], "--ray-client-server-port", str(free_port())]
     join(*head, "--temp-dir", temporary, "--include-dashboard", "false", "--num-cpus", "0")
     # A node gives up where no head answers.
     wait_until(lambda: _listens(address))
-    nodes = {join("--address", address, "--num-cpus", "1") for _ in range(2)}
+    machine = ["--address", address, "--num-cpus", "1"]
+    nodes = [join(*machine) for _ in range(2)]
     process = sweep.start()
 
     def training() -> list[tuple[int, int]]:
-        """Machines that train a trial: the process that started each, and its raylet."""
-        parents = _parents()
+        """Machines that train a trial: the process that started each, and its raylet. One that did not come up starts again."""
+        nodes[:] = [node if node.poll() is None else join(*machine) for node in nodes]
+        parents, starters = _parents(), {node.pid for node in nodes}
         raylets = {parents.get(attempt.pid) for attempt in sweep.under_way().values()}
-        return [(parents[raylet], raylet) for raylet in raylets if raylet in parents and parents[raylet] in nodes]
+        return [(parents[raylet], raylet) for raylet in raylets if raylet in parents and parents[raylet] in starters]
 
     hits = 0
     while hits < kills and wait_until(lambda: bool(training()), process):
         for node, raylet in dice.sample(found, 1) if (found := training()) else []:
             sweep.look()
             os.kill(raylet, signal.SIGKILL)
-            nodes ^= {node, join("--address", address, "--num-cpus", "1")}
+            nodes[:] = [other if other.pid != node else join(*machine) for other in nodes]
             hits += 1
     assert process.wait(DEADLINE_SECONDS) == 0
     return hits

@@ -7,6 +7,8 @@ from typing import Any
 
 from regbench.methods.errors import ClusterError
 
+# How often a private cluster is tried.
+STARTS = 3
 # Read by Ray when it is imported or when its workers start: set before `import ray`, kept where the user has set them.
 QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -50,13 +52,18 @@ def cluster(address: str | None = None, cpus: int | None = None, gpus: int | Non
     if started and address:
         ray.init(address=address, **quiet)
     elif started:
-        try:
-            ray.init(address="local", num_cpus=cpus, num_gpus=gpus, include_dashboard=False, **quiet)
-        except Exception as error:  # what Ray raises where a process of its own is late or dies
-            reason = " ".join(str(error).split())
-            raise ClusterError(
-                f"Ray does not start on this machine ({reason}): free its memory, processors and disk, then try again"
-            ) from error
+        for attempt in range(STARTS):
+            try:
+                ray.init(address="local", num_cpus=cpus, num_gpus=gpus, include_dashboard=False, **quiet)
+                break
+            except Exception as error:  # what Ray raises where a process of its own is late or dies
+                # A busy machine may be late once: Ray gives its node 30 seconds.
+                if "timed out" in str(error) and attempt < STARTS - 1:
+                    continue
+                reason = " ".join(str(error).split())
+                raise ClusterError(
+                    f"Ray does not start on this machine ({reason}): free its memory, processors and disk, then try again"
+                ) from error
     try:
         # An autoscaler starts nodes for trials that wait, so trials must be allowed to wait for nodes that are not there yet.
         limits = {"CPU": cpus, "GPU": gpus} if address else {}
