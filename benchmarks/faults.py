@@ -339,9 +339,10 @@ def tear_files(sweep: Sweep, kills: int, dice: random.Random) -> int:
     """
     process = sweep.start()
     assert wait_until(lambda: bool(sweep.records.ended() and sweep.under_way()), process)
-    sweep.look()
+    # At once, while the trial is under way.
     process.kill()
     process.wait()
+    sweep.look()
     torn = 0
     for key, attempt in sweep.under_way().items():
         # Its worker ends a moment after the driver, and may finish a round until then.

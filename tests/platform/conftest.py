@@ -26,7 +26,7 @@ def faults() -> ModuleType:
 @pytest.fixture(scope="session")
 def small() -> dict[str, Any]:
     """What makes the sweep that is broken smaller than the benchmark's."""
-    return {"settings": {"epochs": 16}, "trials": 2}
+    return {"trials": 2}
 
 
 @pytest.fixture(scope="session")

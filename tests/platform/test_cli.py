@@ -327,10 +327,9 @@ def wait_for(happened: Callable[[], bool], process: subprocess.Popen[str]) -> No
         time.sleep(0.02)
 
 
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("execution", ["inline", "tune"])
-def test_ctrl_c_loses_nothing_and_resume_finishes(tmp_path, here, execution):
-    suite = write(tmp_path, LONG | {"execution": execution})
+def test_ctrl_c_loses_nothing_and_resume_finishes(tmp_path, here):
+    """Of a sweep without Ray; test_faults.py interrupts one with Ray."""
+    suite = write(tmp_path, LONG)
     command = [REGBENCH, "sweep", suite, "--tracking", "none", "--cpus", "1"]
     process = subprocess.Popen(
         command, cwd=tmp_path, env=environment(), stdout=-1, stderr=-1, text=True, start_new_session=True

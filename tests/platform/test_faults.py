@@ -27,7 +27,7 @@ def broken_and_resumed(faults, small, folder, fault: str, kills: int, reference)
 
 
 @pytest.mark.parametrize(
-    ("fault", "kills"), [("driver", 2), ("worker", 1), ("node", 1), ("mlflow", 1), ("torn", 1), ("interrupt", 1)]
+    ("fault", "kills"), [("driver", 1), ("worker", 1), ("node", 1), ("mlflow", 1), ("torn", 1), ("interrupt", 1)]
 )
 def test_nothing_is_lost_repeated_or_changed(tmp_path, faults, small, reference, fault, kills):
     broken_and_resumed(faults, small, tmp_path, fault, kills, reference)

@@ -125,9 +125,9 @@ def test_a_sweep_that_is_killed_and_resumed_loses_nothing(tmp_path, options, fau
     with faults.Sweep(tmp_path, storage=uri, **small) as sweep:
         process = sweep.start()
         assert faults.wait_until(lambda: bool(sweep.records.ended() and sweep.under_way()), process)
-        sweep.look()
         process.kill()
         process.wait()
+        sweep.look()
         assert sweep.finish() == 0, sweep.output.read_text()
         found = faults.differences(sweep, reference)
         assert found == dict.fromkeys(found, 0)
