@@ -265,7 +265,9 @@ def status(
 
     store, console = Storage(storage), _console()
     if name is None:
-        console.print(overview(store))
+        found = overview(store)
+        # A command must not be broken into lines, or it cannot be copied.
+        console.print(found, soft_wrap=isinstance(found, str))
         return
     job = job_line(name, store)
     # A job that has just been handed over has no records yet.
@@ -322,7 +324,7 @@ def ui(
     uri = tracking or default_uri(store)
     served = uri.startswith(("http://", "https://"))
     address = uri.rstrip("/") if served else f"http://{host}:{port}"
-    console.print(f"MLflow UI: [bold]{address}[/bold]" + ("" if served else "  (Ctrl-C ends it)"))
+    console.print(f"MLflow UI: [bold]{address}[/bold]" + ("" if served else "  (Ctrl-C ends it)"), soft_wrap=True)
     for name in sweeps(store):
         for track, page in Exporter(open_sweep(name, store), uri).pages().items():
             console.print(f"compare {name}, {track}: {address}{page}", soft_wrap=True, highlight=False)
@@ -442,7 +444,7 @@ def _conclude(name: str, outcome: "Outcome", store: "Storage", storage: str, tra
 
     place = "" if storage == DEFAULT_STORAGE else f" --storage {storage}"
     if not outcome.complete:
-        console.print(f"Stopped. Nothing is lost: continue with [bold]regbench resume {name}{place}[/bold]")
+        console.print(f"Stopped. Nothing is lost: continue with [bold]regbench resume {name}{place}[/bold]", soft_wrap=True)
         raise typer.Exit(130)
     _print_comparison([open_sweep(name, store)], None, console)
     for key, reason in outcome.failed.items():
@@ -450,7 +452,7 @@ def _conclude(name: str, outcome: "Outcome", store: "Storage", storage: str, tra
     if outcome.tracking_problem:
         console.print(f"[yellow]MLflow is not up to date:[/yellow] {outcome.tracking_problem}", soft_wrap=True)
     elif tracking != "none":
-        console.print(f"MLflow: [bold]regbench ui{place}[/bold]")
+        console.print(f"MLflow: [bold]regbench ui{place}[/bold]", soft_wrap=True)
     if outcome.barren:
         console.print(f"[red]No trial of {', '.join(outcome.barren)} was trained to the end.[/red]")
     if outcome.barren or outcome.tracking_problem:

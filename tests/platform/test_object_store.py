@@ -137,7 +137,7 @@ def test_a_sweep_that_is_killed_and_resumed_loses_nothing(tmp_path, options, fau
             assert sweep.spawn(asked, {}).wait(faults.DEADLINE_SECONDS) == 0
     output = sweep.output.read_text()
     assert "faults: complete" in output
-    assert "no difference shown at 2 seeds" in output
+    assert "classification on digits_noisy: test accuracy" in output
     assert sweep.records.storage.read("report/report.html").startswith(b"<!doctype html>")
 
     objects = fs.FileSelector(sweep.records.storage.root, recursive=True)
