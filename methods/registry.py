@@ -2,7 +2,7 @@
 
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -17,12 +17,17 @@ from regbench.methods.method import Method, Track
 def all_methods() -> dict[str, type[Method]]:
     """Every method by slug, sorted by track, the track's baseline first, then by slug."""
     found: dict[str, type[Method]] = {}
+    for module in _modules():
+        found |= methods_in(module)
+    return dict(sorted(found.items(), key=lambda item: (item[1].track.name, item[0] != item[1].track.baseline, item[0])))
+
+
+def _modules() -> Iterator[str]:
+    """The import name of every module of a track."""
     for package in pkgutil.iter_modules(regbench.methods.__path__, "regbench.methods."):
         if package.ispkg:
             path = importlib.import_module(package.name).__path__
-            for module in pkgutil.iter_modules(path, f"{package.name}."):
-                found |= methods_in(module.name)
-    return dict(sorted(found.items(), key=lambda item: (item[1].track.name, item[0] != item[1].track.baseline, item[0])))
+            yield from (module.name for module in pkgutil.iter_modules(path, f"{package.name}."))
 
 
 def methods_in(module: str) -> dict[str, type[Method]]:
@@ -38,10 +43,16 @@ def method_class(slug: str) -> type[Method]:
     Raises:
         ConfigError: there is none.
     """
-    known = all_methods()
-    if slug not in known:
-        raise ConfigError(f"unknown method '{slug}'; {nearest(slug, known)}")
-    return known[slug]
+    if (found := find_method(slug)) is None:
+        raise ConfigError(f"unknown method '{slug}'; {nearest(slug, all_methods())}")
+    return found
+
+
+@cache
+def find_method(slug: str) -> type[Method] | None:
+    """The method of that slug, or None; imports its module alone."""
+    found = (methods_in(module) for module in _modules() if module.rpartition(".")[2] == slug)
+    return next((methods[slug] for methods in found if slug in methods), None)
 
 
 def tracks() -> dict[str, Track]:

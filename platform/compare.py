@@ -30,7 +30,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from regbench.methods.method import Weight
-from regbench.methods.registry import all_methods, tracks
+from regbench.methods.registry import find_method
 from regbench.platform.records import Records, Stage
 from regbench.platform.storage import Storage
 
@@ -366,13 +366,13 @@ class Candidate:
     @property
     def weights(self) -> dict[str, Weight]:
         """The regularization weights of its method; empty for a method that this installation does not have."""
-        known = all_methods().get(self.method)
+        known = find_method(self.method)
         return known.weights() if known else {}
 
     @property
     def weightless(self) -> bool:
         """Whether its method is known to have no weights."""
-        return self.method in all_methods() and not self.weights
+        return find_method(self.method) is not None and not self.weights
 
 
 def compare(records: Records | list[Records]) -> Comparison:
@@ -445,7 +445,7 @@ def _groups(sources: list[Source]) -> dict[tuple[str, str], list[Candidate]]:
             found[row["track"], row["data"]][row["entry"], source.name].append(row)
     groups = {}
     for (track, data), entries in sorted(found.items()):
-        yardstick = _yardstick(track, [row for trials in entries.values() for row in trials])
+        yardstick = _yardstick([row for trials in entries.values() for row in trials])
         names = [name for name, _ in entries]
         groups[track, data] = [
             Candidate(name if names.count(name) == 1 else f"{name} ({source})", name, by_name[source], trials, yardstick)
@@ -454,9 +454,9 @@ def _groups(sources: list[Source]) -> dict[tuple[str, str], list[Candidate]]:
     return groups
 
 
-def _yardstick(track: str, trials: list[Row]) -> Yardstick:
+def _yardstick(trials: list[Row]) -> Yardstick:
     """The metric that all entries were tuned on; where sweeps differ in it, the track's primary one."""
-    known = tracks().get(track)
+    known = next((method.track for row in trials if (method := find_method(row["method"]))), None)
     modes: dict[str, str] = {metric.name: metric.mode for metric in known.metrics} if known else {}
     modes |= {
         objective.removeprefix("val/"): mode

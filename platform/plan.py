@@ -15,7 +15,7 @@ from optuna.distributions import (
 from regbench.methods.data import sources
 from regbench.methods.errors import ConfigError, nearest
 from regbench.methods.method import Method, Metric, Track
-from regbench.methods.registry import create, method_class, tracks
+from regbench.methods.registry import create, method_class
 from regbench.platform.learned import NO_GUARANTEE, how_learned, plan_learning
 from regbench.platform.records import Stage, Trial
 from regbench.platform.spec import Entry, Suite
@@ -133,8 +133,8 @@ def studies(suite: Suite) -> list[Study]:
 
 
 def _with_baselines(suite: Suite) -> dict[str, Entry]:
-    used = {method_class(entry.method or name).track.name for name, entry in suite.methods.items()}
-    baselines = [tracks()[name].baseline for name in sorted(used)]
+    used = {track.name: track for name, entry in suite.methods.items() for track in [method_class(entry.method or name).track]}
+    baselines = [used[name].baseline for name in sorted(used)]
     present = {entry.method or name for name, entry in suite.methods.items()}
     return {slug: Entry() for slug in baselines if slug not in present} | suite.methods
 

@@ -266,7 +266,9 @@ class Records:
         last = log.reports[-1] if log.reports else None
         attempt = log.attempts[-1] if log.attempts else {}
         started = log.attempts[0]["time"] if log.attempts else time.time()
-        searched = (last.searched if last and last.searched else None) or trial.searched
+        # Population-based training gives an attempt other values than the one before; learned ones change in each report.
+        begun_with = None if trial.learned else attempt.get("searched")
+        searched = begun_with or (last.searched if last else None) or trial.searched
         row = {
             name: getattr(trial, name)
             for name in (

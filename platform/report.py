@@ -9,7 +9,7 @@ import pandas as pd
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from regbench.methods.registry import all_methods
+from regbench.methods.registry import find_method
 from regbench.platform import plots, tables
 from regbench.platform.compare import ALPHA, IMPORTANCE_TRIALS, Comparison, compare, rows_of
 from regbench.platform.records import Records
@@ -197,13 +197,12 @@ def _track(comparison: Comparison, track: str, look: plots.Styles) -> dict[str, 
 
 def _papers(comparison: Comparison) -> list[dict[str, str]]:
     """Each method once: its slug, its paper's citation where it is known, its arXiv identifier."""
-    known = all_methods()
     methods = dict(zip(comparison.entries["method"], comparison.entries["arxiv"], strict=True))
     found = []
     for slug, arxiv in sorted(methods.items()):
-        if slug not in known:
+        if (method := find_method(slug)) is None:
             citation = "not a method of this installation"
-        elif paper := known[slug].paper:
+        elif paper := method.paper:
             citation = paper.citation.partition(", arXiv:")[0]
         else:
             citation = "no paper of its own"

@@ -94,7 +94,7 @@ def train(
     log = None
     if run.world.rank == 0:
         facts = {"host": socket.gethostname(), "pid": os.getpid(), "device": str(device), "workers": run.world.size}
-        log = records.start_attempt(trial.key, **facts, located=list(located))
+        log = records.start_attempt(trial.key, **facts, searched=trial.searched, located=list(located))
         if own is not None:
             # A crash may have torn this line off the log of the attempt that wrote the checkpoint.
             log.report(own["report"])

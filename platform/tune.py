@@ -106,7 +106,8 @@ class QueueSearcher(Unsaved, Searcher):
         """The next trial's configuration, None while all must wait, ``FINISHED`` when the sweep is complete."""
         if self.problem is not None:
             return Searcher.FINISHED
-        if len(self.live - self.paused) >= self.capacity:
+        # Population-based training pauses who is ahead while others of the population wait: all of them must be there.
+        if self.suite.scheduler.name != "pbt" and len(self.live - self.paused) >= self.capacity:
             return None
         try:
             trial = self.search.next()

@@ -10,7 +10,6 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import torch
-from scipy.signal import lfilter
 from scipy.special import expit
 from torch import Tensor
 from torch.utils.data import TensorDataset
@@ -80,6 +79,8 @@ def pools(name: str, covariates: int, design: Callable[[np.random.Generator], Pr
 
 def toeplitz_rows(rows: int, covariates: int, correlation: float, random: np.random.Generator) -> np.ndarray:
     """Gaussian rows ``[rows, covariates]`` with variance 1 and correlation τ^|j - k|, as a stationary autoregression over j."""
+    from scipy.signal import lfilter  # takes a second to import, which every process would pay
+
     noise = random.standard_normal((rows, covariates))
     noise[:, 1:] *= np.sqrt(1 - correlation**2)
     return lfilter([1.0], [1.0, -correlation], noise, axis=1)

@@ -132,6 +132,7 @@ def test_schedulers_end_every_trial_and_confirm(tmp_path, scheduler):
     rows = records.trials().to_pylist()
     failed = [row for row in rows if row["status"] == "failed"]
     assert failed
+    # Under population-based training, also a trial whose rate was changed to that.
     assert all(json.loads(row["settings"])["learning_rate"] == 1e20 for row in failed)
     assert len([row for row in rows if row["stage"] == "tune"]) == 2 * 9
 
@@ -198,7 +199,7 @@ def test_samplers_search_inside_their_ranges(tmp_path, sampler, execution):
         assert searched[0] == {"learning_rate": 0.05, "weight_decay": 5e-4}
 
 
-def test_pbt_records_the_values_it_changed(tmp_path):
+def test_pbt_trains_its_population_together_and_records_the_values_it_changed(tmp_path):
     _, records = run(
         tmp_path,
         scheduler={"name": "pbt", "grace": 2},
@@ -208,6 +209,9 @@ def test_pbt_records_the_values_it_changed(tmp_path):
         methods={"cross_entropy": {"space": {"learning_rate": {"low": 1e-6, "high": 0.1, "log": True}}}},
         confirm={"seeds": 0},
     )
+    logs = [records.log(trial.key) for trial in records.planned()]
+    # Six trials on two CPUs: none is trained to its end before all have begun.
+    assert max(log.attempts[0]["time"] for log in logs) < min(log.reports[-1].time for log in logs)
     changed = 0
     for trial in records.planned():
         reports = records.log(trial.key).reports
