@@ -151,11 +151,17 @@ class Sweep(ExitStack):
                     found.setdefault(key, []).append(Attempt(facts["attempt"]["pid"], rounds))
         return found
 
-    def under_way(self) -> dict[str, Attempt]:
-        """The attempts going on that have reported three rounds, by key, of trials that may be tried once more."""
+    def unended(self) -> dict[str, Attempt]:
+        """The last attempts that have reported three rounds, by key, of trials that have not ended and may be tried once more."""
         ended = self.records.ended()
-        running = {key: found for key, found in self.attempts().items() if key not in ended and len(found) <= RETRIES}
-        return {key: found[-1] for key, found in running.items() if len(found[-1].rounds) >= 3}
+        left = {key: found for key, found in self.attempts().items() if key not in ended and len(found) <= RETRIES}
+        return {key: found[-1] for key, found in left.items() if len(found[-1].rounds) >= 3}
+
+    def under_way(self) -> dict[str, Attempt]:
+        """Those of them whose process runs."""
+        unended = self.unended()
+        running = _parents() if unended else {}
+        return {key: attempt for key, attempt in unended.items() if attempt.pid in running}
 
     def progress(self) -> int:
         """How many rounds have been trained."""
@@ -202,7 +208,7 @@ def wait_until(happened: Callable[[], bool], process: subprocess.Popen[bytes] | 
             return happened()
         if time.monotonic() > deadline:
             raise TimeoutError(f"waited for {DEADLINE_SECONDS:g} s in vain")
-        time.sleep(0.02)
+        time.sleep(0.05)
     return True
 
 
@@ -344,7 +350,7 @@ def tear_files(sweep: Sweep, kills: int, dice: random.Random) -> int:
     process.wait()
     sweep.look()
     torn = 0
-    for key, attempt in sweep.under_way().items():
+    for key, attempt in sweep.unended().items():
         # Its worker ends a moment after the driver, and may finish a round until then.
         wait_until(lambda pid=attempt.pid: pid not in _parents())
         folder = Path(sweep.storage) / NAME

@@ -124,7 +124,7 @@ class QueueSearcher(Unsaved, Searcher):
         place = replace(self.place, checkpoint_seconds=0) if pausable else self.place
         return {
             "trial": trial.to_json(),
-            "params": dict(trial.searched),
+            "params": self._values(trial),
             "rounds": trial.planned_rounds,
             "place": asdict(place),
             "study": trial.study,
@@ -132,6 +132,11 @@ class QueueSearcher(Unsaved, Searcher):
             "judged": judged,
             "pausable": pausable,
         }
+
+    def _values(self, trial: Trial) -> dict[str, Any]:
+        """The searched values that a trial starts with; under population-based training, those of the model that it continues."""
+        reports = self.search.records.log(trial.key).reports if self.suite.scheduler.name == "pbt" else []
+        return dict((reports[-1].searched if reports else None) or trial.searched)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """A trial ended by itself, was stopped by its scheduler, or its process died for good."""

@@ -10,11 +10,12 @@ from rich.console import Console
 from regbench.platform import sweep as engine
 from regbench.platform.cluster import cluster
 from regbench.platform.plan import studies
-from regbench.platform.records import Records
+from regbench.platform.records import Records, Report, Trial
 from regbench.platform.search import Search
 from regbench.platform.spec import Suite, parse_suite
 from regbench.platform.storage import Storage
 from regbench.platform.trial import Place, train
+from regbench.platform.tune import QueueSearcher
 
 # Real clusters, which a loaded machine starts slowly.
 pytestmark = pytest.mark.timeout(900)
@@ -73,22 +74,6 @@ def test_train_with_one_worker_gives_the_curves_of_inline(tmp_path, inline_curve
     found = curves(records)
     assert {key for key, _, _ in found} == {"cross_entropy-digits_noisy-tune-0000", "label_smoothing-digits_noisy-tune-0000"}
     assert found == {where: inline_curves[where] for where in found}
-
-
-def test_two_train_workers_average_their_gradients(tmp_path, inline_curves):
-    """A batch is shared, so two workers take the steps of one, up to the order in which floating-point sums are taken.
-
-    900 rows in batches of 64 end with one of 4: every batch can be shared equally.
-    """
-    outcome, records = run(
-        tmp_path, execution="train", workers=2, trials=1, confirm={"seeds": 0}, methods=["label_smoothing", "cross_entropy"]
-    )
-    assert outcome.complete
-    assert not outcome.failed
-    found = {where: value for where, value in curves(records).items() if where[2] == "val/nll"}
-    assert len(found) == 2 * 4
-    assert found == pytest.approx({where: inline_curves[where] for where in found}, rel=2e-3)
-    assert all(len(records.log(key).attempts) == 1 for key, _, _ in found)
 
 
 @pytest.mark.parametrize("after", [1, 3])
@@ -224,6 +209,21 @@ def test_pbt_trains_its_population_together_and_records_the_values_it_changed(tm
         row = next(row for row in records.trials().to_pylist() if row["key"] == trial.key)
         assert json.loads(row["searched"]) == reports[-1].searched
     assert changed
+
+
+def test_pbt_continues_an_interrupted_trial_with_the_values_that_it_had(tmp_path):
+    spec = suite(scheduler={"name": "pbt"}, trials=4, confirm={"seeds": 0})
+    search = Search(spec, studies(spec), Records(Storage(tmp_path)))
+    interrupted = search.next()
+    changed = interrupted.searched | {"learning_rate": 0.123}
+    search.records.start_attempt(interrupted.key).report(Report(1, 0.0, 0.0, {"val/accuracy": 0.5}, changed))
+
+    again = Search(spec, studies(spec), search.records)
+    searcher = QueueSearcher(again, spec, Place(str(tmp_path)), capacity=2, watch=lambda trial, report: None)
+    given = [searcher.suggest(str(number)) for number in range(4)]
+    planned = [Trial.from_json(one["trial"]) for one in given]
+    assert planned[0].key == interrupted.key
+    assert [one["params"] for one in given] == [changed, *(trial.searched for trial in planned[1:])]
 
 
 def test_a_resumed_sweep_runs_only_what_had_not_ended(tmp_path, inline_curves):

@@ -18,23 +18,27 @@ def mounts(tmp_path) -> None:
     subprocess.run(["umount", folder], check=True)
 
 
-def broken_and_resumed(faults, small, folder, fault: str, kills: int, reference) -> None:
-    with faults.Sweep(folder / fault, **small) as sweep:
-        assert faults.FAULTS[fault](sweep, kills, random.Random(1))
+def broken_and_resumed(faults, folder, reference, night: list[str], **suite: object) -> None:
+    with faults.Sweep(folder / "night", **suite) as sweep:
+        for fault in night:
+            assert faults.FAULTS[fault](sweep, 1, random.Random(1))
         assert sweep.finish() == 0, sweep.output.read_text()
         found = faults.differences(sweep, reference)
     assert found == dict.fromkeys(found, 0)
 
 
-@pytest.mark.parametrize(
-    ("fault", "kills"), [("driver", 1), ("worker", 1), ("node", 1), ("mlflow", 1), ("torn", 1), ("interrupt", 1)]
-)
-def test_nothing_is_lost_repeated_or_changed(tmp_path, faults, small, reference, fault, kills):
-    broken_and_resumed(faults, small, tmp_path, fault, kills, reference)
+@pytest.mark.parametrize("night", [["torn", "interrupt", "worker"], ["node"]], ids=" ".join)
+def test_nothing_is_lost_repeated_or_changed(tmp_path, faults, small, reference, night):
+    broken_and_resumed(faults, tmp_path, reference, night, **small)
+
+
+@pytest.mark.parametrize("fault", ["driver", "mlflow"])
+def test_nothing_is_lost_where_one_process_does_it_all(tmp_path, faults, small, reference, fault):
+    broken_and_resumed(faults, tmp_path, reference, [fault], execution="inline", **small)
 
 
 def test_a_full_disk_stops_the_sweep_with_one_line_and_loses_nothing(tmp_path, mounts, faults, small, reference):
-    broken_and_resumed(faults, small, tmp_path, "storage", 1, reference)
+    broken_and_resumed(faults, tmp_path, reference, ["storage"], **small)
 
 
 def test_a_kill_while_mlflow_makes_its_tables_leaves_a_usable_database(tmp_path, faults, small, reference):
