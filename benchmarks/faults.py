@@ -152,7 +152,7 @@ class Sweep(ExitStack):
         return found
 
     def unended(self) -> dict[str, Attempt]:
-        """The last attempts that have reported three rounds, by key, of trials that have not ended and may be tried once more."""
+        """The last attempts that have reported three rounds, by key, of trials that have not ended and may be tried again."""
         ended = self.records.ended()
         left = {key: found for key, found in self.attempts().items() if key not in ended and len(found) <= RETRIES}
         return {key: found[-1] for key, found in left.items() if len(found[-1].rounds) >= 3}

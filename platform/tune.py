@@ -134,7 +134,7 @@ class QueueSearcher(Unsaved, Searcher):
         }
 
     def _values(self, trial: Trial) -> dict[str, Any]:
-        """The searched values that a trial starts with; under population-based training, those of the model that it continues."""
+        """The searched values a trial starts with: under population-based training, those of the model that it continues."""
         reports = self.search.records.log(trial.key).reports if self.suite.scheduler.name == "pbt" else []
         return dict((reports[-1].searched if reports else None) or trial.searched)
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pyarrow.dataset as ds
 import pytest
 import yaml
 
@@ -26,20 +25,14 @@ from regbench.platform.storage import Storage
 pytestmark = pytest.mark.timeout(600)
 BIN = Path(sys.executable).parent
 DEADLINE = 270
-TINY = {
-    "name": "tiny",
+# Long enough to be left and stopped in the middle of its first trial.
+LONG = {
+    "name": "long",
     "methods": ["cross_entropy"],
     "data": ["digits_noisy"],
-    "settings": {"epochs": 1},
-    "trials": 2,
-    "sampler": "random",
-    "confirm": {"seeds": 1},
-}
-# Long enough to be left and stopped in the middle of its first trial.
-LONG = TINY | {
-    "name": "long",
     "settings": {"epochs": 400},
     "trials": 1,
+    "sampler": "random",
     "confirm": {"seeds": 0},
     "checkpoint_seconds": 0,
 }
@@ -139,8 +132,7 @@ def desk(head, tmp_path) -> Desk:
     (tmp_path / "results").mkdir()
     cluster = {"kind": "address", "address": head.address, "storage": str(tmp_path / "results"), "environment": ["HUSH"]}
     (tmp_path / "cluster.yaml").write_text(yaml.safe_dump(cluster))
-    for suite in (TINY, LONG):
-        (tmp_path / f"{suite['name']}.yaml").write_text(yaml.safe_dump(suite))
+    (tmp_path / "long.yaml").write_text(yaml.safe_dump(LONG))
     return Desk(tmp_path, head)
 
 
@@ -148,31 +140,7 @@ def holding(text: str, folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file() and text.encode() in path.read_bytes()]
 
 
-def test_a_sweep_runs_as_a_job_and_leaves_no_secret(desk, head):
-    shown = desk.output("launch", "tiny.yaml", "--cluster", "cluster.yaml")
-    assert f"regbench from {head.folder}/session_" in shown
-    results = desk.folder / "results"
-    statuses = ds.dataset(results / "tiny" / "records" / "trials").to_table(columns=["status"])["status"].to_pylist()
-    assert statuses == ["completed"] * 3
-    # From another folder, with nothing but the storage and the token.
-    (desk.folder / "elsewhere").mkdir()
-    elsewhere = Desk(desk.folder / "elsewhere", head)
-    assert "SUCCEEDED" in elsewhere.output("status", "tiny", "--storage", str(results))
-    assert "regbench from" in elsewhere.output("logs", "tiny", "--storage", str(results))
-    logs = next(head.folder.glob("session_2*/logs"))
-    for secret in (head.token, "hush4711"):
-        assert secret not in shown
-        assert holding(secret, results) == []
-        assert holding(secret, logs) == []
-    for token, says in (("", "demands a token and there is none here"), ("0" * 64, "refuses this token")):
-        refused = elsewhere.run("logs", "tiny", "--storage", str(results), RAY_AUTH_TOKEN=token)
-        assert refused.returncode == 2
-        assert len(refused.stderr.splitlines()) == 1
-        assert says in refused.stderr
-        assert head.token not in refused.stderr
-
-
-def test_a_job_outlives_its_client_is_stopped_and_continues(desk):
+def test_a_job_outlives_its_client_is_stopped_and_continues(desk, head):
     results = desk.folder / "results"
     records = Records(Storage(results / "long"))
     client = subprocess.Popen(
@@ -196,18 +164,40 @@ def test_a_job_outlives_its_client_is_stopped_and_continues(desk):
     assert records.ended() == set()
     stopped_after = len(records.log(key).reports)
     resumed = datetime.now(UTC)
-    assert "regbench from" in desk.output("resume", "long", "--cluster", "cluster.yaml")
+    shown = desk.output("resume", "long", "--cluster", "cluster.yaml")
+    assert f"regbench from {head.folder}/session_" in shown
     assert json.loads((results / "long" / "job.json").read_text())["id"] != job
     rows = records.trials().to_pylist()
     assert [(row["key"], row["status"], row["attempts"], row["rounds"]) for row in rows] == [(key, "completed", 2, 400)]
     # The second attempt began where the first one was stopped.
     times = {row["round"]: row["time"] for row in records.curves().to_pylist()}
     assert times[stopped_after] < resumed < times[400]
+    answers_from_anywhere_and_leaves_no_secret(desk, head, shown)
+
+
+def answers_from_anywhere_and_leaves_no_secret(desk: Desk, head: Head, shown: str) -> None:
+    results = desk.folder / "results"
+    # From another folder, with nothing but the storage and the token.
+    (desk.folder / "elsewhere").mkdir()
+    elsewhere = Desk(desk.folder / "elsewhere", head)
+    assert "SUCCEEDED" in elsewhere.output("status", "long", "--storage", str(results))
+    assert "regbench from" in elsewhere.output("logs", "long", "--storage", str(results))
+    logs = next(head.folder.glob("session_2*/logs"))
+    for secret in (head.token, "hush4711"):
+        assert secret not in shown
+        assert holding(secret, results) == []
+        assert holding(secret, logs) == []
+    for token, says in (("", "demands a token and there is none here"), ("0" * 64, "refuses this token")):
+        refused = elsewhere.run("logs", "long", "--storage", str(results), RAY_AUTH_TOKEN=token)
+        assert refused.returncode == 2
+        assert len(refused.stderr.splitlines()) == 1
+        assert says in refused.stderr
+        assert head.token not in refused.stderr
 
 
 def test_workers_find_zipped_code_and_the_shipped_environment(desk, head):
     code = desk.folder / "code"
-    pack(code, parse_suite(TINY))
+    pack(code, parse_suite(LONG))
     add_environment(code, {"HUSH": "hush4711"})
     (code / "look.py").write_text(
         "import os, ray, regbench.methods\n"
