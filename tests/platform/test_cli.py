@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from regbench.methods.data import load
 from regbench.platform.cli import main
 
 REGBENCH = Path(sys.executable).parent / "regbench"
@@ -100,6 +101,14 @@ class Here:
         assert status == 0, errors
         return output
 
+    def refused(self, folder: Path, *arguments: str) -> str:
+        """The one line on standard error with which a command refuses."""
+        status, output, errors = self(folder, *arguments)
+        assert (status, output) == (2, "")
+        assert len(errors.splitlines()) == 1, errors
+        assert errors.startswith("error: ")
+        return errors
+
 
 @pytest.fixture
 def here(monkeypatch, capsys) -> Here:
@@ -129,7 +138,7 @@ def test_the_installed_command_has_help_and_a_version(tmp_path):
 
 
 def test_methods_are_listed_by_track(tmp_path, here):
-    everything = succeeds(tmp_path, "list")
+    everything = here.succeeds(tmp_path, "list")
     assert "label_smoothing" in everything
     assert "sinkhorn" in everything
     track = here.succeeds(tmp_path, "list", "--track", "classification")
@@ -137,8 +146,8 @@ def test_methods_are_listed_by_track(tmp_path, here):
     assert "sinkhorn" not in track
 
 
-def test_a_method_is_shown_with_paper_settings_and_ranges(tmp_path):
-    page = succeeds(tmp_path, "show", "ps_kd")
+def test_a_method_is_shown_with_paper_settings_and_ranges(tmp_path, here):
+    page = here.succeeds(tmp_path, "show", "ps_kd")
     for fact in ("2006.12000", "final_alpha α_T", "0.8", "0 … 0.95"):
         assert fact in page
 
@@ -153,7 +162,7 @@ def test_one_training_prints_its_metrics(tmp_path):
 
 def test_data_sets_are_listed_with_where_their_files_go(tmp_path, here, monkeypatch):
     monkeypatch.setenv("REGBENCH_DATA", "/data")
-    assert "embedded" in succeeds(tmp_path, "data", "list")
+    assert "embedded" in here.succeeds(tmp_path, "data", "list")
     assert here.succeeds(tmp_path, "data", "where", "fashion_mnist").startswith("/data/")
     assert "embedded" in here.succeeds(tmp_path, "data", "where", "digits")
 
@@ -184,11 +193,7 @@ def test_data_sets_are_listed_with_where_their_files_go(tmp_path, here, monkeypa
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_a_mistake_is_one_line_that_says_what_to_change(tmp_path, here, arguments, reason):
-    status, output, errors = here(tmp_path, *arguments)
-    assert (status, output) == (2, "")
-    assert len(errors.splitlines()) == 1
-    assert errors.startswith("error: ")
-    assert reason in errors
+    assert reason in here.refused(tmp_path, *arguments)
     assert not list(tmp_path.rglob("suite.json"))
 
 
@@ -202,19 +207,21 @@ def test_an_unknown_option_exits_with_2(tmp_path):
     assert "No such option: --trails" in done.stderr
 
 
-def test_missing_data_says_where_to_put_it(tmp_path):
+def test_missing_data_says_where_to_put_it(tmp_path, here, monkeypatch):
+    monkeypatch.delenv("REGBENCH_DATA", raising=False)
+    load.cache_clear()
     suite = write(tmp_path, TINY | {"data": ["fashion_mnist"]})
-    message = refused(tmp_path, "sweep", suite)
+    message = here.refused(tmp_path, "sweep", suite)
     assert "REGBENCH_DATA" in message
     assert "fashion_mnist" in message
     assert not (tmp_path / "regbench-results" / "tiny").exists()
 
 
-def test_a_dead_tracking_server_is_noticed_before_anything_runs(tmp_path):
+def test_a_dead_tracking_server_is_noticed_before_anything_runs(tmp_path, here):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{free.getsockname()[1]}"
-    message = refused(tmp_path, "sweep", write(tmp_path, TINY), "--tracking", address)
+    message = here.refused(tmp_path, "sweep", write(tmp_path, TINY), "--tracking", address)
     assert address in message
     assert "--tracking none" in message
     assert not (tmp_path / "regbench-results" / "tiny").exists()
@@ -228,9 +235,9 @@ def test_a_ray_that_does_not_start_is_told_in_one_line_and_nothing_is_lost(tmp_p
 
 
 @pytest.mark.parametrize("tracking", [[], ["--tracking", "none"]])
-def test_a_storage_that_cannot_be_written_is_noticed_before_anything_runs(tmp_path, tracking):
+def test_a_storage_that_cannot_be_written_is_noticed_before_anything_runs(tmp_path, here, tracking):
     (tmp_path / "taken").write_text("a file")
-    assert str(tmp_path / "taken") in refused(tmp_path, "sweep", write(tmp_path, TINY), "--storage", "taken", *tracking)
+    assert str(tmp_path / "taken") in here.refused(tmp_path, "sweep", write(tmp_path, TINY), "--storage", "taken", *tracking)
 
 
 def test_a_dry_run_shows_the_studies_and_writes_nothing(tmp_path, here):
@@ -269,7 +276,7 @@ def test_a_sweep_leaves_records_a_report_and_an_mlflow_store(swept):
 
 
 def test_status_tells_of_all_sweeps_and_of_one(swept, here):
-    overview = succeeds(swept[0], "status")
+    overview = here.succeeds(swept[0], "status")
     assert "tiny" in overview
     assert "complete" in overview
     assert "10/10" in overview
@@ -280,8 +287,8 @@ def test_status_without_a_sweep_says_how_to_start_one(tmp_path, here):
     assert "regbench sweep quickstart" in here.succeeds(tmp_path, "status")
 
 
-def test_compare_prints_the_table_again_and_writes_where_it_is_told(swept):
-    output = succeeds(swept[0], "compare", "tiny", "--out", "elsewhere")
+def test_compare_prints_the_table_again_and_writes_where_it_is_told(swept, here):
+    output = here.succeeds(swept[0], "compare", "tiny", "--out", "elsewhere")
     assert "classification on digits_noisy: test accuracy" in output
     names = {path.name for path in (swept[0] / "elsewhere").iterdir()}
     assert {"report.html", "entries.csv", "entries.parquet"} <= names
@@ -294,12 +301,12 @@ def test_sync_makes_what_mlflow_lacks_and_then_adds_nothing(swept, here):
     assert "up to date" in here.succeeds(swept[0], "sync", "tiny", *elsewhere)
 
 
-def test_sync_of_a_sweep_that_is_in_mlflow_adds_nothing(swept):
-    assert "up to date" in succeeds(swept[0], "sync", "tiny")
+def test_sync_of_a_sweep_that_is_in_mlflow_adds_nothing(swept, here):
+    assert "up to date" in here.succeeds(swept[0], "sync", "tiny")
 
 
-def test_a_sweep_started_again_is_refused_with_how_to_continue_it(swept):
-    message = refused(swept[0], "sweep", "suite.yaml")
+def test_a_sweep_started_again_is_refused_with_how_to_continue_it(swept, here):
+    message = here.refused(swept[0], "sweep", "suite.yaml")
     assert "regbench resume tiny" in message
     assert "--name" in message
 
@@ -313,8 +320,7 @@ def test_continuing_a_complete_sweep_runs_nothing(swept):
 
 def test_a_changed_suite_does_not_continue_the_old_one(swept, here):
     (swept[0] / "changed.yaml").write_text(yaml.safe_dump(TINY | {"trials": 3, "seed": 1}))
-    status, _, message = here(swept[0], "sweep", "changed.yaml", "--continue")
-    assert status == 2
+    message = here.refused(swept[0], "sweep", "changed.yaml", "--continue")
     assert "differs in trials, seed" in message
     assert "--name" in message
 
