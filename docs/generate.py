@@ -268,7 +268,7 @@ def effects_page() -> str:
         "All were tuned under an equal budget and confirmed on fresh seeds; differences are paired by seed, with 95 % t",
         "intervals and the p-value of the paired t test, not corrected over the page. `regbench compare --effects` shows the",
         "same; `benchmarks/effects.py` measures it. What was tried where an effect is absent stands on the method's page, as",
-        "do plots: trade-offs of two objectives, and spectra of linear operators.\n",
+        "do plots: trade-offs of two metrics, and spectra of linear operators.\n",
     ]
     for slug in dict.fromkeys(measured()["method"]):
         parts += [f"## {slug}\n", f"[What it is](methods/{slug}.md)\n", *_effects(slug)]

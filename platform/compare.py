@@ -218,7 +218,8 @@ class Comparison:
         importance: of searched settings, or why it is missing.
         learning: what the tuning trial that learned weights recorded in each round, and had spent by then: ``upper_loss``,
             ``hypergradient_norm``, and the weights tried, as ``weight/…``, and learned by then, as ``learned/…``.
-        trade_offs: both objectives of the tuning trials, where two are optimized; ``front`` marks what none dominates.
+        trade_offs: the track's two metrics of the tuning trials, or else both objectives, where two are optimized; ``front``
+            marks what none dominates.
         ranks: average ranks over data sets.
         friedman: their test, per track.
         failures: trials that failed.
@@ -698,27 +699,32 @@ def _failures(candidate: Candidate) -> Iterable[Row]:
 
 
 def _trade_offs(candidates: list[Candidate]) -> list[Row]:
-    """Both objectives of the fully trained tuning trials of a table, where its trials optimize two."""
-    rows = [(c, row) for c in candidates for row in c.stage("tune", "completed") if len(row["values"]) == 2]
-    rows = [
-        (c, row) for c, row in rows if row["objectives"] == rows[0][1]["objectives"] and all(map(math.isfinite, row["values"]))
-    ]
+    """What is traded off by the fully trained tuning trials of a table: the track's two metrics, or two objectives."""
+    tuned = [(c, row) for c in candidates for row in c.stage("tune", "completed")]
+    if not tuned:
+        return []
+    any_row = tuned[0][1]
+    names, modes = any_row["objectives"], any_row["modes"]
+    if (method := find_method(any_row["method"])) and method.track.trade_off:
+        names = [f"val/{metric.name}" for metric in method.track.trade_off]
+        modes = [metric.mode for metric in method.track.trade_off]
+    rows = [(c, row, [row["metrics"].get(name, math.nan) for name in names]) for c, row in tuned]
+    rows = [(c, row, values) for c, row, values in rows if len(values) == 2 and all(map(math.isfinite, values))]
     if not rows:
         return []
-    (first, second), modes = rows[0][1]["objectives"], rows[0][1]["modes"]
-    losses = np.array([row["values"] for _, row in rows]) * [-1 if mode == "max" else 1 for mode in modes]  # [N, 2]
+    losses = np.array([values for *_, values in rows]) * [-1 if mode == "max" else 1 for mode in modes]  # [N, 2]
     dominated = [bool(((losses <= loss).all(1) & (losses < loss).any(1)).any()) for loss in losses]
     return [
         {
             "entry": c.label,
             "trial": row["key"],
-            "first": first,
-            "second": second,
-            "first_value": row["values"][0],
-            "second_value": row["values"][1],
+            "first": names[0],
+            "second": names[1],
+            "first_value": values[0],
+            "second_value": values[1],
             "front": not worse,
         }
-        for (c, row), worse in zip(rows, dominated, strict=True)
+        for (c, row, values), worse in zip(rows, dominated, strict=True)
     ]
 
 

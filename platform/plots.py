@@ -346,7 +346,7 @@ def _learning_panel(axes: Axes, rows: pd.DataFrame, losses: pd.DataFrame, spent:
 
 @mpl.rc_context(_STYLE)
 def trade_offs(comparison: Comparison, track: str, data: str, look: Styles) -> str:
-    """Both objectives of the fully trained tuning trials; a line joins those that none dominates."""
+    """Two metrics of the fully trained tuning trials; a line joins those that none dominates."""
     found = comparison.of("trade_offs", track, data)
     if found.empty:
         return ""
@@ -363,7 +363,7 @@ def trade_offs(comparison: Comparison, track: str, data: str, look: Styles) -> s
     axes.set_xlabel(f"{found.iloc[0]['first']} of the tuning trials")
     axes.set_ylabel(found.iloc[0]["second"])
     _legend(figure, axes)
-    return _inline(figure, f"trade-offs-{track}-{data}", f"Trade-off between the two objectives on {data}")
+    return _inline(figure, f"trade-offs-{track}-{data}", f"Trade-off between two metrics on {data}")
 
 
 @mpl.rc_context(_STYLE)

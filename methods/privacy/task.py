@@ -26,14 +26,15 @@ from regbench.methods.privacy.inversion import (
 )
 from regbench.methods.run import Run
 
+PRIVACY, UTILITY = Metric("averaged_inversion_error", "max"), Metric("accuracy", "max")
 TRACK = Track(
     name="privacy",
     help="one label per image, judged by its accuracy and by what attackers reconstruct of the training images",
     metrics=(
         Metric("protected_error", "max"),
-        Metric("accuracy", "max"),
+        UTILITY,
         Metric("inversion_error", "max"),
-        Metric("averaged_inversion_error", "max"),
+        PRIVACY,
         Metric("hit_rate", "min"),
         Metric("gradient_hit_rate", "min"),
     ),
@@ -48,6 +49,7 @@ TRACK = Track(
         "attack_steps": 3,
         "attack_targets": 10,
     },
+    trade_off=(PRIVACY, UTILITY),
 )
 
 

@@ -360,6 +360,18 @@ def test_two_objectives_give_a_front_that_nothing_dominates(tmp_path):
     assert found.iloc[0][["first", "second"]].tolist() == ["val/accuracy", "val/nll"]
 
 
+def test_a_track_may_name_what_is_traded_off(tmp_path):
+    """Privacy against utility, whatever the trials were tuned for."""
+    sweep = Sweep(tmp_path, track="privacy", objectives=("val/protected_error",))
+    for number, (error, accuracy) in enumerate([(0.1, 0.9), (0.2, 0.8), (0.05, 0.85)]):
+        metrics = {"val/protected_error": 0.0, "val/averaged_inversion_error": error, "val/accuracy": accuracy}
+        sweep.trial("uniform_mixing", "tune", number, [metrics], data="private_digits")
+    found = compare(sweep.records).trade_offs
+    assert found["front"].tolist() == [True, True, False]
+    assert found[["first_value", "second_value"]].values.tolist() == [[0.1, 0.9], [0.2, 0.8], [0.05, 0.85]]
+    assert found.iloc[0][["first", "second"]].tolist() == ["val/averaged_inversion_error", "val/accuracy"]
+
+
 def test_sensitivity_lists_every_searched_value(sweep):
     sweep.tune("label_smoothing", 6, stopped=(1,))
     sweep.describe()
