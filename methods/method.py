@@ -67,7 +67,7 @@ class Track:
         smoke: settings that make any method of the track train within seconds, for tests.
         iterative: whether rounds train one model further, so that its state can be handed to another configuration;
             False where each round is a problem of its own.
-        trade_off: two metrics that are drawn against each other; None: the objectives, where a suite names two.
+        trade_off: names of two metrics that are drawn against each other; None: the objectives, where a suite has two.
     """
 
     name: str
@@ -77,7 +77,7 @@ class Track:
     baseline: str
     smoke: Mapping[str, Any]
     iterative: bool = True
-    trade_off: tuple[Metric, Metric] | None = None
+    trade_off: tuple[str, str] | None = None
 
     @property
     def primary(self) -> Metric:

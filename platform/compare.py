@@ -292,11 +292,12 @@ class Source:
 
 @dataclass(frozen=True)
 class Yardstick:
-    """By what a track's entries are judged: the metric, the modes of all known metrics, the baseline's slug."""
+    """By what a track's entries are judged: the metric, the modes of all known metrics, the baseline, what is traded off."""
 
     metric: str
     modes: dict[str, str]
     baseline: str | None
+    trade_off: tuple[str, str] | None
 
     @property
     def mode(self) -> str:
@@ -466,7 +467,7 @@ def _yardstick(trials: list[Row]) -> Yardstick:
     }
     tuned = dict.fromkeys(row["objectives"][0].removeprefix("val/") for row in trials)
     metric = known.primary.name if known and len(tuned) > 1 else next(iter(tuned))
-    return Yardstick(metric, modes, known.baseline if known else None)
+    return Yardstick(metric, modes, known.baseline if known else None, known.trade_off if known else None)
 
 
 def _baselines(candidates: list[Candidate]) -> dict[str, Candidate]:
@@ -700,19 +701,19 @@ def _failures(candidate: Candidate) -> Iterable[Row]:
 
 def _trade_offs(candidates: list[Candidate]) -> list[Row]:
     """What is traded off by the fully trained tuning trials of a table: the track's two metrics, or two objectives."""
+    yardstick = candidates[0].yardstick
     tuned = [(c, row) for c in candidates for row in c.stage("tune", "completed")]
-    if not tuned:
-        return []
-    any_row = tuned[0][1]
-    names, modes = any_row["objectives"], any_row["modes"]
-    if (method := find_method(any_row["method"])) and method.track.trade_off:
-        names = [f"val/{metric.name}" for metric in method.track.trade_off]
-        modes = [metric.mode for metric in method.track.trade_off]
+    if yardstick.trade_off:
+        names = [f"val/{name}" for name in yardstick.trade_off]
+    else:
+        names = next((row["objectives"] for _, row in tuned if len(row["objectives"]) == 2), [])
+        tuned = [(c, row) for c, row in tuned if row["objectives"] == names]
     rows = [(c, row, [row["metrics"].get(name, math.nan) for name in names]) for c, row in tuned]
-    rows = [(c, row, values) for c, row, values in rows if len(values) == 2 and all(map(math.isfinite, values))]
+    rows = [(c, row, values) for c, row, values in rows if all(map(math.isfinite, values))]
     if not rows:
         return []
-    losses = np.array([values for *_, values in rows]) * [-1 if mode == "max" else 1 for mode in modes]  # [N, 2]
+    signs = [-1 if yardstick.modes[name.removeprefix("val/")] == "max" else 1 for name in names]
+    losses = np.array([values for *_, values in rows]) * signs  # [N, 2]
     dominated = [bool(((losses <= loss).all(1) & (losses < loss).any(1)).any()) for loss in losses]
     return [
         {

@@ -360,6 +360,16 @@ def test_two_objectives_give_a_front_that_nothing_dominates(tmp_path):
     assert found.iloc[0][["first", "second"]].tolist() == ["val/accuracy", "val/nll"]
 
 
+def test_a_sweep_of_one_objective_does_not_hide_the_trade_off_of_another(tmp_path):
+    one = Sweep(tmp_path, "one")
+    one.trial("cross_entropy", "tune", 0, [{"val/accuracy": 0.9, "val/nll": 0.1}])
+    two = Sweep(tmp_path, "two", objectives=("val/accuracy", "val/nll"), modes=("max", "min"))
+    two.trial("label_smoothing", "tune", 0, [{"val/accuracy": 0.8, "val/nll": 0.3}])
+    found = compare([one.records, two.records]).trade_offs
+    assert found["entry"].tolist() == ["label_smoothing"]
+    assert found["front"].tolist() == [True]
+
+
 def test_a_track_may_name_what_is_traded_off(tmp_path):
     """Privacy against utility, whatever the trials were tuned for."""
     sweep = Sweep(tmp_path, track="privacy", objectives=("val/protected_error",))
