@@ -158,7 +158,7 @@ class Sweep(ExitStack):
         return {key: found[-1] for key, found in left.items() if len(found[-1].rounds) >= 3}
 
     def under_way(self) -> dict[str, Attempt]:
-        """Those of them whose process runs."""
+        """The attempts of ``unended`` whose process runs."""
         unended = self.unended()
         running = _parents() if unended else {}
         return {key: attempt for key, attempt in unended.items() if attempt.pid in running}
@@ -275,7 +275,7 @@ def kill_nodes(sweep: Sweep, kills: int, dice: random.Random) -> int:
         """Machines that train a trial: the process that started each, and its raylet. One that did not come up starts again."""
         nodes[:] = [node if node.poll() is None else join(*machine) for node in nodes]
         parents, starters = _parents(), {node.pid for node in nodes}
-        raylets = {parents.get(attempt.pid) for attempt in sweep.under_way().values()}
+        raylets = {parents.get(attempt.pid) for attempt in sweep.unended().values()}
         return [(parents[raylet], raylet) for raylet in raylets if raylet in parents and parents[raylet] in starters]
 
     hits = 0

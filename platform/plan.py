@@ -133,10 +133,9 @@ def studies(suite: Suite) -> list[Study]:
 
 
 def _with_baselines(suite: Suite) -> dict[str, Entry]:
-    used = {track.name: track for name, entry in suite.methods.items() for track in [method_class(entry.method or name).track]}
-    baselines = [used[name].baseline for name in sorted(used)]
-    present = {entry.method or name for name, entry in suite.methods.items()}
-    return {slug: Entry() for slug in baselines if slug not in present} | suite.methods
+    present = [entry.method or name for name, entry in suite.methods.items()]
+    tracks = sorted((method_class(slug).track for slug in present), key=lambda track: track.name)
+    return {track.baseline: Entry() for track in tracks if track.baseline not in present} | suite.methods
 
 
 def _data_for(suite: Suite, track: Track) -> list[str]:

@@ -64,11 +64,15 @@ def succeeds(folder: Path, *arguments: str, **changes: str) -> str:
 def refused(folder: Path, *arguments: str, **changes: str) -> str:
     """The one line on standard error with which a command refuses."""
     done = regbench(folder, *arguments, **changes)
-    assert done.returncode == 2, done.stderr
-    assert done.stdout == ""
-    assert len(done.stderr.splitlines()) == 1, done.stderr
-    assert done.stderr.startswith("error: ")
-    return done.stderr
+    return refusal(done.returncode, done.stdout, done.stderr)
+
+
+def refusal(status: int, output: str, errors: str) -> str:
+    assert status == 2, errors
+    assert output == ""
+    assert len(errors.splitlines()) == 1, errors
+    assert errors.startswith("error: ")
+    return errors
 
 
 def write(folder: Path, suite: dict[str, object]) -> str:
@@ -103,11 +107,7 @@ class Here:
 
     def refused(self, folder: Path, *arguments: str) -> str:
         """The one line on standard error with which a command refuses."""
-        status, output, errors = self(folder, *arguments)
-        assert (status, output) == (2, "")
-        assert len(errors.splitlines()) == 1, errors
-        assert errors.startswith("error: ")
-        return errors
+        return refusal(*self(folder, *arguments))
 
 
 @pytest.fixture
