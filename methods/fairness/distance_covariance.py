@@ -19,7 +19,7 @@ Dependence = Literal["sum", "ccdcov", "jdcov"]
 FEWEST = 4
 
 # From so many samples on, scalars are sorted rather than compared pair by pair (benchmarks/distance_covariance.py).
-SORTED_FROM = 1024
+SORTED_FROM = {"cpu": 256, "cuda": 1024}
 
 # Distances that are worked on at once: as many as stay in a processor's cache, or as fill a GPU.
 AT_ONCE = {"cpu": 2**16, "cuda": 2**24}
@@ -42,7 +42,7 @@ def estimate(kind: Dependence, x: Tensor, s: Tensor, widths: Sequence[int], c: f
 
 def marginal(x: Tensor, s: Tensor, widths: Sequence[int]) -> Tensor:
     """Σ_k ν²(x, s_k): the dependence on each attribute by itself, blind to what only several of them tell."""
-    sort = len(x) >= SORTED_FROM
+    sort = len(x) >= SORTED_FROM.get(x.device.type, SORTED_FROM["cuda"])
     scalars = [k for k, width in enumerate(widths) if width == 1 and sort]
     others = [k for k, width in enumerate(widths) if width > 1 or not sort]
     total = x.new_zeros(())

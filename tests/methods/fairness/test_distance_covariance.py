@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from regbench.methods.fairness import distance_covariance as dc
-from regbench.methods.fairness.sorted_covariance import sorted_covariance
+from regbench.methods.fairness.sorted_covariance import slopes, sorted_covariance
 
 X = torch.tensor([0.1, 0.4, 0.35, 0.8, 0.65], dtype=torch.float64)
 S = torch.tensor([[0.0, 0.2], [0.0, 0.9], [1.0, 0.4], [1.0, 0.6], [1.0, 0.1]], dtype=torch.float64)[:, :, None]
@@ -159,14 +159,28 @@ def test_sorting_gives_what_pairs_give_and_dcor(n, ties, dcor):
     x.requires_grad_()
     found, expected = sorted_covariance(x, y), dc.covariance(x[:, None], y[:, :, None])
     torch.testing.assert_close(found, expected)
-    slopes = [torch.autograd.grad(values.sum(), x)[0] for values in (found, expected)]
-    torch.testing.assert_close(*slopes)
+    gradients = [torch.autograd.grad(values.sum(), x)[0] for values in (found, expected)]
+    torch.testing.assert_close(*gradients)
+    # What other devices compute.
+    torch.testing.assert_close(slopes(x.detach(), y) @ x.detach(), expected.detach())
+    torch.testing.assert_close(slopes(x.detach(), y).sum(0), gradients[1])
     reference = [dcor.u_distance_covariance_sqr(x.detach().numpy(), row.numpy(), method="mergesort") for row in y[:2]]
     np.testing.assert_allclose(found[:2].detach(), reference, atol=1e-12)
 
 
 def test_among_many_samples_attributes_of_mixed_type_take_both_routes(dcor):
-    x, s = sample(dc.SORTED_FROM, d=3, p=2)
+    x, s = sample(dc.SORTED_FROM["cpu"], d=3, p=2)
     s[:, 1, 1] = 0
     expected = sum(dcor.u_distance_covariance_sqr(x.numpy(), s[:, k].numpy()) for k in range(3))
     assert dc.marginal(x, s, (2, 1, 2)).item() == pytest.approx(expected, abs=1e-12)
+
+
+def test_sorting_predictions_that_are_equal_or_have_diverged():
+    """A constant prediction of many rows costs no more than another; one that is not a number gives none, and ends."""
+    y = torch.randn(1, 50_000, dtype=torch.float64)
+    x = torch.full((50_000,), 0.3, requires_grad=True)
+    found = sorted_covariance(x, y)
+    assert found.dtype == torch.float32
+    assert found.item() == pytest.approx(0, abs=1e-12)
+    assert torch.autograd.grad(found.sum(), x)[0].abs().max() < 1e-12
+    assert sorted_covariance(torch.full((300,), torch.nan), y[:, :300]).isnan().all()
