@@ -29,7 +29,7 @@ import tempfile
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -139,10 +139,12 @@ class Sweep(ExitStack):
         """Runs the sweep to its end; returns the exit status."""
         return self.start().wait(DEADLINE_SECONDS)
 
-    def attempts(self) -> dict[str, list[Attempt]]:
-        """The attempts at each trial so far, by key; a torn last line is passed over."""
+    def attempts(self, ended: Container[str] = ()) -> dict[str, list[Attempt]]:
+        """The attempts at each trial so far but those that have ended, by key; a torn last line is passed over."""
         found: dict[str, list[Attempt]] = {}
         for key in self.records.storage.names("logs"):
+            if key in ended:
+                continue
             for name in self.records.storage.names(f"logs/{key}"):
                 *lines, _ = self.records.storage.read(f"logs/{key}/{name}").decode().split("\n")
                 if lines:
@@ -153,8 +155,7 @@ class Sweep(ExitStack):
 
     def unended(self) -> dict[str, Attempt]:
         """The last attempts that have reported three rounds, by key, of trials that have not ended and may be tried again."""
-        ended = self.records.ended()
-        left = {key: found for key, found in self.attempts().items() if key not in ended and len(found) <= RETRIES}
+        left = {key: found for key, found in self.attempts(self.records.ended()).items() if len(found) <= RETRIES}
         return {key: found[-1] for key, found in left.items() if len(found[-1].rounds) >= 3}
 
     def under_way(self) -> dict[str, Attempt]:
@@ -208,7 +209,7 @@ def wait_until(happened: Callable[[], bool], process: subprocess.Popen[bytes] | 
             return happened()
         if time.monotonic() > deadline:
             raise TimeoutError(f"waited for {DEADLINE_SECONDS:g} s in vain")
-        time.sleep(0.05)
+        time.sleep(0.1)
     return True
 
 

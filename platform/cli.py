@@ -10,6 +10,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from regbench.platform.compare import Comparison
     from regbench.platform.records import Records
     from regbench.platform.spec import Suite
     from regbench.platform.storage import Storage
@@ -181,7 +182,7 @@ def sweep(
         outcome = engine.resume(spec.name, store, tracking, console, **cluster)
     else:
         outcome = engine.start(spec, store, tracking, console, **cluster)
-    _conclude(spec.name, outcome, store, storage, tracking, console)
+    _conclude(spec.name, outcome, storage, tracking, console)
 
 
 @app.command()
@@ -201,9 +202,9 @@ def resume(
 
     if cluster is not None:
         _relaunch(name, cluster, storage, detach)
-    store, console = Storage(storage), _console()
-    outcome = engine.resume(name, store, tracking, console, address=address, cpus=cpus, gpus=gpus)
-    _conclude(name, outcome, store, storage, tracking, console)
+    console = _console()
+    outcome = engine.resume(name, Storage(storage), tracking, console, address=address, cpus=cpus, gpus=gpus)
+    _conclude(name, outcome, storage, tracking, console)
 
 
 @app.command()
@@ -299,11 +300,15 @@ def compare(
 
         _console().print(effects_page(dict.fromkeys(measured()["method"])))
         return
+    from regbench.platform.report import publish
     from regbench.platform.storage import Storage
     from regbench.platform.sweep import open_sweep
 
     store = Storage(storage)
-    _print_comparison([open_sweep(name, store) for name in dict.fromkeys(names or [])], out, _console())
+    records = [open_sweep(name, store) for name in dict.fromkeys(names or [])]
+    own = records[0].storage.child("report") if len(records) == 1 else Storage("comparison")
+    published = Storage(out) if out else own
+    _print_comparison(publish(records, published), published, _console())
 
 
 @app.command()
@@ -427,26 +432,22 @@ def _relaunch(name: str, cluster: str, storage: str, detach: bool) -> None:
     raise typer.Exit(relaunch(name, place, _console(), detach=detach))
 
 
-def _print_comparison(records: list[Any], out: str | None, console: "Console") -> None:
-    from regbench.platform.report import publish
-    from regbench.platform.storage import Storage
+def _print_comparison(comparison: "Comparison", published: "Storage", console: "Console") -> None:
     from regbench.platform.tables import terminal
 
-    own = records[0].storage.child("report") if len(records) == 1 else Storage("comparison")
-    storage = Storage(out) if out else own
-    console.print(terminal(publish(records, storage)))
-    console.print(f"Report: {storage.uri}/report.html", soft_wrap=True)
+    console.print(terminal(comparison))
+    console.print(f"Report: {published.uri}/report.html", soft_wrap=True)
 
 
-def _conclude(name: str, outcome: "Outcome", store: "Storage", storage: str, tracking: str | None, console: "Console") -> None:
+def _conclude(name: str, outcome: "Outcome", storage: str, tracking: str | None, console: "Console") -> None:
     """Says how a sweep ended and what to do next; exits non-zero where it did not do its work."""
-    from regbench.platform.sweep import open_sweep
+    from regbench.platform.storage import Storage
 
     place = "" if storage == DEFAULT_STORAGE else f" --storage {storage}"
-    if not outcome.complete:
+    if outcome.comparison is None:
         console.print(f"Stopped. Nothing is lost: continue with [bold]regbench resume {name}{place}[/bold]", soft_wrap=True)
         raise typer.Exit(130)
-    _print_comparison([open_sweep(name, store)], None, console)
+    _print_comparison(outcome.comparison, Storage(storage).child(name).child("report"), console)
     for key, reason in outcome.failed.items():
         console.print(f"[yellow]failed[/yellow] {key}: {reason}", soft_wrap=True, highlight=False)
     if outcome.tracking_problem:

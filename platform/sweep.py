@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -25,6 +25,9 @@ from regbench.platform.spec import Suite, parse_suite
 from regbench.platform.storage import Storage
 from regbench.platform.trial import Place
 
+if TYPE_CHECKING:
+    from regbench.platform.compare import Comparison
+
 PACKAGES = ("regbench", "torch", "ray", "optuna", "mlflow", "pyarrow")
 
 
@@ -33,16 +36,21 @@ class Outcome:
     """How a sweep ended.
 
     Attributes:
-        complete: every trial has ended.
+        comparison: of its entries, as published in its folder ``report``; None where not every trial has ended.
         failed: trials that failed, key and reason.
         barren: studies none of whose trials was trained to the end, so that there is nothing to confirm.
         tracking_problem: why MLflow is not up to date, or None.
     """
 
-    complete: bool
+    comparison: "Comparison | None"
     failed: dict[str, str]
     barren: list[str]
     tracking_problem: str | None
+
+    @property
+    def complete(self) -> bool:
+        """Every trial has ended, and the report is written."""
+        return self.comparison is not None
 
 
 def start(suite: Suite, storage: Storage, tracking: str | None, console: Console, **cluster: Any) -> Outcome:
@@ -154,6 +162,7 @@ def _run(
     console: Console,
     cluster: dict[str, Any],
 ) -> Outcome:
+    comparison = None
     try:
         with only_driver(records.storage, console), _exported(records, _tracking_uri(storage, tracking)) as exported:
             search = Search(suite, planned, records)
@@ -170,13 +179,13 @@ def _run(
                 from regbench.platform.report import publish
 
                 # Before the last export, so that MLflow gets the report as an artifact.
-                publish(records, records.storage.child("report"))
+                comparison = publish(records, records.storage.child("report"))
     except KeyboardInterrupt:
         # In the middle of the report or of the last export, which a resumed sweep makes anew.
-        return Outcome(complete=False, failed={}, barren=[], tracking_problem=None)
+        return Outcome(comparison=None, failed={}, barren=[], tracking_problem=None)
     rows = [row for state in search.states.values() for row in state.ended.values()]
     return Outcome(
-        complete=search.done,
+        comparison=comparison,
         failed={row["key"]: row["reason"] for row in rows if row["status"] == "failed"},
         barren=[state.study.name for state in search.states.values() if state.tuned and state.best() is None],
         tracking_problem=exported[0] if exported else None,

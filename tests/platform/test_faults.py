@@ -18,11 +18,13 @@ def mounts(tmp_path) -> None:
     subprocess.run(["umount", folder], check=True)
 
 
-def broken_and_resumed(faults, folder, reference, night: list[str], **suite: object) -> None:
+def broken_and_resumed(faults, folder, reference, night: list[str], *options: str, **suite: object) -> None:
     with faults.Sweep(folder / "night", **suite) as sweep:
+        sweep.options = list(options)
         for fault in night:
             assert faults.FAULTS[fault](sweep, 1, random.Random(1))
-        assert sweep.finish() == 0, sweep.output.read_text()
+        if sweep.records.ended() != reference.ended():
+            assert sweep.finish() == 0, sweep.output.read_text()
         found = faults.differences(sweep, reference)
     assert found == dict.fromkeys(found, 0)
 
@@ -38,7 +40,7 @@ def test_nothing_is_lost_where_one_process_does_it_all(tmp_path, faults, small, 
 
 
 def test_a_full_disk_stops_the_sweep_with_one_line_and_loses_nothing(tmp_path, mounts, faults, small, reference):
-    broken_and_resumed(faults, tmp_path, reference, ["storage"], **small)
+    broken_and_resumed(faults, tmp_path, reference, ["storage"], "--cpus", "1", **small)
 
 
 def test_a_kill_while_mlflow_makes_its_tables_leaves_a_usable_database(tmp_path, faults, small, reference):

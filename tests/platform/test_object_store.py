@@ -123,6 +123,7 @@ def test_a_log_is_uploaded_when_it_is_flushed(storage):
 def test_a_sweep_that_is_killed_and_resumed_loses_nothing(tmp_path, options, faults, small, reference):
     uri = f"s3://{BUCKET}/killed?{options}"
     with faults.Sweep(tmp_path, storage=uri, **small) as sweep:
+        sweep.options = ["--cpus", "1"]
         process = sweep.start()
         assert faults.wait_until(lambda: bool(sweep.records.ended() and sweep.under_way()), process)
         process.kill()
