@@ -33,6 +33,8 @@ from regbench.search_spaces import ready_made_suites, space
 DOCS = Path(__file__).parent
 # Where the sweeps' plots are, from the methods' pages.
 PLOTS = "plots"
+# What other benchmarks drew there: label and file.
+DRAWN = {"compositional_unnormalized": ("digits that each model generates from the same noise", "digit_samples.svg")}
 # What an SVG file needs that one inside a page does not.
 STANDALONE = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" style="background: white"'
 NOTE = "<!-- Written by docs/generate.py: change the code, then run it again. -->\n"
@@ -227,6 +229,9 @@ def method_page(slug: str) -> str:
     if len(effects_of(slug)):
         parts += ["## Measured effect\n", *_effects(slug), f"![differences to its opponents]({slug}.svg)\n"]
         parts += [f"![{label}]({PLOTS}/{file})\n" for file, label, _ in sweep_plots(slug)]
+    if slug in DRAWN:
+        label, file = DRAWN[slug]
+        parts += [f"Drawn by `benchmarks/{Path(file).stem}.py`: {label}.\n", f"![{label}]({PLOTS}/{file})"]
     return "\n".join(parts).rstrip() + "\n"
 
 

@@ -86,10 +86,9 @@ def gaussian_ring() -> Data:
 )
 def digit_codes() -> Data:
     """The splits of ``digit_images``; 16 components of the learned digits, whitened, keep 86 % of their variance."""
-    data = digit_images()
+    data, encoder = digit_images(), digit_encoder()
     x, y = data.train.tensors
     learned = y < FIRST_OUTLIER
-    encoder = PCA(CODES, whiten=True, random_state=SPLIT_SEED).fit(x[learned].flatten(1).double().numpy())
 
     def codes(x: torch.Tensor) -> np.ndarray:
         return encoder.transform(x.flatten(1).double().numpy())
@@ -100,6 +99,12 @@ def digit_codes() -> Data:
         x, y = split.tensors
         splits[name] = _judged(codes(x[y < FIRST_OUTLIER]), codes(x[y >= FIRST_OUTLIER]))
     return Data("digit_codes", train=train, meta={"shape": (CODES,), "classes": FIRST_OUTLIER}, **splits)
+
+
+def digit_encoder() -> PCA:
+    """What makes codes of the images of ``digit_images``, one a row, and images of codes."""
+    x, y = digit_images().train.tensors
+    return PCA(CODES, whiten=True, random_state=SPLIT_SEED).fit(x[y < FIRST_OUTLIER].flatten(1).double().numpy())
 
 
 def image_halves(name: str, data: Data) -> Data:

@@ -69,10 +69,10 @@ def test_tune_gives_the_curves_of_inline(tmp_path, inline_curves):
 
 
 def test_train_with_one_worker_gives_the_curves_of_inline(tmp_path, inline_curves):
-    outcome, records = run(tmp_path, execution="train", trials=1, confirm={"seeds": 0})
+    outcome, records = run(tmp_path, execution="train", methods=["cross_entropy"], trials=1, confirm={"seeds": 0})
     assert outcome.complete
     found = curves(records)
-    assert {key for key, _, _ in found} == {"cross_entropy-digits_noisy-tune-0000", "label_smoothing-digits_noisy-tune-0000"}
+    assert {key for key, _, _ in found} == {"cross_entropy-digits_noisy-tune-0000"}
     assert found == {where: inline_curves[where] for where in found}
 
 
@@ -117,6 +117,7 @@ def test_schedulers_end_every_trial_and_confirm(tmp_path, scheduler):
     rows = records.trials().to_pylist()
     failed = [row for row in rows if row["status"] == "failed"]
     assert failed
+    assert all("diverged" in row["reason"] for row in failed)
     # Under population-based training, also a trial whose rate was changed to that.
     assert all(json.loads(row["settings"])["learning_rate"] == 1e20 for row in failed)
     assert len([row for row in rows if row["stage"] == "tune"]) == 2 * 9
@@ -156,16 +157,13 @@ def test_hyperband_halves_full_brackets(tmp_path):
     assert min(kept) >= max(at_milestone[row["key"]] for row in stopped)
 
 
-@pytest.mark.parametrize(
-    ("sampler", "execution"),
-    [("tpe", "tune"), *((sampler, "inline") for sampler in ("grid", "random", "tpe", "gp", "cmaes", "nsga2"))],
-)
-def test_samplers_search_inside_their_ranges(tmp_path, sampler, execution):
+@pytest.mark.parametrize("sampler", ["grid", "random", "tpe", "gp", "cmaes", "nsga2"])
+def test_samplers_search_inside_their_ranges(tmp_path, sampler):
     """Its trials are distinct and within the space, and the first is the default."""
     trials = 9
     outcome, records = run(
         tmp_path,
-        execution=execution,
+        execution="inline",
         sampler={"name": sampler, "points": 3} | ({} if sampler in ("grid", "random", "nsga2") else {"startup": 3}),
         objectives=["accuracy", "nll"] if sampler == "nsga2" else None,
         trials=trials,
@@ -230,7 +228,7 @@ def test_pbt_continues_an_interrupted_trial_with_the_values_that_it_had(tmp_path
 
 def test_a_resumed_sweep_runs_only_what_had_not_ended(tmp_path, inline_curves):
     """Two trials ended, one stands at epoch 2, the rest was never started: the end is that of a sweep left alone."""
-    spec = suite()
+    spec = suite(execution="inline")
     storage = Storage(tmp_path)
     records = Records(storage.child(spec.name))
     planned = studies(spec)
@@ -263,10 +261,9 @@ def test_a_resumed_sweep_runs_only_what_had_not_ended(tmp_path, inline_curves):
     assert set(attempts.values()) == {1}
 
 
-@pytest.mark.parametrize("execution", ["inline", "tune"])
-def test_a_diverging_method_fails_with_its_reason_and_the_sweep_goes_on(tmp_path, execution):
+def test_a_diverging_method_fails_with_its_reason_and_the_sweep_goes_on(tmp_path):
     wild = {"method": "cross_entropy", "settings": {"learning_rate": 1e20}}
-    outcome, records = run(tmp_path, execution=execution, methods={"wild": wild, "cross_entropy": {}})
+    outcome, records = run(tmp_path, execution="inline", methods={"wild": wild, "cross_entropy": {}})
     assert outcome.complete
     assert outcome.barren == ["wild-digits_noisy"]
     assert len(outcome.failed) == 3

@@ -89,11 +89,15 @@ def test_quarters_of_a_gpu_take_four_trials_a_device_and_never_more_than_the_cpu
         methods=["cross_entropy"],
         settings={"epochs": 30},
         trials=18,
+        sampler={"name": "tpe", "startup": 4},
         resources={"cpu": 1, "gpu": 0.25},
     )
     large, small = nodes["nodes"]["large"], nodes["nodes"]["small"]
     assert peaks(records) == {(large, (BLIND,)): 4, (small, (BLIND,)): 2}
-    assert {row["device"] for row in records.trials().to_pylist()} == {"cpu"}
+    rows = records.trials().to_pylist()
+    assert {row["device"] for row in rows} == {"cpu"}
+    # The sampler, too, knows of trials that train at the same time.
+    assert len({row["searched"] for row in rows}) == 18
 
 
 def test_two_workers_train_a_trial_on_two_nodes(tmp_path, nodes):
