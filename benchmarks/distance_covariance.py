@@ -24,8 +24,8 @@ from regbench.methods.fairness.sorted_covariance import sorted_covariance
 RESULTS = Path(__file__).parent / "results" / "distance_covariance.csv"
 FIELDS = ["algorithm", "samples", "attributes", "seconds", "seconds_with_gradient", "dcor_seconds", "ratio", "difference"]
 CASES = [("pairwise", n, d) for n in (128, 256, 512, 1024, 2048, 4096) for d in (1, 4)]
-CASES += [("sorted", n, d) for n in (256, 1024, 4096, 16384, 65536) for d in (1, 8)]
-REPEATS = 7
+CASES += [("sorted", n, d) for n in (16, 64, 128, 256, 512, 1024, 2048, 4096, 16384, 65536) for d in (1, 8)]
+REPEATS = 20
 METHODS = {"pairwise": ("naive",), "sorted": ("mergesort", "avl")}
 
 

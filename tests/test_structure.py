@@ -26,7 +26,7 @@ MAY_IMPORT = {
 # Competitors of learners by gradient, and a compiler: imported inside functions, so that importing methods stays light.
 EXCEPTIONS = {
     "methods/bilevel/derivative_free.py": {"optuna", "dfols"},
-    "methods/fairness/compiled_slopes.py": {"numba"},
+    "methods/compiled_slopes.py": {"numba"},
 }
 
 

@@ -25,7 +25,7 @@ def sorted_covariance(x: Tensor, y: Tensor) -> Tensor:
 def _compiled(x: Tensor, y: Tensor) -> Tensor:
     """`slopes` on a CPU."""
     # Compiling takes two seconds: only for who sorts.
-    from regbench.methods.fairness import compiled_slopes
+    from regbench.methods import compiled_slopes
 
     return torch.from_numpy(compiled_slopes.slopes(x.numpy(), y.numpy()))
 

@@ -1,6 +1,7 @@
-"""What `sorted_covariance.slopes` computes, compiled for CPUs, where few samples cost tensor operations mostly their calls.
+"""What `fairness.sorted_covariance.slopes` computes, compiled for CPUs, where tensor operations lose by their number.
 
-Importing this module compiles it, which takes about two seconds.
+Importing this module compiles it, which takes about two seconds. So it is not in its track's folder, all of whose modules are
+imported to find methods.
 """
 
 import numpy as np
