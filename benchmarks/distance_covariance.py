@@ -30,14 +30,15 @@ METHODS = {"pairwise": ("naive",), "sorted": ("mergesort", "avl")}
 
 
 def least(*functions: Callable[[], object]) -> list[float]:
-    """The least seconds that each function takes, all of them taking turns."""
+    """The least seconds that each function takes, all of them taking turns, each after a call that is not timed."""
     found: list[list[float]] = [[] for _ in functions]
-    for _ in range(REPEATS + 1):
+    for _ in range(REPEATS):
         for function, times in zip(functions, found, strict=True):
+            function()
             start = time.perf_counter()
             function()
             times.append(time.perf_counter() - start)
-    return [min(times[1:]) for times in found]
+    return [min(times) for times in found]
 
 
 def case(algorithm: str, n: int, d: int) -> list[object]:

@@ -17,10 +17,19 @@ def slopes(x: Floats, y: Floats) -> Floats:
     by_x = x.argsort()
     ascending = x[by_x]
     order = by_x[None]
-    if (ascending[1:] == ascending[:-1]).any():
+    if _repeats(ascending):
         # Among equal x, each y has its own order.
         order = np.lexsort((y, np.broadcast_to(x, y.shape)))
     return _slopes(ascending, np.ascontiguousarray(y), order)
+
+
+@njit("boolean(float64[::1])")
+def _repeats(ascending: Floats) -> bool:
+    """Whether there are equal values."""
+    for i in range(1, len(ascending)):  # noqa: SIM110 - Numba compiles no generators
+        if ascending[i] == ascending[i - 1]:
+            return True
+    return False
 
 
 @njit("Tuple((int64[::1], float64[::1]))(float64[::1])")

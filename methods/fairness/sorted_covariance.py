@@ -3,6 +3,9 @@
 On CPUs a compiled function sorts (`compiled_slopes`); elsewhere tensor operations do, which lose on CPUs by their number.
 """
 
+from collections.abc import Callable
+from functools import cache
+
 import torch
 from torch import Tensor
 
@@ -17,17 +20,17 @@ def sorted_covariance(x: Tensor, y: Tensor) -> Tensor:
     Σ_ij |x_i - x_j| m_ij = Σ_i x_i w_i with w_i = 2 Σ_j sign(x_i - x_j) m_ij, for any symmetric m: the estimate is linear in x
     for as long as the order of x stays, and w is its gradient, which costs nothing more. Sums are taken in float64.
     """
-    values = x.double()
-    w = (_compiled if x.device.type == "cpu" else slopes)(values.detach(), y.detach().double())
-    return (w @ values).to(x.dtype)
+    values, found = x.double(), _compiled() if x.device.type == "cpu" else slopes
+    return (found(values.detach(), y.double()) @ values).to(x.dtype)
 
 
-def _compiled(x: Tensor, y: Tensor) -> Tensor:
-    """`slopes` on a CPU."""
+@cache
+def _compiled() -> Callable[[Tensor, Tensor], Tensor]:
+    """`slopes` on CPUs."""
     # Compiling takes two seconds: only for who sorts.
     from regbench.methods import compiled_slopes
 
-    return torch.from_numpy(compiled_slopes.slopes(x.numpy(), y.numpy()))
+    return lambda x, y: torch.from_numpy(compiled_slopes.slopes(x.numpy(), y.numpy()))
 
 
 def slopes(x: Tensor, y: Tensor) -> Tensor:
