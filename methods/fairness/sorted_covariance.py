@@ -20,8 +20,9 @@ def sorted_covariance(x: Tensor, y: Tensor) -> Tensor:
     Σ_ij |x_i - x_j| m_ij = Σ_i x_i w_i with w_i = 2 Σ_j sign(x_i - x_j) m_ij, for any symmetric m: the estimate is linear in x
     for as long as the order of x stays, and w is its gradient, which costs nothing more. Sums are taken in float64.
     """
-    values, found = x.double(), _compiled() if x.device.type == "cpu" else slopes
-    return (found(values.detach(), y.double()) @ values).to(x.dtype)
+    values = x.double()
+    w = (_compiled() if x.device.type == "cpu" else slopes)(values.detach(), y.detach().double())
+    return (w @ values).to(x.dtype)
 
 
 @cache
