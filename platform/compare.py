@@ -749,7 +749,7 @@ def _entry_notes(candidate: Candidate, seeds: list[int], baseline: Candidate | N
     if candidate.learned:
         again = any(row["learned"] for row in candidate.stage("confirm"))
         where = "training data, and again on each seed" if again else "validation data"
-        yield f"its weights were learned by {candidate.learned}, in one tuning trial, on {where}"
+        yield f"weights learned by {candidate.learned}, in one tuning trial, on {where}"
     if not candidate.confirmed:
         if any(row["status"] == "completed" for row in candidate.stage("confirm")):
             yield f"its confirmation trials report no {test}"

@@ -111,9 +111,11 @@ def terminal(comparison: Comparison) -> RenderableType:
 
 
 def notes(comparison: Comparison, track: str, data: str) -> list[str]:
-    """The notes of a table, each with its entry's name in front."""
-    found = comparison.of("notes", track, data)
-    return [f"{row['entry']}: {row['note']}" if row["entry"] else row["note"] for row in rows_of(found)]
+    """The notes of a table, each with the names of the entries in front that it is about."""
+    about: dict[str, list[str]] = {}
+    for row in rows_of(comparison.of("notes", track, data)):
+        about.setdefault(row["note"], []).append(row["entry"])
+    return [f"{', '.join(entries)}: {note}" if any(entries) else note for note, entries in about.items()]
 
 
 def ranking(comparison: Comparison, track: str, data: str) -> Table:

@@ -202,7 +202,7 @@ def test_the_comparison_and_the_report_tell_how_weights_were_learned(swept):
     assert (5 * losses["lower_iterations"] == losses["cost"]).all()
     assert losses["seconds"].is_monotonic_increasing
     notes = " ".join(comparison.notes["note"])
-    assert f"its weights were learned by {NO_GUARANTEE}, in one tuning trial" in notes
+    assert f"weights learned by {NO_GUARANTEE}, in one tuning trial" in notes
     assert "not at equal" not in notes
     assert comparison.sensitivity.empty
     page = render(comparison)

@@ -291,6 +291,15 @@ def test_several_sweeps_in_one_page(tmp_path):
     assert len(page.ids) == len(set(page.ids))
 
 
+def test_what_is_noted_of_several_entries_is_told_once(tmp_path):
+    sweep = Sweep(tmp_path)
+    for entry in ("cross_entropy", "label_smoothing"):
+        sweep.confirm(entry, [0.9], seeds=[1000])
+    page = Page(render(compare(sweep.records)))
+    assert "cross_entropy, label_smoothing: one seed only" in page.shown
+    assert page.shown.count("one seed only") == 1
+
+
 def test_publish_writes_the_page_and_the_tables(tmp_path):
     sweep = Sweep(tmp_path)
     sweep.confirm("cross_entropy", BASE)
