@@ -20,8 +20,9 @@ from regbench.methods.data import load
 from regbench.methods.data.densities import digit_encoder
 from regbench.methods.density.estimation import langevin
 from regbench.methods.density.task import DensityMethod
-from regbench.methods.registry import method_class
+from regbench.methods.registry import create
 from regbench.methods.run import Run
+from regbench.platform.plan import studies
 from regbench.platform.spec import read_suite
 
 PLOT = Path(__file__).parents[1] / "docs" / "methods" / "plots" / "digit_samples.svg"
@@ -39,21 +40,20 @@ def samples(method: DensityMethod) -> dict[str, torch.Tensor]:
     stream = torch.Generator().manual_seed(0)
     noise = q.sample(COUNT, stream)
     made = langevin(lambda x: network(x, q.log_prob(x)), noise, STEPS, method.langevin_step_size, stream)
-    return {"noise": noise, type(method).slug: made}
+    return {"noise": noise, method.slug: made}
 
 
 def main() -> None:
     """Trains the models and draws the figure."""
-    suite, data = read_suite("unnormalized"), load("digit_codes")
-    rows: dict[str, torch.Tensor] = {"data": data.train.tensors[0][:COUNT]}
-    # Samples of the noise alone are where all chains start.
-    learned = {name: entry for name, entry in suite.methods.items() if name != "noise_alone"}
-    for name, entry in progress(learned.items(), description="training"):
-        cls = method_class(name)
-        assert issubclass(cls, DensityMethod)
-        known = {key: value for key, value in (suite.settings | entry.settings).items() if key in cls.model_fields}
-        rows |= samples(cls(**known))
-    encoder = digit_encoder()
+    rows: dict[str, torch.Tensor] = {"data": load("digit_codes").train.tensors[0][:COUNT]}
+    planned = [study for study in studies(read_suite("unnormalized")) if study.data == "digit_codes"]
+    for study in progress(planned, description="training"):
+        method = create(study.method.slug, study.fixed)
+        # Its samples are where all chains start.
+        if study.entry != "noise_alone":
+            assert isinstance(method, DensityMethod)
+            rows |= samples(method)
+    encoder = digit_encoder(load("digit_images"))
     mpl.rcParams["svg.hashsalt"] = "regbench"
     figure = Figure(figsize=(9, 0.46 * len(rows)), layout="constrained")
     for axes, (name, codes) in zip(figure.subplots(len(rows)), rows.items(), strict=True):

@@ -182,7 +182,7 @@ def sweep(
         outcome = engine.resume(spec.name, store, tracking, console, **cluster)
     else:
         outcome = engine.start(spec, store, tracking, console, **cluster)
-    _conclude(spec.name, outcome, storage, tracking, console)
+    _conclude(spec.name, outcome, store, storage, tracking, console)
 
 
 @app.command()
@@ -202,9 +202,9 @@ def resume(
 
     if cluster is not None:
         _relaunch(name, cluster, storage, detach)
-    console = _console()
-    outcome = engine.resume(name, Storage(storage), tracking, console, address=address, cpus=cpus, gpus=gpus)
-    _conclude(name, outcome, storage, tracking, console)
+    store, console = Storage(storage), _console()
+    outcome = engine.resume(name, store, tracking, console, address=address, cpus=cpus, gpus=gpus)
+    _conclude(name, outcome, store, storage, tracking, console)
 
 
 @app.command()
@@ -439,15 +439,13 @@ def _print_comparison(comparison: "Comparison", published: "Storage", console: "
     console.print(f"Report: {published.uri}/report.html", soft_wrap=True)
 
 
-def _conclude(name: str, outcome: "Outcome", storage: str, tracking: str | None, console: "Console") -> None:
+def _conclude(name: str, outcome: "Outcome", store: "Storage", storage: str, tracking: str | None, console: "Console") -> None:
     """Says how a sweep ended and what to do next; exits non-zero where it did not do its work."""
-    from regbench.platform.storage import Storage
-
     place = "" if storage == DEFAULT_STORAGE else f" --storage {storage}"
     if outcome.comparison is None:
         console.print(f"Stopped. Nothing is lost: continue with [bold]regbench resume {name}{place}[/bold]", soft_wrap=True)
         raise typer.Exit(130)
-    _print_comparison(outcome.comparison, Storage(storage).child(name).child("report"), console)
+    _print_comparison(outcome.comparison, store.child(name).child("report"), console)
     for key, reason in outcome.failed.items():
         console.print(f"[yellow]failed[/yellow] {key}: {reason}", soft_wrap=True, highlight=False)
     if outcome.tracking_problem:

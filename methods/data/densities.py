@@ -86,7 +86,8 @@ def gaussian_ring() -> Data:
 )
 def digit_codes() -> Data:
     """The splits of ``digit_images``; 16 components of the learned digits, whitened, keep 86 % of their variance."""
-    data, encoder = digit_images(), digit_encoder()
+    data = digit_images()
+    encoder = digit_encoder(data)
     x, y = data.train.tensors
     learned = y < FIRST_OUTLIER
 
@@ -101,9 +102,9 @@ def digit_codes() -> Data:
     return Data("digit_codes", train=train, meta={"shape": (CODES,), "classes": FIRST_OUTLIER}, **splits)
 
 
-def digit_encoder() -> PCA:
-    """What makes codes of the images of ``digit_images``, one a row, and images of codes."""
-    x, y = digit_images().train.tensors
+def digit_encoder(digits: Data) -> PCA:
+    """What makes codes of images, one a row, and images of codes; fitted to the learned ones of ``digit_images``."""
+    x, y = digits.train.tensors
     return PCA(CODES, whiten=True, random_state=SPLIT_SEED).fit(x[y < FIRST_OUTLIER].flatten(1).double().numpy())
 
 
