@@ -33,17 +33,17 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from regbench.methods.bilevel.derivative_free import REDUCTION, DerivativeFree, DerivativeFreeOptions
-from regbench.methods.bilevel.hoag import Hoag, HoagOptions
-from regbench.methods.bilevel.learner import Record
-from regbench.methods.bilevel.lower import lbfgs, solve_lower
-from regbench.methods.bilevel.maid import Maid, MaidOptions
-from regbench.methods.bilevel.problem import BilevelProblem
-from regbench.methods.bilevel.quadratic import Quadratic, random_quadratic
 from regbench.methods.classification.weighted_logistic_regression import Groups, LogisticRegressionProblem
-from regbench.methods.data import load
 from regbench.methods.errors import DivergedError
 from regbench.methods.imaging.total_variation import TotalVariationProblem
+from regbench.methods.shared.bilevel.derivative_free import REDUCTION, DerivativeFree, DerivativeFreeOptions
+from regbench.methods.shared.bilevel.hoag import Hoag, HoagOptions
+from regbench.methods.shared.bilevel.learner import Record
+from regbench.methods.shared.bilevel.lower import lbfgs, solve_lower
+from regbench.methods.shared.bilevel.maid import Maid, MaidOptions
+from regbench.methods.shared.bilevel.problem import BilevelProblem
+from regbench.methods.shared.bilevel.quadratic import Quadratic, random_quadratic
+from regbench.methods.shared.data import load
 
 RESULTS = Path(__file__).parent / "results" / "bilevel.csv"
 FIELDS = [

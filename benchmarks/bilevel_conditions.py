@@ -16,11 +16,11 @@ from typing import Any
 
 import torch
 
-from regbench.methods.bilevel.hoag import Hoag, HoagOptions
-from regbench.methods.bilevel.learner import Learner
-from regbench.methods.bilevel.lower import gradient_descent
-from regbench.methods.bilevel.maid import Maid, MaidOptions
-from regbench.methods.bilevel.quadratic import Quadratic, conditioned_quadratic
+from regbench.methods.shared.bilevel.hoag import Hoag, HoagOptions
+from regbench.methods.shared.bilevel.learner import Learner
+from regbench.methods.shared.bilevel.lower import gradient_descent
+from regbench.methods.shared.bilevel.maid import Maid, MaidOptions
+from regbench.methods.shared.bilevel.quadratic import Quadratic, conditioned_quadratic
 
 RESULTS = Path(__file__).parent / "results" / "bilevel_conditions.csv"
 FIELDS = ["condition", "seed", "learner", "lower_iterations", "linear_iterations", "upper_iterations"]

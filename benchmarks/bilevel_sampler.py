@@ -31,11 +31,11 @@ import torch
 from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import TrialState
 
-from regbench.methods.bilevel.weights import HYPERGRADIENT
 from regbench.methods.classification.task import TRACK
 from regbench.methods.registry import create
 from regbench.methods.run import Run
-from regbench.platform.learned import weight_learning
+from regbench.methods.shared.bilevel.weights import HYPERGRADIENT
+from regbench.platform.suite.learned import weight_learning
 from regbench.search_spaces import space
 
 RESULTS = Path(__file__).parent / "results" / "bilevel_sampler.csv"

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import torch
 
-from regbench.methods.bilevel.hypergradient import sandwich
-from regbench.methods.data import load
 from regbench.methods.imaging.field_of_experts import FieldOfExpertsProblem
+from regbench.methods.shared.bilevel.hypergradient import sandwich
+from regbench.methods.shared.data import load
 
 RESULTS = Path(__file__).parent / "results" / "bilevel_size.csv"
 # Parameters: 1 + K (2 + size²) for K filters.

@@ -16,14 +16,14 @@ import torch
 from matplotlib.figure import Figure
 from rich.progress import track as progress
 
-from regbench.methods.data import load
-from regbench.methods.data.densities import digit_encoder
 from regbench.methods.density.estimation import langevin
 from regbench.methods.density.task import DensityMethod
 from regbench.methods.registry import create
 from regbench.methods.run import Run
-from regbench.platform.plan import studies
-from regbench.platform.spec import read_suite
+from regbench.methods.shared.data import load
+from regbench.methods.shared.data.densities import digit_encoder
+from regbench.platform.suite.plan import studies
+from regbench.platform.suite.spec import read_suite
 
 PLOT = Path(__file__).parents[1] / "docs" / "methods" / "plots" / "digit_samples.svg"
 COUNT = 15

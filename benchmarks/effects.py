@@ -14,13 +14,13 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
-from regbench.methods.data import load
 from regbench.methods.errors import DataError
+from regbench.methods.shared.data import load
 from regbench.platform import sweep as engine
-from regbench.platform.compare import compare
-from regbench.platform.effects import PLOTTED, claims, measure
-from regbench.platform.spec import read_suite
-from regbench.platform.storage import Storage
+from regbench.platform.comparison.compare import compare
+from regbench.platform.comparison.effects import PLOTTED, claims, measure
+from regbench.platform.records.storage import Storage
+from regbench.platform.suite.spec import read_suite
 
 RESULTS = Path(__file__).parent / "effects"
 

@@ -39,11 +39,11 @@ from mlflow import MlflowClient
 from rich.console import Console
 
 from regbench.platform import sweep as engine
-from regbench.platform.compare import compare
-from regbench.platform.records import Records
-from regbench.platform.spec import parse_suite
-from regbench.platform.storage import Storage
-from regbench.platform.tracking import ui_command
+from regbench.platform.comparison.compare import compare
+from regbench.platform.records.records import Records
+from regbench.platform.records.storage import Storage
+from regbench.platform.suite.spec import parse_suite
+from regbench.platform.tracking.exporter import ui_command
 
 RESULTS = Path(__file__).parent / "results" / "faults.csv"
 NAME = "faults"

@@ -53,8 +53,8 @@ def run_regbench(folder: Path, mark: Path) -> None:
     """(a) One regbench sweep, default tracking."""
     from rich.console import Console
 
-    from regbench.platform.spec import parse_suite
-    from regbench.platform.storage import Storage
+    from regbench.platform.records.storage import Storage
+    from regbench.platform.suite.spec import parse_suite
     from regbench.platform.sweep import start
 
     suite = parse_suite(

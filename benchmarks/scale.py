@@ -45,9 +45,9 @@ def run(trials: int, tracking: str, folder: Path) -> dict[str, float]:
     """Runs one suite in this process; returns what it cost."""
     from rich.console import Console
 
-    from regbench.platform.records import Records
-    from regbench.platform.spec import parse_suite
-    from regbench.platform.storage import Storage
+    from regbench.platform.records.records import Records
+    from regbench.platform.records.storage import Storage
+    from regbench.platform.suite.spec import parse_suite
     from regbench.platform.sweep import start
 
     suite = parse_suite(

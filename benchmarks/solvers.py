@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from regbench.methods.data.sparse_problems import block_design, toeplitz_rows
+from regbench.methods.shared.data.sparse_problems import block_design, toeplitz_rows
 from regbench.methods.sparse_regression.likelihoods import LIKELIHOODS
 from regbench.methods.sparse_regression.linear import PenalizedLinear
 from regbench.methods.sparse_regression.penalties import Scad

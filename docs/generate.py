@@ -22,12 +22,12 @@ from matplotlib.figure import Figure
 
 from regbench.methods.method import Paper
 from regbench.methods.registry import all_methods, tracks
-from regbench.platform import plots
 from regbench.platform.catalog import range_text
-from regbench.platform.compare import rows_of
-from regbench.platform.effects import PLOTTED, Claim, cells, effects_of, measured, measured_claims, note, plotted
-from regbench.platform.records import CURVES, SCHEMA_VERSION, TRIALS
-from regbench.platform.spec import Sampler, SamplerName, Scheduler, SchedulerName, Suite, incompatibilities
+from regbench.platform.comparison import plots
+from regbench.platform.comparison.compare import rows_of
+from regbench.platform.comparison.effects import PLOTTED, Claim, cells, effects_of, measured, measured_claims, note, plotted
+from regbench.platform.records.records import CURVES, SCHEMA_VERSION, TRIALS
+from regbench.platform.suite.spec import Sampler, SamplerName, Scheduler, SchedulerName, Suite, incompatibilities
 from regbench.search_spaces import ready_made_suites, space
 
 DOCS = Path(__file__).parent

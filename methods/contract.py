@@ -34,8 +34,9 @@ from torch import Tensor, nn
 
 from regbench.methods.errors import ContractError
 from regbench.methods.method import Method, Metrics, Paper
-from regbench.methods.registry import explain, method_class
+from regbench.methods.registry import method_class
 from regbench.methods.run import ProcessGroup, Run
+from regbench.methods.strict import explain
 
 Clause = Callable[[type[Method]], None]
 

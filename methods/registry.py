@@ -11,6 +11,10 @@ from pydantic import ValidationError
 import regbench.methods
 from regbench.methods.errors import ConfigError, nearest
 from regbench.methods.method import Method, Track
+from regbench.methods.strict import explain
+
+# The one folder that is no track.
+SHARED = "regbench.methods.shared"
 
 
 @cache
@@ -25,7 +29,7 @@ def all_methods() -> dict[str, type[Method]]:
 def _modules() -> Iterator[str]:
     """The import name of every module of a track."""
     for package in pkgutil.iter_modules(regbench.methods.__path__, "regbench.methods."):
-        if package.ispkg:
+        if package.ispkg and package.name != SHARED:
             path = importlib.import_module(package.name).__path__
             yield from (module.name for module in pkgutil.iter_modules(path, f"{package.name}."))
 
@@ -74,14 +78,3 @@ def create(slug: str, settings: Mapping[str, Any]) -> Method:
         return cls(**settings)
     except ValidationError as error:
         raise ConfigError(f"{slug}: {explain(error)}") from None
-
-
-def explain(error: ValidationError) -> str:
-    """A pydantic error as one line: where, what was wrong, and the value."""
-    parts = []
-    for item in error.errors(include_url=False):
-        where = ".".join(str(step) for step in item["loc"])
-        value = "" if isinstance(item.get("input"), dict | list) else f" (got {item.get('input')!r})"
-        message = item["msg"].removeprefix("Value error, ")
-        parts.append(f"{where}: {message}{value}" if where else message)
-    return "; ".join(parts)

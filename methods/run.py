@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import TensorDataset
 
-from regbench.methods.data import Data, load
 from regbench.methods.errors import CheckpointError
-from regbench.methods.precision import MixedPrecision
+from regbench.methods.shared.data import Data, load
+from regbench.methods.shared.precision import MixedPrecision
 
 CHECKPOINT_FORMAT = 1
 

@@ -10,11 +10,11 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from regbench.methods.bilevel.weights import learnable
-from regbench.methods.data import data_root, sources
 from regbench.methods.method import Method, Track
-from regbench.platform.plan import Study
-from regbench.platform.spec import Suite
+from regbench.methods.shared.bilevel.weights import learnable
+from regbench.methods.shared.data import data_root, sources
+from regbench.platform.suite.plan import Study
+from regbench.platform.suite.spec import Suite
 
 
 def methods_table(track: Track, methods: Iterable[type[Method]]) -> Table:

@@ -10,10 +10,10 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from regbench.platform.compare import Comparison
-    from regbench.platform.records import Records
-    from regbench.platform.spec import Suite
-    from regbench.platform.storage import Storage
+    from regbench.platform.comparison.compare import Comparison
+    from regbench.platform.records.records import Records
+    from regbench.platform.records.storage import Storage
+    from regbench.platform.suite.spec import Suite
     from regbench.platform.sweep import Outcome
 
 HELP = """Which regularizer, with which weight, really helps?
@@ -106,7 +106,7 @@ def show(method: Annotated[str, typer.Argument(help="slug of a method, see `regb
     """Show one method: what it computes, its paper, its settings and what is searched."""
     from regbench.methods.registry import method_class
     from regbench.platform.catalog import method_page
-    from regbench.platform.effects import effects_of, effects_page, note
+    from regbench.platform.comparison.effects import effects_of, effects_page, note
     from regbench.search_spaces import space
 
     console = _console()
@@ -130,7 +130,7 @@ def run(
     off: Annotated[bool, typer.Option("--off", help="with every regularization weight switched off")] = False,
 ) -> None:
     """Train one method once, here, and print its metrics."""
-    from regbench.platform.single import run_once
+    from regbench.platform.execution.single import run_once
 
     run_once(method, _settings(settings or []), data, seed=seed, device=device, test=test, off=off, console=_console())
 
@@ -162,9 +162,9 @@ def sweep(
 ) -> None:
     """Run a suite: tune every method under the same budget, confirm on fresh seeds, compare."""
     from regbench.platform import sweep as engine
-    from regbench.platform.plan import studies
-    from regbench.platform.spec import read_suite
-    from regbench.platform.storage import Storage
+    from regbench.platform.records.storage import Storage
+    from regbench.platform.suite.plan import studies
+    from regbench.platform.suite.spec import read_suite
 
     spec = read_suite(suite)
     if name is not None:
@@ -198,7 +198,7 @@ def resume(
 ) -> None:
     """Continue an interrupted sweep: nothing that has ended is run again."""
     from regbench.platform import sweep as engine
-    from regbench.platform.storage import Storage
+    from regbench.platform.records.storage import Storage
 
     if cluster is not None:
         _relaunch(name, cluster, storage, detach)
@@ -218,9 +218,9 @@ def launch(
     detach: DetachOption = False,
 ) -> None:
     """Run a suite on a cluster, as a job that does not need this terminal."""
+    from regbench.clusters.kinds import Local, read_cluster
     from regbench.platform import launch as launcher
-    from regbench.platform.clusters import Local, read_cluster
-    from regbench.platform.spec import read_suite
+    from regbench.platform.suite.spec import read_suite
 
     spec, place = read_suite(suite), read_cluster(cluster)
     if name is not None:
@@ -238,7 +238,7 @@ def logs(
 ) -> None:
     """Show the log of a launched sweep until it ends; leaving does not stop it."""
     from regbench.platform.launch import logs as show
-    from regbench.platform.storage import Storage
+    from regbench.platform.records.storage import Storage
 
     raise typer.Exit(show(name, Storage(storage), _console()))
 
@@ -249,7 +249,7 @@ def stop(
 ) -> None:
     """Stop a launched sweep: it can be continued, and nothing that has ended is lost."""
     from regbench.platform.launch import find
-    from regbench.platform.storage import Storage
+    from regbench.platform.records.storage import Storage
 
     find(name, Storage(storage)).stop()
     _console().print(f"Stopping. Continue with: regbench resume {name} --cluster FILE", soft_wrap=True, highlight=False)
@@ -261,8 +261,8 @@ def status(
 ) -> None:
     """Show how far sweeps have come, and what failed."""
     from regbench.platform.launch import job_line
+    from regbench.platform.records.storage import Storage
     from regbench.platform.status import overview, sweep_status
-    from regbench.platform.storage import Storage
 
     store, console = Storage(storage), _console()
     if name is None:
@@ -296,12 +296,12 @@ def compare(
 
         raise ConfigError("name one or more sweeps (see `regbench status`), or ask for --effects alone")
     if effects:
-        from regbench.platform.effects import effects_page, measured
+        from regbench.platform.comparison.effects import effects_page, measured
 
         _console().print(effects_page(dict.fromkeys(measured()["method"])))
         return
-    from regbench.platform.report import publish
-    from regbench.platform.storage import Storage
+    from regbench.platform.comparison.report import publish
+    from regbench.platform.records.storage import Storage
     from regbench.platform.sweep import open_sweep
 
     store = Storage(storage)
@@ -321,9 +321,9 @@ def ui(
     """Open the MLflow UI on the results (Ctrl-C ends it)."""
     import subprocess
 
-    from regbench.platform.storage import Storage
+    from regbench.platform.records.storage import Storage
     from regbench.platform.sweep import open_sweep, sweeps
-    from regbench.platform.tracking import Exporter, default_uri, ui_command
+    from regbench.platform.tracking.exporter import Exporter, default_uri, ui_command
 
     store, console = Storage(storage), _console()
     uri = tracking or default_uri(store)
@@ -346,9 +346,9 @@ def sync(
     tracking: TrackingOption = None,
 ) -> None:
     """Bring MLflow up to date with a sweep's records; doing it twice adds nothing."""
-    from regbench.platform.storage import Storage
+    from regbench.platform.records.storage import Storage
     from regbench.platform.sweep import open_sweep
-    from regbench.platform.tracking import Exporter, check, default_uri
+    from regbench.platform.tracking.exporter import Exporter, check, default_uri
 
     store = Storage(storage)
     uri = tracking or default_uri(store)
@@ -368,8 +368,8 @@ def data_list() -> None:
 @data_app.command("where")
 def data_where(name: Annotated[str, typer.Argument(help="a data set")]) -> None:
     """Say where a data set's files are, or where to put them."""
-    from regbench.methods.data import data_root, sources
     from regbench.methods.errors import ConfigError, nearest
+    from regbench.methods.shared.data import data_root, sources
 
     if name not in sources():
         raise ConfigError(f"unknown data set '{name}'; {nearest(name, sources())}")
@@ -398,7 +398,7 @@ def _settings(pairs: list[str]) -> dict[str, Any]:
 
 
 def _renamed(suite: "Suite", name: str) -> "Suite":
-    from regbench.platform.spec import parse_suite
+    from regbench.platform.suite.spec import parse_suite
 
     return parse_suite(suite.model_dump() | {"name": name}, "--name")
 
@@ -408,7 +408,7 @@ def _require_same(suite: "Suite", records: "Records") -> None:
     import json
 
     from regbench.methods.errors import ConfigError
-    from regbench.platform.spec import Suite, parse_suite
+    from regbench.platform.suite.spec import Suite, parse_suite
 
     started = parse_suite(json.loads(records.storage.read("suite.json"))["suite"], "suite.json")
     changed = [key for key in Suite.model_fields if key != "description" and getattr(suite, key) != getattr(started, key)]
@@ -420,8 +420,8 @@ def _require_same(suite: "Suite", records: "Records") -> None:
 
 
 def _relaunch(name: str, cluster: str, storage: str, detach: bool) -> None:
+    from regbench.clusters.kinds import Local, read_cluster
     from regbench.methods.errors import ConfigError
-    from regbench.platform.clusters import Local, read_cluster
     from regbench.platform.launch import relaunch
 
     place = read_cluster(cluster)
@@ -433,7 +433,7 @@ def _relaunch(name: str, cluster: str, storage: str, detach: bool) -> None:
 
 
 def _print_comparison(comparison: "Comparison", published: "Storage", console: "Console") -> None:
-    from regbench.platform.tables import terminal
+    from regbench.platform.comparison.tables import terminal
 
     console.print(terminal(comparison))
     console.print(f"Report: {published.uri}/report.html", soft_wrap=True)

@@ -17,15 +17,17 @@ from typing import Any
 import yaml
 from rich.console import Console
 
+from regbench.clusters import kuberay, slurm
+from regbench.clusters.cloud import launcher_file
+from regbench.clusters.environment import runtime_environment
+from regbench.clusters.job_server import bring_up, job_server, up_command
+from regbench.clusters.kinds import Address, Aws, Gcp, Kubernetes, Local, Slurm, parse_cluster
+from regbench.clusters.ship import add_environment, passed_on, zipped
 from regbench.methods.errors import ConfigError, RegbenchError
-from regbench.platform import kuberay, slurm
-from regbench.platform.cloud import launcher_file
-from regbench.platform.clusters import Address, Aws, Gcp, Kubernetes, Local, Slurm, parse_cluster
-from regbench.platform.job_server import bring_up, job_server, up_command
-from regbench.platform.plan import studies
-from regbench.platform.ship import SUITE_FILE, add_environment, pack, passed_on, runtime_environment, zipped
-from regbench.platform.spec import Suite, parse_suite
-from regbench.platform.storage import Storage
+from regbench.platform.records.storage import Storage
+from regbench.platform.shipment import SUITE_FILE, pack
+from regbench.platform.suite.plan import studies
+from regbench.platform.suite.spec import Suite, parse_suite
 from regbench.platform.sweep import open_sweep
 
 JOB_FILE = "job.json"

@@ -10,8 +10,8 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from regbench.platform.records import Report, Trial
-from regbench.platform.search import Search
+from regbench.platform.records.records import Report, Trial
+from regbench.platform.search.search import Search
 
 LINE_SECONDS = 15.0
 

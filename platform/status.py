@@ -7,12 +7,12 @@ from typing import Any
 from rich.console import Group
 from rich.table import Table
 
-from regbench.platform.lease import last_driver
-from regbench.platform.plan import studies
-from regbench.platform.records import Records
-from regbench.platform.search import Search
-from regbench.platform.spec import parse_suite
-from regbench.platform.storage import Storage
+from regbench.platform.records.lease import last_driver
+from regbench.platform.records.records import Records
+from regbench.platform.records.storage import Storage
+from regbench.platform.search.search import Search
+from regbench.platform.suite.plan import studies
+from regbench.platform.suite.spec import parse_suite
 from regbench.platform.sweep import open_sweep, sweeps
 
 

@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from regbench.methods.data import load
 from regbench.methods.errors import ConfigError, nearest
-from regbench.platform.lease import only_driver
-from regbench.platform.plan import Study, studies
+from regbench.methods.shared.data import load
+from regbench.platform.execution.trial import Place
 from regbench.platform.progress import SweepProgress
-from regbench.platform.records import SCHEMA_VERSION, Records
-from regbench.platform.search import Search
-from regbench.platform.spec import Suite, parse_suite
-from regbench.platform.storage import Storage
-from regbench.platform.trial import Place
+from regbench.platform.records.lease import only_driver
+from regbench.platform.records.records import SCHEMA_VERSION, Records
+from regbench.platform.records.storage import Storage
+from regbench.platform.search.search import Search
+from regbench.platform.suite.plan import Study, studies
+from regbench.platform.suite.spec import Suite, parse_suite
 
 if TYPE_CHECKING:
-    from regbench.platform.compare import Comparison
+    from regbench.platform.comparison.compare import Comparison
 
 PACKAGES = ("regbench", "torch", "ray", "optuna", "mlflow", "pyarrow")
 
@@ -61,7 +61,7 @@ def start(suite: Suite, storage: Storage, tracking: str | None, console: Console
         storage: where results go; the sweep gets a folder in it.
         tracking: MLflow's URI; None for a SQLite file in ``storage``; ``none`` for no MLflow.
         console: where progress is shown.
-        **cluster: ``address``, ``cpus`` and ``gpus`` of `regbench.platform.cluster.cluster`.
+        **cluster: ``address``, ``cpus`` and ``gpus`` of `regbench.platform.execution.ray_cluster.cluster`.
 
     Raises:
         RegbenchError: the suite is wrong, the sweep exists already, or storage or tracking cannot be used.
@@ -141,14 +141,14 @@ def _git_commit() -> str | None:
 def _tracking_uri(storage: Storage, tracking: str | None) -> str | None:
     if tracking == "none":
         return None
-    from regbench.platform.tracking import default_uri
+    from regbench.platform.tracking.exporter import default_uri
 
     return tracking or default_uri(storage)
 
 
 def _check_tracking(storage: Storage, tracking: str | None) -> None:
     if uri := _tracking_uri(storage, tracking):
-        from regbench.platform.tracking import check
+        from regbench.platform.tracking.exporter import check
 
         check(uri)
 
@@ -176,7 +176,7 @@ def _run(
                 with SweepProgress(search, console) as progress, suppress(KeyboardInterrupt):
                     _execute(search, suite, place, progress, cluster)
             if search.done:
-                from regbench.platform.report import publish
+                from regbench.platform.comparison.report import publish
 
                 # Before the last export, so that MLflow gets the report as an artifact.
                 comparison = publish(records, records.storage.child("report"))
@@ -194,14 +194,14 @@ def _run(
 
 def _execute(search: Search, suite: Suite, place: Place, progress: SweepProgress, options: dict[str, Any]) -> None:
     if suite.execution == "inline":
-        from regbench.platform.inline import run_inline
+        from regbench.platform.execution.inline import run_inline
 
         run_inline(search, place, progress.watch)
         return
-    from regbench.platform.cluster import cluster
+    from regbench.platform.execution.ray_cluster import cluster
 
     with cluster(**options) as resources:
-        from regbench.platform.tune import run_tune
+        from regbench.platform.execution.tune import run_tune
 
         run_tune(search, suite, place, resources, progress.watch)
 
@@ -213,7 +213,7 @@ def _exported(records: Records, uri: str | None) -> Iterator[list[str]]:
     if uri is None:
         yield problems
         return
-    from regbench.platform.tracking import Exporter, LiveExporter
+    from regbench.platform.tracking.exporter import Exporter, LiveExporter
 
     live = LiveExporter(Exporter(records, uri))
     live.start()

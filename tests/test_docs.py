@@ -12,8 +12,8 @@ import yaml
 
 from regbench.methods.registry import create, method_class
 from regbench.platform.cli import app
-from regbench.platform.plan import studies
-from regbench.platform.spec import parse_suite
+from regbench.platform.suite.plan import studies
+from regbench.platform.suite.spec import parse_suite
 from regbench.search_spaces import ready_made_suites
 
 ROOT = Path(__file__).parents[1]

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -14,19 +15,32 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 FOLDERS = ("platform", "methods", "search_spaces", "clusters")
-# Packages that hold data alone, and live where their readers look for them.
-DATA = {"regbench.effects": "benchmarks/effects", "regbench.notes": "docs/methods/notes"}
+# Holds data alone, and lives where those who measure look for it.
+DATA = {"regbench.effects": "benchmarks/effects"}
 
-# What a room of the house may import, besides the standard library.
-METHODS = {"torch", "numpy", "scipy", "sklearn", "skimage", "pyarrow", "pydantic", "regbench.methods"}
+METHODS = {"torch", "numpy", "scipy", "sklearn", "skimage", "pyarrow", "pydantic", "yaml", "regbench.methods"}
+# What a floor of the house may import, besides the standard library.
 MAY_IMPORT = {
     "methods": METHODS,
-    "search_spaces": METHODS | {"optuna.distributions", "yaml", "regbench.search_spaces"},
-}
+    "search_spaces": METHODS | {"optuna.distributions", "regbench.search_spaces"},
+    "clusters": {
+        "yaml", "pydantic", "jinja2", "ray.job_submission", "ray.exceptions", "aiohttp", "requests",
+        "regbench.clusters", "regbench.methods.errors", "regbench.methods.strict",
+    },
+}  # fmt: skip
 # Competitors of learners by gradient, and a compiler: imported inside functions, so that importing methods stays light.
 EXCEPTIONS = {
-    "methods/bilevel/derivative_free.py": {"optuna", "dfols"},
-    "methods/compiled_slopes.py": {"numba"},
+    "methods/shared/bilevel/derivative_free.py": {"optuna", "dfols"},
+    "methods/shared/compiled_slopes.py": {"numba"},
+}
+# The rooms of the top floor, from the lowest up: a room imports itself and those named with it.
+ROOMS = {
+    "records": set(),
+    "suite": {"records"},
+    "search": {"suite", "records"},
+    "execution": {"search", "suite", "records"},
+    "tracking": {"records"},
+    "comparison": {"execution", "suite", "records"},
 }
 
 
@@ -58,6 +72,42 @@ def test_imports_point_one_way(folder):
         and not within(module, MAY_IMPORT[folder] | EXCEPTIONS.get(str(path.relative_to(ROOT)), set()))
     }
     assert not wrong
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_rooms_of_the_platform_import_one_way(room):
+    below = {"regbench.methods", "regbench.search_spaces", "regbench.clusters"}
+    allowed = below | {f"regbench.platform.{name}" for name in ROOMS[room] | {room}}
+    wrong = {
+        f"{path.relative_to(ROOT)}: {module}"
+        for path in modules(f"platform/{room}")
+        for module in imported(path)
+        if module.partition(".")[0] == "regbench" and not within(module, allowed)
+    }
+    assert not wrong
+
+
+def test_every_room_of_the_platform_has_its_place_in_the_order():
+    assert {path.name for path in (ROOT / "platform").iterdir() if (path / "__init__.py").is_file()} == ROOMS.keys()
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    paths = [path for folder in FOLDERS for path in modules(folder)]
+    names = {".".join(("regbench", *path.relative_to(ROOT).with_suffix("").parts)): path for path in paths}
+    # Imports for the type checker alone are none: they are never executed.
+    graph = {name: set(imported(path)) & names.keys() - {name} for name, path in names.items()}
+    TopologicalSorter(graph).prepare()
+
+
+def test_files_are_short():
+    """One idea a file: a reader finds it, and reads it in one sitting."""
+    long = {
+        str(path.relative_to(ROOT)): lines
+        for folder in FOLDERS
+        for path in modules(folder)
+        if (lines := path.read_text(encoding="utf-8").count("\n")) > 420
+    }
+    assert not long
 
 
 def test_importing_the_methods_imports_none_of_these():
@@ -121,7 +171,7 @@ def test_the_wheel_holds_every_file_of_its_folders(wheel):
     }
     packed = {path.relative_to(wheel / "regbench") for path in (wheel / "regbench").rglob("*") if path.is_file()}
     assert packed == source
-    assert {Path("platform/report.html"), Path("search_spaces/suites/quickstart.yaml")} <= packed
+    assert {Path("platform/comparison/report.html"), Path("search_spaces/suites/quickstart.yaml")} <= packed
     assert {Path(folder, "py.typed") for folder in ("platform", "methods", "search_spaces")} <= packed
 
 
@@ -138,8 +188,8 @@ def in_wheel(wheel: Path, code: str) -> str:
 def test_the_wheel_works_outside_the_checkout(wheel):
     printed = in_wheel(
         wheel,
-        "import sys, regbench.methods, regbench.platform.cli as cli, regbench.platform.report as report\n"
-        "from regbench.platform.spec import read_suite\n"
+        "import sys, regbench.methods, regbench.platform.cli as cli, regbench.platform.comparison.report as report\n"
+        "from regbench.platform.suite.spec import read_suite\n"
         "print(regbench.methods.__file__, cli.__file__, report.__file__, read_suite('quickstart').name)\n"
         "sys.argv = ['regbench', 'list']\n"
         "cli.main()\n",

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from regbench.methods.classification import architectures
 from regbench.methods.classification.resnet import Residual
-from regbench.methods.data import Data
+from regbench.methods.shared.data import Data
 
 Architecture = Literal["mlp", "resnet110"]
 

@@ -16,8 +16,8 @@ from regbench.methods.certified.augmentation import shift_and_flip
 from regbench.methods.certified.certificates import Certificates, certified_radius, lower_bound
 from regbench.methods.certified.smoothing import Fill, Partition, Parts, noisy_parts, partition_masks, votes
 from regbench.methods.method import Method, Metric, Metrics, Track, hyperparameter
-from regbench.methods.precision import MIXED_PRECISION_HELP
 from regbench.methods.run import Run
+from regbench.methods.shared.precision import MIXED_PRECISION_HELP
 
 # Radii at which the certified accuracy is reported.
 RADII = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)

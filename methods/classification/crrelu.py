@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from regbench.methods.classification import architectures
 from regbench.methods.classification.task import ClassificationMethod
-from regbench.methods.data import Data
 from regbench.methods.method import Metrics, Paper, hyperparameter, weight
+from regbench.methods.shared.data import Data
 
 
 class CRReLU(nn.Module):

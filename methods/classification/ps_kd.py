@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from regbench.methods.classification.task import Batch, ClassificationMethod, Logits
-from regbench.methods.data import Data
 from regbench.methods.method import Paper, hyperparameter, weight
 from regbench.methods.run import Run
+from regbench.methods.shared.data import Data
 
 
 class PastPredictions(nn.Module):

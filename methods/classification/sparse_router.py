@@ -12,10 +12,10 @@ from torch.utils.data import TensorDataset
 from regbench.methods.classification import architectures
 from regbench.methods.classification.metrics import classification_metrics
 from regbench.methods.classification.task import Batch, ClassificationMethod, Logits
-from regbench.methods.data import Data
 from regbench.methods.errors import DivergedError
 from regbench.methods.method import Metrics, Paper, hyperparameter, weight
 from regbench.methods.run import Run
+from regbench.methods.shared.data import Data
 from regbench.methods.transport.dual import SemiDual, maximize_lbfgs
 from regbench.methods.transport.linear_program import solve_exactly
 

@@ -13,10 +13,10 @@ from torch.utils.data import TensorDataset
 from regbench.methods.classification import architectures
 from regbench.methods.classification.attacks import robust_accuracy
 from regbench.methods.classification.metrics import classification_metrics
-from regbench.methods.data import Data
 from regbench.methods.method import Method, Metric, Metrics, Track, hyperparameter
-from regbench.methods.precision import MIXED_PRECISION_HELP
 from regbench.methods.run import Run
+from regbench.methods.shared.data import Data
+from regbench.methods.shared.precision import MIXED_PRECISION_HELP
 
 TRACK = Track(
     name="classification",

@@ -14,9 +14,9 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils import parametrize
 
 from regbench.methods.classification.task import Batch, ClassificationMethod, Logits
-from regbench.methods.data import Data
 from regbench.methods.errors import ConfigError
 from regbench.methods.method import Metrics, Paper, hyperparameter, weight
+from regbench.methods.shared.data import Data
 
 Name = Literal["arctan", "erf", "arsinh"]
 Learned = Literal["fixed", "network", "layer"]

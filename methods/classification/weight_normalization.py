@@ -7,8 +7,8 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.parametrizations import weight_norm
 
 from regbench.methods.classification.task import ClassificationMethod
-from regbench.methods.data import Data
 from regbench.methods.method import Paper
+from regbench.methods.shared.data import Data
 
 
 class WeightNormalization(ClassificationMethod):

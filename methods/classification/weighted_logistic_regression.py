@@ -8,14 +8,14 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 from torch.utils.data import TensorDataset
 
-from regbench.methods.bilevel.learning import DTYPES, LearnedMethod
-from regbench.methods.bilevel.lower import lbfgs
-from regbench.methods.bilevel.maid import PAPER
-from regbench.methods.bilevel.problem import BilevelProblem, Operator
 from regbench.methods.classification.metrics import classification_metrics
 from regbench.methods.classification.task import TRACK
 from regbench.methods.method import Metrics, Paper, Track, hyperparameter, weight
 from regbench.methods.run import Run
+from regbench.methods.shared.bilevel.learning import DTYPES, LearnedMethod
+from regbench.methods.shared.bilevel.lower import lbfgs
+from regbench.methods.shared.bilevel.maid import PAPER
+from regbench.methods.shared.bilevel.problem import BilevelProblem, Operator
 
 Groups = Literal["scalar", "class", "feature", "parameter"]
 

@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from regbench.methods.data import Data
 from regbench.methods.density.noise_contrastive import classifier_logits
 from regbench.methods.density.task import Batch, DensityMethod, Model
 from regbench.methods.method import Paper, hyperparameter
+from regbench.methods.shared.data import Data
 
 
 class ExponentialNCE(DensityMethod):

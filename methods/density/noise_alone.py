@@ -5,11 +5,11 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from regbench.methods.data import Data
 from regbench.methods.density.task import DensityMethod
 from regbench.methods.errors import ConfigError
 from regbench.methods.method import Metrics, Paper
 from regbench.methods.run import Run
+from regbench.methods.shared.data import Data
 
 
 class NoiseAlone(DensityMethod):

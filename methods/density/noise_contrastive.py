@@ -7,10 +7,10 @@ from pydantic import model_validator
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from regbench.methods.data import Data
 from regbench.methods.density.networks import Unnormalized
 from regbench.methods.density.task import Batch, DensityMethod, Model, split_pass
 from regbench.methods.method import Paper, hyperparameter
+from regbench.methods.shared.data import Data
 
 
 class NoiseContrastive(DensityMethod):

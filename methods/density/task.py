@@ -13,7 +13,6 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from regbench.methods.data import Data
 from regbench.methods.density.estimation import (
     LogDensity,
     annealed_log_normalizer,
@@ -27,6 +26,7 @@ from regbench.methods.errors import ConfigError
 from regbench.methods.generative.metrics import feature_network, frechet_distance
 from regbench.methods.method import Method, Metric, Metrics, Track, hyperparameter
 from regbench.methods.run import Run
+from regbench.methods.shared.data import Data
 
 TRACK = Track(
     name="density",

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from regbench.methods.data import Data
 from regbench.methods.dynamics.metrics import apply, forecast_metrics, spectrum
 from regbench.methods.dynamics.networks import Architecture, KoopmanNetwork, Pass
 from regbench.methods.dynamics.operators import least_squares
 from regbench.methods.errors import ConfigError
 from regbench.methods.method import Method, Metric, Metrics, Track, hyperparameter, weight
 from regbench.methods.run import Run
+from regbench.methods.shared.data import Data
 
 TRACK = Track(
     name="dynamics",

@@ -29,7 +29,7 @@ def sorted_covariance(x: Tensor, y: Tensor) -> Tensor:
 def _compiled() -> Callable[[Tensor, Tensor], Tensor]:
     """`slopes` on CPUs."""
     # Compiling takes two seconds: only for who sorts.
-    from regbench.methods import compiled_slopes
+    from regbench.methods.shared import compiled_slopes
 
     return lambda x, y: torch.from_numpy(compiled_slopes.slopes(x.numpy(), y.numpy()))
 

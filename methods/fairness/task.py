@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from regbench.methods.data import Data
 from regbench.methods.errors import ConfigError
 from regbench.methods.fairness import distance_covariance, targets
 from regbench.methods.fairness.metrics import accuracy_metrics, jensen_shannon, unfairness
 from regbench.methods.fairness.targets import Target
 from regbench.methods.method import Method, Metric, Metrics, Track, hyperparameter
 from regbench.methods.run import Run
+from regbench.methods.shared.data import Data
 
 TRACK = Track(
     name="fairness",

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sklearn.neural_network import MLPClassifier
 from torch import Tensor
 
-from regbench.methods.data import Data
+from regbench.methods.shared.data import Data
 
 FEATURES = 32
 

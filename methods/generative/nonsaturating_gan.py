@@ -6,10 +6,10 @@ from typing import ClassVar
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from regbench.methods.data import Data
 from regbench.methods.generative.networks import Discriminator
 from regbench.methods.generative.task import Codes, GenerativeMethod, Step, embed
 from regbench.methods.method import Paper, hyperparameter
+from regbench.methods.shared.data import Data
 
 
 class NonSaturatingGAN(GenerativeMethod):

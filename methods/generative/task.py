@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from regbench.methods.data import Data
 from regbench.methods.generative import metrics
 from regbench.methods.generative.networks import Discriminator, Generator
 from regbench.methods.method import Method, Metric, Metrics, Track, hyperparameter
 from regbench.methods.run import Run
+from regbench.methods.shared.data import Data
 
 TRACK = Track(
     name="generative",

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, conv_transpose2d, pad
 
-from regbench.methods.bilevel.learning import LEARNER_HELP, LearnerName
 from regbench.methods.imaging.variational import Denoising, VariationalDenoiser
 from regbench.methods.method import Paper, hyperparameter
 from regbench.methods.run import Run
+from regbench.methods.shared.bilevel.learning import LEARNER_HELP, LearnerName
 
 
 class FieldOfExpertsProblem(Denoising):

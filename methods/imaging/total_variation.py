@@ -6,10 +6,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from regbench.methods.bilevel.samples import dot, norm
 from regbench.methods.imaging.variational import Denoising, VariationalDenoiser
 from regbench.methods.method import Metrics, Paper, hyperparameter
 from regbench.methods.run import Run
+from regbench.methods.shared.bilevel.samples import dot, norm
 
 
 class TotalVariationProblem(Denoising):

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from regbench.methods.bilevel.learning import DTYPES, LOWER_SOLVERS, LearnedMethod
-from regbench.methods.bilevel.lower import solve_lower
-from regbench.methods.bilevel.problem import BilevelProblem, Operator
 from regbench.methods.imaging.task import TRACK, judge
 from regbench.methods.method import Metrics, Track, hyperparameter, weight
 from regbench.methods.run import Run
+from regbench.methods.shared.bilevel.learning import DTYPES, LOWER_SOLVERS, LearnedMethod
+from regbench.methods.shared.bilevel.lower import solve_lower
+from regbench.methods.shared.bilevel.problem import BilevelProblem, Operator
 
 
 class Denoising(BilevelProblem):

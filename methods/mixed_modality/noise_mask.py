@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from torch.distributions import Beta
 from torch.nn.functional import cross_entropy
 
-from regbench.methods.data import Data
 from regbench.methods.method import Paper, hyperparameter, weight
 from regbench.methods.mixed_modality.masking import MaskingMethod
 from regbench.methods.mixed_modality.networks import build_features
 from regbench.methods.mixed_modality.task import cosine
 from regbench.methods.run import Run
+from regbench.methods.shared.data import Data
 
 # Beta samples may be 0 or 1 in single precision, where their log-density is not finite.
 EDGE = 1e-6

@@ -10,11 +10,11 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import TensorDataset
 
 from regbench.methods.classification.metrics import classification_metrics
-from regbench.methods.data import Data
 from regbench.methods.method import Method, Metric, Metrics, Track, hyperparameter
 from regbench.methods.mixed_modality import masks, networks
-from regbench.methods.precision import MIXED_PRECISION_HELP
 from regbench.methods.run import Run
+from regbench.methods.shared.data import Data
+from regbench.methods.shared.precision import MIXED_PRECISION_HELP
 
 TRACK = Track(
     name="mixed_modality",

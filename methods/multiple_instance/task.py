@@ -12,15 +12,15 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import TensorDataset
 
-from regbench.methods.data import Data
-from regbench.methods.data.bags import Bags, pad
 from regbench.methods.errors import ConfigError
 from regbench.methods.method import Method, Metric, Metrics, Track, hyperparameter
 from regbench.methods.multiple_instance import aggregators
 from regbench.methods.multiple_instance.aggregators import Aggregate
 from regbench.methods.multiple_instance.metrics import attention_metrics, bag_metrics
-from regbench.methods.precision import MIXED_PRECISION_HELP
 from regbench.methods.run import Run
+from regbench.methods.shared.data import Data
+from regbench.methods.shared.data.bags import Bags, pad
+from regbench.methods.shared.precision import MIXED_PRECISION_HELP
 
 TRACK = Track(
     name="multiple_instance",

@@ -10,10 +10,10 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from regbench.methods.data.private import PrivateData
 from regbench.methods.errors import ConfigError
 from regbench.methods.method import Method, Metrics, hyperparameter
 from regbench.methods.run import Run
+from regbench.methods.shared.data.private import PrivateData
 
 
 @dataclass(frozen=True)

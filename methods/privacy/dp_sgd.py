@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 from torch.nn.functional import cross_entropy
 
-from regbench.methods.data import Data
 from regbench.methods.method import Metrics, Paper, hyperparameter, weight
 from regbench.methods.privacy.accountant import privacy_loss
 from regbench.methods.privacy.task import PrivacyMethod
 from regbench.methods.run import Run
+from regbench.methods.shared.data import Data
 
 # Images whose gradients are held at once.
 AT_ONCE = 256

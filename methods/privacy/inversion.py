@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
-from regbench.methods.data.private import PrivateData
 from regbench.methods.privacy import networks
+from regbench.methods.shared.data.private import PrivateData
 
 Answers = Callable[[Tensor], Tensor]
 """What may be asked of the attacked model: images ``[B, C, H, W]`` to answers ``[B, K]``, drawn anew each time."""

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, softplus
 
-from regbench.methods.data import Data
 from regbench.methods.method import Paper, hyperparameter, weight
 from regbench.methods.privacy import networks
 from regbench.methods.privacy.task import Batch, PrivacyMethod
+from regbench.methods.shared.data import Data
 
 PAPER = Paper(
     "Improving Robustness to Model Inversion Attacks via Mutual Information Regularization",

@@ -9,8 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from regbench.methods.data import Data
-from regbench.methods.data.private import PrivateData
 from regbench.methods.errors import ConfigError
 from regbench.methods.method import Method, Metric, Metrics, Track, hyperparameter
 from regbench.methods.privacy import networks
@@ -25,6 +23,8 @@ from regbench.methods.privacy.inversion import (
     learn_inversion,
 )
 from regbench.methods.run import Run
+from regbench.methods.shared.data import Data
+from regbench.methods.shared.data.private import PrivateData
 
 TRACK = Track(
     name="privacy",

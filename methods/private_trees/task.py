@@ -5,10 +5,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from regbench.methods.data.private import PrivateData
 from regbench.methods.method import Metric, Metrics, Track, hyperparameter
 from regbench.methods.privacy.attributes import AttributeMethod, Model
 from regbench.methods.private_trees.tree import Release, grow, information
+from regbench.methods.shared.data.private import PrivateData
 
 TRACK = Track(
     name="private_trees",

@@ -5,12 +5,12 @@ from typing import ClassVar
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from regbench.methods.bilevel.learning import DTYPES, LEARNER_HELP, LearnedMethod, LearnerName
-from regbench.methods.bilevel.maid import PAPER
-from regbench.methods.bilevel.quadratic import Quadratic
 from regbench.methods.method import Metrics, Paper, Track, hyperparameter
 from regbench.methods.quadratic.task import TRACK, drawn, gap
 from regbench.methods.run import Run
+from regbench.methods.shared.bilevel.learning import DTYPES, LEARNER_HELP, LearnedMethod, LearnerName
+from regbench.methods.shared.bilevel.maid import PAPER
+from regbench.methods.shared.bilevel.quadratic import Quadratic
 
 
 class QuadraticToy(LearnedMethod):

@@ -2,9 +2,9 @@
 
 import torch
 
-from regbench.methods.bilevel.quadratic import Quadratic, random_quadratic
 from regbench.methods.method import Metric, Track
 from regbench.methods.run import Run
+from regbench.methods.shared.bilevel.quadratic import Quadratic, random_quadratic
 
 TRACK = Track(
     name="quadratic",

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from regbench.methods.data import Data
 from regbench.methods.method import Method, Metric, Metrics, Track, hyperparameter
 from regbench.methods.regression.attacks import fgsm, pgd
 from regbench.methods.regression.kernels import cs_divergence, log_kernel, normalized_cs_qmi
 from regbench.methods.regression.network import Bottleneck, Encoding
 from regbench.methods.run import Run
+from regbench.methods.shared.data import Data
 
 TRACK = Track(
     name="regression",

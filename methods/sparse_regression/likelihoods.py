@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from regbench.methods.data.sparse_problems import Outcome
+from regbench.methods.shared.data.sparse_problems import Outcome
 
 
 class Likelihood(Protocol):

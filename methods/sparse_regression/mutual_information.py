@@ -12,7 +12,7 @@ import torch
 from scipy.special import digamma
 from torch import Tensor
 
-from regbench.methods.data.sparse_problems import Outcome
+from regbench.methods.shared.data.sparse_problems import Outcome
 from regbench.methods.sparse_regression.bandwidths import BANDWIDTHS, Bandwidth
 
 Estimator = Literal["kde", "binning", "knn", "pearson"]

@@ -8,11 +8,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from regbench.methods.data.sparse_problems import Outcome, Problem, Problems
 from regbench.methods.errors import ConfigError
 from regbench.methods.method import Method, Metric, Metrics, Track, hyperparameter
 from regbench.methods.multiple_instance.metrics import auroc
 from regbench.methods.run import Run
+from regbench.methods.shared.data.sparse_problems import Outcome, Problem, Problems
 from regbench.methods.sparse_regression.likelihoods import LIKELIHOODS
 from regbench.methods.sparse_regression.linear import PenalizedLinear
 from regbench.methods.sparse_regression.penalties import Lasso

@@ -15,14 +15,14 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from regbench.clusters import kuberay, slurm
+from regbench.clusters.cloud import launcher_config, launcher_file
+from regbench.clusters.environment import ENVIRONMENT_FILE
+from regbench.clusters.kinds import KINDS, parse_cluster, read_cluster, ready_made_clusters
+from regbench.clusters.ship import add_environment, pack, passed_on, runtime_environment, zipped
 from regbench.methods.errors import ConfigError
-from regbench.platform import kuberay, slurm
 from regbench.platform.cli import app
-from regbench.platform.cloud import launcher_config, launcher_file
-from regbench.platform.clusters import KINDS, parse_cluster, read_cluster, ready_made_clusters
-from regbench.platform.job import ENVIRONMENT_FILE
-from regbench.platform.ship import add_environment, pack, passed_on, runtime_environment, zipped
-from regbench.platform.spec import parse_suite, read_suite
+from regbench.platform.suite.spec import parse_suite, read_suite
 
 COMMAND = ["python", "-m", "regbench.platform.job", "sweep", "suite.yaml", "--storage", "s3://bucket/a folder?region=x"]
 CODE = "s3://bucket/folder/sweep/code/0123.zip"
@@ -237,7 +237,7 @@ def test_what_is_shipped_works_where_nothing_is_installed(tmp_path):
         f"import sys; sys.path += [{libraries!r}]\n"
         "import regbench.methods, regbench.platform.sweep as sweep\n"
         "from importlib.metadata import version\n"
-        "from regbench.platform.clusters import ready_made_clusters\n"
+        "from regbench.clusters.kinds import ready_made_clusters\n"
         "print(regbench.methods.__file__, sweep.__file__, version('regbench'), 'slurm' in ready_made_clusters())"
     )
     environment = os.environ | {"PYTHONPATH": str(tmp_path / "code")}

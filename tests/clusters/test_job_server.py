@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from regbench.platform.records import Records
-from regbench.platform.ship import add_environment, pack, zipped
-from regbench.platform.spec import parse_suite
-from regbench.platform.storage import Storage
+from regbench.clusters.ship import add_environment, pack, zipped
+from regbench.platform.records.records import Records
+from regbench.platform.records.storage import Storage
+from regbench.platform.suite.spec import parse_suite
 
 # Real clusters, which a loaded machine starts slowly.
 pytestmark = pytest.mark.timeout(600)
@@ -211,9 +211,9 @@ def test_workers_find_zipped_code_and_the_shipped_environment(desk, head):
     name, content = zipped(code)
     (desk.folder / name).write_bytes(content)
     program = f"""
-from regbench.platform.clusters import read_cluster
-from regbench.platform.job_server import job_server
-from regbench.platform.ship import runtime_environment
+from regbench.clusters.kinds import read_cluster
+from regbench.clusters.job_server import job_server
+from regbench.clusters.ship import runtime_environment
 cluster = read_cluster("cluster.yaml")
 with job_server(cluster) as server:
     server.submit("look", ["python", "look.py"], runtime_environment(cluster, "file://{desk.folder}/{name}"))

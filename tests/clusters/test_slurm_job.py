@@ -12,10 +12,10 @@ import pyarrow.dataset as ds
 import pytest
 import yaml
 
-from regbench.platform import slurm
-from regbench.platform.clusters import parse_cluster
-from regbench.platform.ship import pack
-from regbench.platform.spec import parse_suite
+from regbench.clusters import slurm
+from regbench.clusters.kinds import parse_cluster
+from regbench.clusters.ship import pack
+from regbench.platform.suite.spec import parse_suite
 
 # Real clusters, which a loaded machine starts slowly.
 pytestmark = pytest.mark.timeout(600)

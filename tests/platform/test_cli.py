@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from regbench.methods.data import load
+from regbench.methods.shared.data import load
 from regbench.platform.cli import main
 
 REGBENCH = Path(sys.executable).parent / "regbench"

@@ -5,11 +5,11 @@ import itertools
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from regbench.methods.data import sources
 from regbench.methods.errors import ConfigError
 from regbench.methods.registry import all_methods, create, method_class
-from regbench.platform.plan import studies
-from regbench.platform.spec import read_suite
+from regbench.methods.shared.data import sources
+from regbench.platform.suite.plan import studies
+from regbench.platform.suite.spec import read_suite
 from regbench.search_spaces import all_spaces, extremes, ready_made_suites, resolve, space
 
 SEARCHED = [(slug, name) for slug, limits in all_spaces().items() for name in limits]

@@ -15,7 +15,7 @@ from regbench.methods.certified.randomized_smoothing import RandomizedSmoothing
 from regbench.methods.certified.smoothing import noisy_parts, partition_masks, votes
 from regbench.methods.certified.task import TRACK, Batch
 from regbench.methods.classification.attacks import ascend
-from regbench.methods.data import Data, load
+from regbench.methods.shared.data import Data, load
 
 SMALL = dict(TRACK.smoke) | {"certify_stride": 1}
 METHODS = [RandomizedSmoothing, ConsistencySmoothing, DualSmoothing]

@@ -15,8 +15,8 @@ from regbench.methods.certified.dual_smoothing import DualSmoothing, margins
 from regbench.methods.certified.networks import build
 from regbench.methods.certified.smoothing import noisy_parts, partition_masks, votes
 from regbench.methods.certified.task import Batch
-from regbench.methods.data import load
 from regbench.methods.errors import ConfigError
+from regbench.methods.shared.data import load
 
 FILLS = ["repeat", "block_maximum", "none"]
 

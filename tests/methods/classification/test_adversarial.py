@@ -16,12 +16,12 @@ from regbench.methods.classification.comp_sum import CompSum
 from regbench.methods.classification.pgd_adversarial_training import PGDAdversarialTraining
 from regbench.methods.classification.task import Batch
 from regbench.methods.classification.trades import TRADES, divergence
-from regbench.methods.data import load
 from regbench.methods.errors import ConfigError
 from regbench.methods.registry import create
 from regbench.methods.run import Run
-from regbench.platform.plan import studies
-from regbench.platform.spec import parse_suite, read_suite
+from regbench.methods.shared.data import load
+from regbench.platform.suite.plan import studies
+from regbench.platform.suite.spec import parse_suite, read_suite
 
 SCORER = ((1.0, 0.0, 0.5), (0.0, 1.0, -0.5), (-1.0, 0.5, 0.0))
 POINT = (0.3, -0.2, 0.4)

@@ -3,10 +3,10 @@ import torch
 from torch import nn
 
 from regbench.methods.classification.architectures import SelfAttention, build
-from regbench.methods.data import load
 from regbench.methods.errors import ConfigError
 from regbench.methods.registry import create
 from regbench.methods.run import Run
+from regbench.methods.shared.data import load
 
 
 @pytest.mark.parametrize("architecture", ["mlp", "deep_mlp", "tiny_vit"])

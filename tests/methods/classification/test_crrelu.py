@@ -7,10 +7,10 @@ from torch import nn
 from torch.autograd import gradcheck
 
 from regbench.methods.classification.crrelu import CorrectionRegularizedReLU, CRReLU, correction
-from regbench.methods.data import load
 from regbench.methods.errors import ConfigError
 from regbench.methods.registry import create
 from regbench.methods.run import Run
+from regbench.methods.shared.data import load
 
 X = (-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0)
 

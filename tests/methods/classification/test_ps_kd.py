@@ -6,9 +6,9 @@ from torch.nn.functional import cross_entropy, softmax
 
 from regbench.methods.classification.ps_kd import ProgressiveSelfDistillation
 from regbench.methods.classification.task import Batch
-from regbench.methods.data import load
 from regbench.methods.registry import create
 from regbench.methods.run import Run
+from regbench.methods.shared.data import load
 
 PAST = (0.5, 0.3, 0.2)
 LOGITS = (2.0, 0.5, -1.0)

@@ -21,10 +21,10 @@ from regbench.methods.classification.weight_compander import (
     release,
     step_in_weights,
 )
-from regbench.methods.data import load
 from regbench.methods.errors import ConfigError
 from regbench.methods.registry import create
 from regbench.methods.run import Run
+from regbench.methods.shared.data import load
 
 
 def tensor(values, **options):

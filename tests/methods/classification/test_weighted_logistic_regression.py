@@ -7,14 +7,14 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from torch.nn.functional import cross_entropy
 
-from regbench.methods.bilevel.hypergradient import hypergradient
-from regbench.methods.bilevel.linear import conjugate_gradients
-from regbench.methods.bilevel.lower import lbfgs, solve_lower
-from regbench.methods.bilevel.maid import Maid, MaidOptions
-from regbench.methods.bilevel.problem import BilevelProblem
 from regbench.methods.classification.weighted_logistic_regression import LogisticRegressionProblem, WeightedLogisticRegression
-from regbench.methods.data import load
 from regbench.methods.run import Run
+from regbench.methods.shared.bilevel.hypergradient import hypergradient
+from regbench.methods.shared.bilevel.linear import conjugate_gradients
+from regbench.methods.shared.bilevel.lower import lbfgs, solve_lower
+from regbench.methods.shared.bilevel.maid import Maid, MaidOptions
+from regbench.methods.shared.bilevel.problem import BilevelProblem
+from regbench.methods.shared.data import load
 
 GROUPS = ["scalar", "class", "feature", "parameter"]
 every_group = pytest.mark.parametrize("groups", GROUPS)

@@ -12,7 +12,6 @@ from sklearn.preprocessing import PolynomialFeatures
 from torch.utils.data import TensorDataset
 
 from regbench.methods import Run
-from regbench.methods.data import Data, load
 from regbench.methods.dynamics.dmd import DMD
 from regbench.methods.dynamics.edmd import EDMD
 from regbench.methods.dynamics.information import covariance, von_neumann_entropy, window_info_nce
@@ -23,6 +22,7 @@ from regbench.methods.dynamics.networks import KoopmanNetwork
 from regbench.methods.dynamics.operators import least_squares, ridge_operators
 from regbench.methods.dynamics.task import Batch, pool_of_workers
 from regbench.methods.errors import ConfigError
+from regbench.methods.shared.data import Data, load
 
 A = torch.tensor([[0.9, 0.3, 0.0], [-0.3, 0.9, 0.1], [0.0, 0.0, 0.8]], dtype=torch.float64)
 

@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from regbench.methods import Run
-from regbench.methods.data import Data
 from regbench.methods.errors import ConfigError
 from regbench.methods.fairness.distance_covariance import estimate
 from regbench.methods.fairness.distance_covariance_fairness import DistanceCovarianceFairness
 from regbench.methods.fairness.plain_prediction import PlainPrediction
 from regbench.methods.fairness.task import TRACK, Batch
 from regbench.methods.run import Alone
+from regbench.methods.shared.data import Data
 
 SMALL = dict(TRACK.smoke)
 

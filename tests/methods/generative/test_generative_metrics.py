@@ -5,8 +5,8 @@ import pytest
 import scipy.linalg
 import torch
 
-from regbench.methods.data import load
 from regbench.methods.generative.metrics import class_entropy, feature_network, frechet_distance, recall, spread
+from regbench.methods.shared.data import load
 
 
 def random(*shape, seed=0):

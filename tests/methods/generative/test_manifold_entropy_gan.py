@@ -11,7 +11,6 @@ from scipy.spatial import cKDTree
 from torch.autograd import gradcheck
 
 from regbench.methods import Run
-from regbench.methods.data import load
 from regbench.methods.errors import ConfigError
 from regbench.methods.generative.manifold_entropy_gan import (
     ManifoldEntropyGAN,
@@ -25,6 +24,7 @@ from regbench.methods.generative.nonsaturating_gan import NonSaturatingGAN
 from regbench.methods.generative.task import TRACK, Step
 from regbench.methods.generative.wgan import WassersteinGAN
 from regbench.methods.registry import create, tracks
+from regbench.methods.shared.data import load
 from regbench.search_spaces import extremes, space
 
 SMOKE = {"iterations": 12, "report_every": 6}

@@ -5,13 +5,13 @@ import pytest
 import torch
 from scipy import fft, ndimage, optimize
 
-from regbench.methods.bilevel.hypergradient import hypergradient
-from regbench.methods.bilevel.linear import conjugate_gradients
-from regbench.methods.bilevel.lower import fista, lbfgs, solve_lower
-from regbench.methods.bilevel.problem import BilevelProblem
-from regbench.methods.bilevel.samples import norm
 from regbench.methods.imaging.field_of_experts import FieldOfExpertsProblem
 from regbench.methods.imaging.total_variation import TotalVariationProblem
+from regbench.methods.shared.bilevel.hypergradient import hypergradient
+from regbench.methods.shared.bilevel.linear import conjugate_gradients
+from regbench.methods.shared.bilevel.lower import fista, lbfgs, solve_lower
+from regbench.methods.shared.bilevel.problem import BilevelProblem
+from regbench.methods.shared.bilevel.samples import norm
 
 
 def images(*shape, seed=0):

@@ -5,14 +5,14 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from regbench.methods.bilevel.lower import lbfgs, solve_lower
-from regbench.methods.bilevel.maid import Maid, MaidOptions
-from regbench.methods.data import load
 from regbench.methods.imaging.field_of_experts import FieldOfExperts
 from regbench.methods.imaging.noisy_image import NoisyImage
 from regbench.methods.imaging.task import psnr, ssim
 from regbench.methods.imaging.total_variation import TotalVariation, TotalVariationProblem
 from regbench.methods.run import Run
+from regbench.methods.shared.bilevel.lower import lbfgs, solve_lower
+from regbench.methods.shared.bilevel.maid import Maid, MaidOptions
+from regbench.methods.shared.data import load
 
 
 def curve(method, data="natural_images", **options):

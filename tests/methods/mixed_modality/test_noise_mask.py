@@ -8,7 +8,6 @@ from scipy.stats import beta as scipy_beta
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from regbench.methods.data import load
 from regbench.methods.mixed_modality.networks import build_classifier, build_features
 from regbench.methods.mixed_modality.noise_mask import (
     Episode,
@@ -20,6 +19,7 @@ from regbench.methods.mixed_modality.noise_mask import (
 )
 from regbench.methods.registry import create
 from regbench.methods.run import Run
+from regbench.methods.shared.data import load
 
 ALPHA = [[2, 1, 3, 1.5], [1, 2, 2, 4]]
 BETA = [[2, 1, 1, 2.5], [3, 2, 1, 1]]

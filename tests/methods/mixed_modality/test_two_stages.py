@@ -1,11 +1,11 @@
 import pytest
 import torch
 
-from regbench.methods.data import load
 from regbench.methods.mixed_modality.networks import build_classifier, build_features
 from regbench.methods.mixed_modality.task import MixedModalityMethod, cosine
 from regbench.methods.registry import create
 from regbench.methods.run import Run
+from regbench.methods.shared.data import load
 
 SHORT = {"heating_epochs": 3, "finetune_epochs": 2, "finetune_warmup": 1}
 

@@ -8,14 +8,14 @@ import torch
 from pydantic import ValidationError
 
 from regbench.methods import Run
-from regbench.methods.data import Data
-from regbench.methods.data.bags import Bags
 from regbench.methods.errors import ConfigError
 from regbench.methods.multiple_instance.aggregators import Aggregate
 from regbench.methods.multiple_instance.attention_entropy_mil import AttentionEntropyMIL
 from regbench.methods.multiple_instance.attention_mil import AttentionMIL
 from regbench.methods.multiple_instance.task import TRACK, Batch
 from regbench.methods.run import Alone
+from regbench.methods.shared.data import Data
+from regbench.methods.shared.data.bags import Bags
 
 AGGREGATORS = ("gated_attention", "attention", "multi_head_attention", "dsmil")
 SMALL = dict(TRACK.smoke)

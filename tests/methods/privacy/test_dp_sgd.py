@@ -9,12 +9,12 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from regbench.methods import Run
-from regbench.methods.data import load
 from regbench.methods.privacy import networks
 from regbench.methods.privacy.accountant import privacy_loss
 from regbench.methods.privacy.dp_sgd import DPSGD, clipped_sums, separate
 from regbench.methods.privacy.task import TRACK
 from regbench.methods.privacy.undefended import Undefended
+from regbench.methods.shared.data import load
 
 SMALL = dict(TRACK.smoke)
 

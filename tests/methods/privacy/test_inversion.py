@@ -8,7 +8,6 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from regbench.methods import Run
-from regbench.methods.data import load
 from regbench.methods.privacy import networks
 from regbench.methods.privacy.inversion import (
     ask,
@@ -22,6 +21,7 @@ from regbench.methods.privacy.inversion import (
 from regbench.methods.privacy.task import TRACK
 from regbench.methods.privacy.undefended import Undefended
 from regbench.methods.privacy.uniform_mixing import UniformMixing
+from regbench.methods.shared.data import load
 
 SMALL = dict(TRACK.smoke)
 CPU = torch.device("cpu")

@@ -8,13 +8,13 @@ from torch.distributions import Normal, kl_divergence
 from torch.nn.functional import cross_entropy, softplus
 
 from regbench.methods import Run
-from regbench.methods.data import load
-from regbench.methods.data.private import PrivateData
 from regbench.methods.errors import ConfigError
 from regbench.methods.privacy import networks
 from regbench.methods.privacy.mutual_information_defense import Bottleneck, MutualInformationDefense, divergence
 from regbench.methods.privacy.task import TRACK, Batch
 from regbench.methods.privacy.undefended import Undefended
+from regbench.methods.shared.data import load
+from regbench.methods.shared.data.private import PrivateData
 
 SMALL = dict(TRACK.smoke)
 

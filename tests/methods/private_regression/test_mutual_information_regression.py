@@ -11,7 +11,6 @@ from scipy.stats import norm
 from sklearn.linear_model import LinearRegression
 
 from regbench.methods import Run
-from regbench.methods.data import load
 from regbench.methods.errors import ConfigError
 from regbench.methods.private_regression.least_squares import LeastSquares
 from regbench.methods.private_regression.mutual_information_regression import (
@@ -19,6 +18,7 @@ from regbench.methods.private_regression.mutual_information_regression import (
     pairwise_information,
 )
 from regbench.methods.private_regression.task import Batch, covariance, gaussian_information
+from regbench.methods.shared.data import load
 
 
 def tensor(values):

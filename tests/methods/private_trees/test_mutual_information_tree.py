@@ -10,10 +10,10 @@ from sklearn.metrics import mutual_info_score
 from sklearn.tree import DecisionTreeClassifier
 
 from regbench.methods import Run
-from regbench.methods.data import load
 from regbench.methods.private_trees.decision_tree import DecisionTree
 from regbench.methods.private_trees.mutual_information_tree import MutualInformationTree
 from regbench.methods.private_trees.tree import grow, information
+from regbench.methods.shared.data import load
 
 LIMITS = {"max_leaves": 1000, "max_depth": 3, "min_rows": 5}
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from regbench.methods.bilevel.quadratic import random_quadratic
 from regbench.methods.quadratic.initial_parameters import InitialParameters
 from regbench.methods.quadratic.quadratic_toy import QuadraticToy
 from regbench.methods.quadratic.task import drawn, gap
 from regbench.methods.run import Run
+from regbench.methods.shared.bilevel.quadratic import random_quadratic
 
 SHORT = {"budget": 1500, "report_every": 500}
 

@@ -8,7 +8,6 @@ import torch
 from torch.distributions import Normal, kl_divergence
 
 from regbench.methods import Run
-from regbench.methods.data import Data
 from regbench.methods.regression.attacks import fgsm, pgd
 from regbench.methods.regression.cs_ib import CauchySchwarzBottleneck
 from regbench.methods.regression.hsic_bottleneck import HsicBottleneck
@@ -18,6 +17,7 @@ from regbench.methods.regression.network import Encoding
 from regbench.methods.regression.nib import NonlinearBottleneck
 from regbench.methods.regression.task import TRACK, Batch
 from regbench.methods.regression.vib import VariationalBottleneck
+from regbench.methods.shared.data import Data
 
 SMALL = dict(TRACK.smoke)
 GENERATOR = torch.Generator().manual_seed(0)

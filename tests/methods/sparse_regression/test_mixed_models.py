@@ -11,8 +11,8 @@ from scipy.stats import multivariate_normal, multivariate_t
 from torch.autograd import grad
 
 from regbench.methods import Run
-from regbench.methods.data import load
 from regbench.methods.errors import ConfigError
+from regbench.methods.shared.data import load
 from regbench.methods.sparse_regression.mixed_effects import MixedEffects
 from regbench.methods.sparse_regression.mixed_model import MixedModel, tsallis_entropy, tsallis_index
 from regbench.methods.sparse_regression.penalties import Lasso, Scad

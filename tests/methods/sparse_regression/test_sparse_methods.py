@@ -8,9 +8,9 @@ from sklearn.linear_model import Ridge as SklearnRidge
 from sklearn.metrics import log_loss, r2_score, roc_auc_score
 
 from regbench.methods import Run
-from regbench.methods.data import load
 from regbench.methods.errors import ConfigError
 from regbench.methods.registry import all_methods, create
+from regbench.methods.shared.data import load
 from regbench.methods.sparse_regression.high_dimensional import HighDimensional
 from regbench.methods.sparse_regression.lasso import Lasso
 from regbench.methods.sparse_regression.maximum_likelihood import MaximumLikelihood

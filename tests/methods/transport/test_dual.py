@@ -8,8 +8,8 @@ import torch
 from ot.smooth import SparsityConstrained, dual_obj_grad, semi_dual_obj_grad, smooth_ot_dual, smooth_ot_semi_dual
 from torch import Tensor
 
-from regbench.methods.data import load
 from regbench.methods.errors import ConfigError
+from regbench.methods.shared.data import load
 from regbench.methods.transport.dual import Dual, SemiDual, maximize_adam, maximize_lbfgs, transport_value
 from regbench.methods.transport.linear_program import solve_exactly
 

@@ -8,10 +8,10 @@ import torch
 from pydantic import ValidationError
 
 from regbench.methods import Data, Run
-from regbench.methods.data import load
-from regbench.methods.data.point_clouds import squared_distances
 from regbench.methods.errors import ConfigError
 from regbench.methods.registry import create, tracks
+from regbench.methods.shared.data import load
+from regbench.methods.shared.data.point_clouds import squared_distances
 from regbench.methods.transport.exact_transport import ExactTransport
 from regbench.methods.transport.linear_program import solve_exactly
 from regbench.methods.transport.sinkhorn import Sinkhorn

@@ -1,1 +1,0 @@
-"""When to use each method and what it costs; packaged, so that every installation can show it."""

@@ -1,0 +1,74 @@
+"""One training of one method in this process, with its metrics shown as they come: ``regbench run``."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from regbench.methods.errors import ConfigError, nearest
+from regbench.methods.registry import create
+from regbench.methods.run import Run
+from regbench.platform.execution.trial import require_finite, reset_process
+
+
+def run_once(
+    slug: str,
+    settings: Mapping[str, Any],
+    data: str | None,
+    *,
+    seed: int,
+    device: str,
+    test: bool,
+    off: bool,
+    console: Console,
+) -> dict[str, float]:
+    """Trains a method and prints its last metrics; returns them.
+
+    Args:
+        slug: the method.
+        settings: its settings.
+        data: a data set, by default the track's own.
+        seed: of the training.
+        device: where to train.
+        test: whether to compute the test metrics.
+        off: whether to switch every weight off.
+        console: where to print.
+
+    Raises:
+        RegbenchError: a name or value is wrong, data is missing, or training diverges.
+    """
+    method = create(slug, settings)
+    if off:
+        method = method.baseline()
+    track = method.track
+    if data is not None and data not in track.data:
+        raise ConfigError(f"data set '{data}' does not fit track {track.name}; {nearest(data, track.data)}")
+    reset_process(seed, threads=1)
+    training = Run(data or track.data[0], seed=seed, device=_device(device), test=test)
+    metrics: dict[str, float] = {}
+    shown = track.primary.validation
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(slug, total=method.rounds)
+        for metrics in method.train(training):
+            require_finite(metrics, training.round)
+            progress.update(task, advance=1, description=f"{slug}  {shown} {metrics[shown]:.4f}")
+    console.print(f"{slug} on {training.data.name}, seed {seed}", style="italic", highlight=False)
+    table = Table(header_style="dim")
+    table.add_column("metric")
+    table.add_column("last value", justify="right")
+    for name, value in metrics.items():
+        table.add_row(name, f"{value:.5g}")
+    console.print(table)
+    return metrics
+
+
+def _device(name: str) -> torch.device:
+    try:
+        # Asks the device for memory: PyTorch knows names of devices that this machine does not have.
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"--device {name} cannot be used: {str(error).splitlines()[0]}") from None

@@ -1,0 +1,245 @@
+"""One Tune scheduler for each study, behind a single one that Tune sees.
+
+A trial is judged among the trials of its own study only. Confirmation trials are never stopped.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from types import SimpleNamespace
+from typing import Any
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from ray import tune
+from ray.tune.experiment import Trial as TuneTrial
+from ray.tune.schedulers import (
+    ASHAScheduler,
+    FIFOScheduler,
+    HyperBandScheduler,
+    MedianStoppingRule,
+    PopulationBasedTraining,
+    TrialScheduler,
+)
+from ray.tune.schedulers.hyperband import _Bracket
+
+from regbench.methods.registry import create
+from regbench.platform.records.records import Records
+from regbench.platform.suite.plan import Study
+from regbench.platform.suite.spec import Suite
+
+SCORE, ROUND = "score", "round"
+# Schedulers that pause trials or hand one's state to another.
+PAUSING = ("hyperband", "pbt")
+
+
+class StudySchedulers(TrialScheduler):
+    """Passes each trial's events to the scheduler of its study.
+
+    Args:
+        suite: names the scheduler.
+        studies: each gets one.
+        records: results of an interrupted sweep, told to the schedulers again.
+    """
+
+    def __init__(self, suite: Suite, studies: Iterable[Study], records: Records) -> None:
+        super().__init__()
+        self._unjudged = FIFOScheduler()
+        self._pauses = suite.scheduler.name in PAUSING
+        self._identities: dict[str, dict[str, Any]] = {}
+        self._order: dict[str, int] = {}
+        self._inner: dict[str, TrialScheduler] = {}
+        if suite.scheduler.name != "none":
+            ended = Counter((row["entry"], row["data"]) for row in records.trials().to_pylist() if row["stage"] == "tune")
+            self._inner = {study.name: scheduler_for(suite, study, ended[study.entry, study.data]) for study in studies}
+        if suite.scheduler.name in ("asha", "median"):
+            self._replay(records)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune snapshots its scheduler, but a sweep is resumed from the records."""
+        return {}
+
+    @property
+    def supports_buffered_results(self) -> bool:
+        """Every result counts at once."""
+        return False
+
+    def _replay(self, records: Records) -> None:
+        """Fills the rungs with the curves of trials that have ended, which Tune's own snapshots do not keep."""
+        ended = {row["key"]: row for row in records.trials().to_pylist() if row["stage"] == "tune"}
+        trials = {trial.key: trial for trial in records.planned()}
+        for key, row in ended.items():
+            scheduler = self._inner[trials[key].study]
+            past = SimpleNamespace(trial_id=key, config={}, status="TERMINATED")
+            scheduler.on_trial_add(None, past)
+            for report in records.log(key).reports:
+                result = {"training_iteration": report.round, ROUND: report.round, SCORE: report.metrics[row["objectives"][0]]}
+                scheduler.on_trial_result(_View(None, []), past, result)
+            scheduler.on_trial_remove(_View(None, []), past)
+
+    def _for(self, trial: TuneTrial) -> TrialScheduler:
+        return self._inner.get(trial.config["study"], self._unjudged) if trial.config["stage"] == "tune" else self._unjudged
+
+    def _view(self, controller: Any, scheduler: TrialScheduler) -> Any:
+        # Only trials that have not ended: no scheduler asks for others, and there are many in a long sweep.
+        live = sorted(controller.get_live_trials(), key=lambda trial: self._order[trial.trial_id])
+        return _View(controller, [trial for trial in live if self._for(trial) is scheduler])
+
+    def on_trial_add(self, tune_controller: Any, trial: TuneTrial) -> None:
+        """A trial enters the queue."""
+        self._order.setdefault(trial.trial_id, len(self._order))
+        self._identities[trial.trial_id] = {name: value for name, value in trial.config.items() if name != "params"}
+        self._for(trial).on_trial_add(self._view(tune_controller, self._for(trial)), trial)
+
+    def on_trial_error(self, tune_controller: Any, trial: TuneTrial) -> None:
+        """A trial's process died for good."""
+        self._for(trial).on_trial_error(self._view(tune_controller, self._for(trial)), trial)
+
+    def on_trial_result(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:
+        """A trial reported a round: it continues, pauses or stops."""
+        if SCORE not in result:
+            return TrialScheduler.CONTINUE
+        if self._pauses and result[ROUND] >= trial.config["rounds"]:
+            # A finished model is neither paused, nor changed, nor copied: there would be nothing left to train.
+            return TrialScheduler.CONTINUE
+        decision = self._for(trial).on_trial_result(self._view(tune_controller, self._for(trial)), trial, result)
+        # Population-based training copies another trial's whole configuration: only its parameters are meant.
+        trial.config.update(self._identities[trial.trial_id])
+        return decision
+
+    def on_trial_complete(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> None:
+        """A trial ended by itself; one that failed has no result that could be compared."""
+        scheduler = self._for(trial)
+        view = self._view(tune_controller, scheduler)
+        if SCORE in result:
+            scheduler.on_trial_complete(view, trial, result)
+        else:
+            scheduler.on_trial_remove(view, trial)
+
+    def on_trial_remove(self, tune_controller: Any, trial: TuneTrial) -> None:
+        """A trial left the queue before its end."""
+        self._for(trial).on_trial_remove(self._view(tune_controller, self._for(trial)), trial)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> TuneTrial | None:
+        """The next waiting or paused trial, asking each study in turn."""
+        for scheduler in (self._unjudged, *self._inner.values()):
+            view = self._view(tune_controller, scheduler)
+            if view.get_trials() and (trial := scheduler.choose_trial_to_run(view)) is not None:
+                return trial
+        return None
+
+    def debug_string(self) -> str:
+        """Names the schedulers."""
+        return f"{len(self._inner)} study schedulers"
+
+
+class _View:
+    """Tune's controller as one study's scheduler may see it: its own trials, and no searcher (which pbt would refuse)."""
+
+    search_alg = None
+
+    def __init__(self, controller: Any, trials: list[TuneTrial]) -> None:
+        self._controller = controller
+        self._trials = trials
+
+    def get_trials(self) -> list[TuneTrial]:
+        return self._trials
+
+    def get_live_trials(self) -> list[TuneTrial]:
+        return [trial for trial in self._trials if not trial.is_finished()]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._controller, name)
+
+
+class _WholeBracket(_Bracket):
+    """A bracket that is filled when all of its trials have come; Ray's forgets those that have ended, and takes ever more."""
+
+    came = 0
+
+    def add_trial(self, trial: TuneTrial) -> None:
+        super().add_trial(trial)
+        self.came += 1
+
+    def filled(self) -> bool:
+        return self.came >= self._n0
+
+
+class _HyperBand(HyperBandScheduler):
+    """HyperBand whose brackets are halved when they are filled, and go on when a trial ends by itself.
+
+    Trials come when there is room for them. Ray's scheduler would halve whatever a bracket holds when its trials have come to a
+    milestone, so that one which comes alone wins; and it waits for ever for one that fails after a halving.
+
+    Args:
+        expected: how many trials there will be.
+        **options: of Ray's scheduler.
+    """
+
+    def __init__(self, expected: int, **options: Any) -> None:
+        super().__init__(**options)
+        self._expected = expected
+
+    def _create_bracket(self, s: int) -> _WholeBracket:
+        return _WholeBracket(
+            time_attr=self._time_attr,
+            max_trials=self._get_n0(s),
+            init_t_attr=self._get_r0(s),
+            max_t_attr=self._max_t_attr,
+            eta=self._eta,
+            s=s,
+            stop_last_trials=self._stop_last_trials,
+        )
+
+    def on_trial_add(self, tune_controller: Any, trial: TuneTrial) -> None:
+        super().on_trial_add(tune_controller, trial)
+        self._expected -= 1
+
+    def _process_bracket(self, tune_controller: Any, bracket: _WholeBracket) -> str:
+        if self._expected > 0 and not bracket.filled():
+            return TrialScheduler.PAUSE
+        decision: str = super()._process_bracket(tune_controller, bracket)
+        # Set by Ray against re-entry and never taken back.
+        bracket.is_being_processed = False
+        return decision
+
+
+def scheduler_for(suite: Suite, study: Study, ended: int) -> TrialScheduler:
+    """The Tune scheduler of one study, by the suite's choice; so many of its tuning trials ended before a resume."""
+    spec, metric = suite.scheduler, study.objectives[0]
+    common = {"time_attr": ROUND, "metric": SCORE, "mode": metric.mode}
+    rounds = create(study.method.slug, study.fixed).rounds
+    match spec.name:
+        case "asha":
+            return ASHAScheduler(**common, max_t=rounds, grace_period=min(spec.grace, rounds), reduction_factor=spec.reduction)
+        case "hyperband":
+            return _HyperBand(study.trials - ended, **common, max_t=rounds, reduction_factor=spec.reduction)
+        case "median":
+            # An endless time slice turns its pausing off: paused trials without a checkpoint would start again.
+            return MedianStoppingRule(**common, grace_period=spec.grace, min_samples_required=3, min_time_slice=float("inf"))
+        case _:
+            mutable = {name: _domain(limits) for name, limits in study.space.items()}
+            return PopulationBasedTraining(
+                **common,
+                perturbation_interval=spec.grace,
+                hyperparam_mutations={"params": mutable},
+                custom_explore_fn=lambda config: config | {"params": _within(study.space, config["params"])},
+            )
+
+
+def _domain(limits: BaseDistribution) -> Any:
+    if isinstance(limits, CategoricalDistribution):
+        return list(limits.choices)
+    if isinstance(limits, IntDistribution):
+        return tune.lograndint(limits.low, limits.high + 1) if limits.log else tune.randint(limits.low, limits.high + 1)
+    assert isinstance(limits, FloatDistribution)
+    return tune.loguniform(limits.low, limits.high) if limits.log else tune.uniform(limits.low, limits.high)
+
+
+def _within(space: Mapping[str, BaseDistribution], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Brings perturbed values (times 0.8 or 1.2) back into their ranges."""
+    bounded = dict(values)
+    for name, limits in space.items():
+        if isinstance(limits, FloatDistribution | IntDistribution):
+            bounded[name] = min(max(values[name], limits.low), limits.high)
+            if isinstance(limits, IntDistribution):
+                bounded[name] = round(bounded[name])
+    return bounded

@@ -1,0 +1,261 @@
+"""What to train next: an Optuna study for each (entry, data set), and the confirmation stage when a study is done.
+
+Knows nothing of how trials run: `Search.next` hands out a trial, `Search.finish` takes back how it ended.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState, create_trial
+
+from regbench.methods.errors import ConfigError
+from regbench.platform.records.records import Records, Status, Trial
+from regbench.platform.suite.plan import Study, grid
+from regbench.platform.suite.spec import Suite
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+STATES = {"completed": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "failed": TrialState.FAIL}
+
+
+@dataclass
+class StudyState:
+    """One study while it runs: its Optuna study, and which of its trials wait, run or have ended."""
+
+    study: Study
+    optuna: optuna.Study
+    numbers: dict[str, int] = field(default_factory=dict)
+    ended: dict[str, dict[str, Any]] = field(default_factory=dict)
+    checkpoints: set[str] = field(default_factory=set)
+    asked: int = 0
+    confirmation: list[Trial] | None = None
+    _tunings: int = 0
+    _best: dict[str, Any] | None = None
+
+    @property
+    def tuned(self) -> bool:
+        """Whether every tuning trial has ended."""
+        return self._tunings >= self.study.trials
+
+    def best(self) -> dict[str, Any] | None:
+        """The row of the best fully trained tuning trial, by the first objective; None when there is none."""
+        return self._best
+
+    def end(self, row: dict[str, Any]) -> None:
+        """Takes in the row of a trial that has ended, whose checkpoint may still be there."""
+        self.ended[row["key"]] = row
+        self.checkpoints.add(row["key"])
+        if row["stage"] == "tune":
+            self._tunings += 1
+            if row["status"] == "completed" and (self._best is None or self._rank(row) > self._rank(self._best)):
+                self._best = row
+
+    def _rank(self, row: dict[str, Any]) -> tuple[float, int]:
+        sign = 1 if self.study.objectives[0].mode == "max" else -1
+        return sign * row["values"][0], -row["number"]
+
+
+class Search:
+    """Hands out the trials of a suite and learns from how they end.
+
+    Args:
+        suite: the suite.
+        studies: its studies.
+        records: where trials are planned; on a resumed sweep also what is already there.
+
+    A resumed sweep is this class on the same records: what has ended is told to the studies again, what had started is
+    handed out first.
+    """
+
+    def __init__(self, suite: Suite, studies: list[Study], records: Records) -> None:
+        self.suite = suite
+        self.records = records
+        self.states = {study.name: StudyState(study, self._optuna_study(study)) for study in studies}
+        self.running: dict[str, Trial] = {}
+        self._interrupted: list[Trial] = []
+        self._replay()
+
+    def _optuna_study(self, study: Study) -> optuna.Study:
+        directions = ["maximize" if metric.mode == "max" else "minimize" for metric in study.objectives]
+        return optuna.create_study(directions=directions, sampler=self._sampler(study, 0))
+
+    def _sampler(self, study: Study, number: int) -> optuna.samplers.BaseSampler:
+        """The sampler for a study's trial, seeded by its number: a resumed sweep neither repeats nor shifts suggestions."""
+        seed = int.from_bytes(hashlib.sha256(f"{study.seed}/{study.name}/{number}".encode()).digest()[:4], "little")
+        startup = {"n_startup_trials": self.suite.sampler.startup} if self.suite.sampler.startup else {}
+        match self.suite.sampler.name:
+            case "tpe":
+                return optuna.samplers.TPESampler(seed=seed, **startup)
+            case "gp":
+                return optuna.samplers.GPSampler(seed=seed, **startup)
+            case "cmaes":
+                return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False, **startup)
+            case "nsga2":
+                return optuna.samplers.NSGAIISampler(seed=seed, population_size=min(50, max(2, self.suite.trials // 3)))
+            case _:
+                return optuna.samplers.RandomSampler(seed=seed)
+
+    def _replay(self) -> None:
+        rows = {row["key"]: row for row in self.records.trials().to_pylist()}
+        for trial in sorted(self.records.planned(), key=lambda trial: (trial.study, trial.stage != "tune", trial.number)):
+            state = self.states.get(trial.study)
+            if state is None:
+                raise ConfigError(f"the records hold trial {trial.key}, which the suite does not have; use another sweep name")
+            row = rows.get(trial.key)
+            if trial.stage == "tune":
+                self._add_past(state, trial, row)
+            if row is None:
+                self._interrupted.append(trial)
+            else:
+                state.end(row)
+        for state in self.states.values():
+            if state.asked and self.suite.sampler.name == "cmaes" and (best := state.best()):
+                self._restart_cmaes(state, best)
+
+    def _add_past(self, state: StudyState, trial: Trial, row: dict[str, Any] | None) -> None:
+        status = TrialState.RUNNING if row is None else STATES[row["status"]]
+        values = row["values"] if row and status == TrialState.COMPLETE else None
+        intermediate = {row["rounds"]: row["values"][0]} if row and status == TrialState.PRUNED and row["values"] else None
+        state.optuna.add_trial(
+            create_trial(
+                state=status,
+                values=values,
+                params=trial.searched,
+                distributions=state.study.space,
+                intermediate_values=intermediate,
+            )
+        )
+        state.numbers[trial.key] = len(state.optuna.get_trials(deepcopy=False)) - 1
+        state.asked = max(state.asked, trial.number + 1)
+
+    def _restart_cmaes(self, state: StudyState, best: dict[str, Any]) -> None:
+        """CMA-ES keeps its covariance outside the records: after a resume it starts again from the best point found."""
+        trial = next(trial for trial in self.records.planned() if trial.key == best["key"])
+        numeric = {name: value for name, value in trial.searched.items() if isinstance(value, int | float)}
+        state.optuna.sampler = optuna.samplers.CmaEsSampler(x0=numeric, seed=state.study.seed, warn_independent_sampling=False)
+
+    @property
+    def total(self) -> int:
+        """How many trials the sweep has in all (an upper bound while studies may still fail)."""
+        return sum(
+            state.study.trials + self.suite.confirm.seeds * (2 if self._ablated(state.study) else 1)
+            for state in self.states.values()
+        )
+
+    def _ablated(self, study: Study) -> bool:
+        return self.suite.confirm.ablate and bool(study.method.weights())
+
+    @property
+    def done(self) -> bool:
+        """Whether every trial has ended."""
+        return not self.running and not self._interrupted and all(self._exhausted(state) for state in self.states.values())
+
+    def _exhausted(self, state: StudyState) -> bool:
+        return state.tuned and not self._confirmation(state)
+
+    def next(self) -> Trial | None:
+        """A trial to start now, planned in the records; None while nothing can start before something ends.
+
+        Interrupted trials come first, then the study with the fewest trials so far, then confirmations.
+        """
+        trial = self._interrupted.pop(0) if self._interrupted else self._tune() or self._confirm()
+        if trial is not None:
+            self.running[trial.key] = trial
+        return trial
+
+    def _tune(self) -> Trial | None:
+        waiting = [state for state in self.states.values() if state.asked < state.study.trials]
+        if not waiting:
+            return None
+        state = min(waiting, key=lambda state: state.asked)
+        trial = self._ask(state)
+        self.records.plan(trial)
+        return trial
+
+    def _ask(self, state: StudyState) -> Trial:
+        study, number = state.study, state.asked
+        if self.suite.sampler.name == "grid":
+            points = grid(study, self.suite.sampler.points)
+            state.optuna.enqueue_trial(points[number % len(points)])
+        elif number == 0:
+            # Every method's own default is its first trial, so that no search can end below it.
+            state.optuna.enqueue_trial(study.defaults())
+        if self.suite.sampler.name not in ("cmaes", "nsga2"):
+            state.optuna.sampler = self._sampler(study, number)
+        asked = state.optuna.ask(study.space)
+        state.asked += 1
+        trial = study.trial("tune", number, study.seed, asked.params)
+        state.numbers[trial.key] = asked.number
+        return trial
+
+    def _confirm(self) -> Trial | None:
+        for state in self.states.values():
+            if state.tuned and (waiting := self._confirmation(state)):
+                trial = waiting.pop(0)
+                self.records.plan(trial)
+                return trial
+        return None
+
+    def _confirmation(self, state: StudyState) -> list[Trial]:
+        """The confirmation trials of a tuned study that have not been handed out."""
+        if state.confirmation is None:
+            best = state.best()
+            state.confirmation = (
+                []
+                if best is None
+                else [
+                    trial
+                    for trial in self._confirmation_of(state.study, best)
+                    if trial.key not in state.ended and not self._known(trial)
+                ]
+            )
+        return state.confirmation
+
+    def _known(self, trial: Trial) -> bool:
+        return trial.key in self.running or any(trial.key == other.key for other in self._interrupted)
+
+    def _confirmation_of(self, study: Study, best: Mapping[str, Any]) -> list[Trial]:
+        searched = _searched(best)
+        seeds = [self.suite.confirm.first_seed + index for index in range(self.suite.confirm.seeds)]
+        trials = [study.trial("confirm", index, seed, searched) for index, seed in enumerate(seeds)]
+        if self._ablated(study):
+            trials += [study.trial("ablate", index, seed, searched, off=True) for index, seed in enumerate(seeds)]
+        return trials
+
+    def finish(self, key: str, status: Status, reason: str | None = None) -> dict[str, Any] | None:
+        """Records how a running trial ended and tells its study; returns its row, or None for a trial that is not running."""
+        trial = self.running.pop(key, None)
+        if trial is None:
+            return None
+        row = self.records.finish(trial, status, reason)
+        state = self.states[trial.study]
+        state.end(row)
+        if trial.stage == "tune":
+            self._tell(state, key, row)
+        self._drop_checkpoints(state)
+        return row
+
+    def _tell(self, state: StudyState, key: str, row: dict[str, Any]) -> None:
+        number, status = state.numbers[key], STATES[row["status"]]
+        if status == TrialState.COMPLETE and not all(map(math.isfinite, row["values"])):
+            status = TrialState.FAIL
+        if status == TrialState.PRUNED and row["values"] and len(state.study.objectives) == 1:
+            running = state.optuna._storage
+            trial_id = running.get_trial_id_from_study_id_trial_number(state.optuna._study_id, number)
+            running.set_trial_intermediate_value(trial_id, row["rounds"], row["values"][0])
+        state.optuna.tell(number, row["values"] if status == TrialState.COMPLETE else None, state=status)
+
+    def _drop_checkpoints(self, state: StudyState) -> None:
+        """Keeps the checkpoint of a study's best trial and of its unfinished ones only."""
+        best = state.best()
+        for key in state.checkpoints - ({best["key"]} if best else set()):
+            self.records.storage.delete(f"checkpoints/{key}.pt")
+            state.checkpoints.remove(key)
+
+
+def _searched(row: Mapping[str, Any]) -> dict[str, Any]:
+    return json.loads(row["searched"])

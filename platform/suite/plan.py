@@ -1,0 +1,254 @@
+"""From a suite to its studies: one for each method entry and data set, checked before anything runs."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    distribution_to_json,
+)
+
+from regbench.methods.errors import ConfigError, nearest
+from regbench.methods.method import Method, Metric, Track
+from regbench.methods.registry import create, method_class
+from regbench.methods.shared.data import sources
+from regbench.platform.records.records import Stage, Trial
+from regbench.platform.suite.learned import NO_GUARANTEE, how_learned, plan_learning
+from regbench.platform.suite.spec import Entry, Suite
+from regbench.search_spaces import extremes, resolve
+
+
+@dataclass(frozen=True)
+class Study:
+    """A method entry on a data set: what its trials share.
+
+    ``learning_rounds`` are the upper iterations of its tuning trial, where that learns the weights in ``space`` by gradient.
+    """
+
+    sweep: str
+    entry: str
+    method: type[Method]
+    data: str
+    fixed: dict[str, Any]
+    space: dict[str, BaseDistribution]
+    objectives: tuple[Metric, ...]
+    trials: int
+    seed: int
+    learning_rounds: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Entry and data set; unique in the suite."""
+        return f"{self.entry}-{self.data}"
+
+    def trial(self, stage: Stage, number: int, seed: int, searched: dict[str, Any], *, off: bool = False) -> Trial:
+        """The trial that trains this study's method with some values of the searched settings.
+
+        Args:
+            stage: of the trial.
+            number: counts within the stage.
+            seed: of the training.
+            searched: values of the searched settings.
+            off: whether every weight is set to its off value.
+
+        Raises:
+            ConfigError: the method refuses the values.
+        """
+        method = create(self.method.slug, self.fixed | searched)
+        if off:
+            method = method.baseline()
+        learning = self.learning_rounds if stage == "tune" else None
+        return Trial(
+            sweep=self.sweep,
+            key=f"{self.name}-{stage}-{number:04d}",
+            stage=stage,
+            track=method.track.name,
+            entry=self.entry,
+            method=method.slug,
+            arxiv=method.paper.arxiv if method.paper else None,
+            data=self.data,
+            number=number,
+            seed=seed,
+            objectives=tuple(metric.validation for metric in self.objectives),
+            modes=tuple(metric.mode for metric in self.objectives),
+            planned_rounds=learning or method.rounds,
+            settings=method.model_dump(),
+            searched={name: getattr(method, name) for name in searched},
+            learned=NO_GUARANTEE if learning else how_learned(method),
+            ranges={name: (limits.low, limits.high, limits.log) for name, limits in self._floats()} if learning else {},
+        )
+
+    def _floats(self) -> list[tuple[str, FloatDistribution]]:
+        return [(name, limits) for name, limits in self.space.items() if isinstance(limits, FloatDistribution)]
+
+    def defaults(self) -> dict[str, Any]:
+        """The method's own default for each searched setting, where the search space contains it."""
+        method = create(self.method.slug, self.fixed)
+        values = {name: getattr(method, name) for name in self.space}
+        return {name: value for name, value in values.items() if _contains(self.space[name], value)}
+
+    def describe(self) -> dict[str, Any]:
+        """As JSON-ready facts, for the sweep's ``suite.json``."""
+        return {
+            "entry": self.entry,
+            "method": self.method.slug,
+            "track": self.method.track.name,
+            "data": self.data,
+            "fixed": self.fixed,
+            "space": {name: distribution_to_json(distribution) for name, distribution in self.space.items()},
+        }
+
+
+def _contains(distribution: BaseDistribution, value: Any) -> bool:
+    try:
+        return bool(distribution._contains(distribution.to_internal_repr(value)))
+    except (ValueError, TypeError):
+        return False
+
+
+def studies(suite: Suite) -> list[Study]:
+    """Every study of a suite, each checked: settings, ranges, data sets, objectives, and whether the sampler can search it.
+
+    Raises:
+        ConfigError: something does not fit; one line that says what to change.
+    """
+    found = [
+        study
+        for name, entry in _with_baselines(suite).items()
+        for data in _data_for(suite, method_class(entry.method or name).track)
+        for study in [_study(suite, name, entry, data)]
+    ]
+    for study in found:
+        _check_sampler(suite, study)
+        _check_measured(study)
+    known = set().union(*(study.method.model_fields for study in found))
+    for setting in suite.settings:
+        if setting not in known:
+            raise ConfigError(f"settings: no method of the suite has '{setting}'; {nearest(setting, known)}")
+    return found
+
+
+def _with_baselines(suite: Suite) -> dict[str, Entry]:
+    present = [entry.method or name for name, entry in suite.methods.items()]
+    tracks = sorted((method_class(slug).track for slug in present), key=lambda track: track.name)
+    return {track.baseline: Entry() for track in tracks if track.baseline not in present} | suite.methods
+
+
+def _data_for(suite: Suite, track: Track) -> list[str]:
+    if suite.data is None:
+        return [track.data[0]]
+    for name in suite.data:
+        if name not in sources():
+            raise ConfigError(f"unknown data set '{name}'; {nearest(name, sources())}")
+    fitting = [name for name in suite.data if name in track.data]
+    if not fitting:
+        raise ConfigError(f"none of the data sets {suite.data} fits track {track.name}; it has {', '.join(track.data)}")
+    return fitting
+
+
+def _study(suite: Suite, name: str, entry: Entry, data: str) -> Study:
+    method = method_class(entry.method or name)
+    shared = {key: value for key, value in suite.settings.items() if key in method.model_fields and key not in entry.space}
+    fixed = shared | entry.settings
+    create(method.slug, fixed)
+    space, rounds = resolve(method.slug, fixed, entry.space), None
+    if suite.sampler.name == "bilevel":
+        learning = plan_learning(name, entry, method, fixed, space, suite.trials)
+        fixed, space, rounds = learning.fixed, learning.space, learning.rounds
+    return Study(
+        sweep=suite.name,
+        entry=name,
+        method=method,
+        data=data,
+        fixed=fixed,
+        space=space,
+        objectives=_objectives(suite, method.track),
+        trials=_trials(suite, space),
+        seed=suite.seed,
+        learning_rounds=rounds,
+    )
+
+
+def _trials(suite: Suite, space: dict[str, BaseDistribution]) -> int:
+    """The suite's trials, fewer where a further one would be an earlier one again: nothing to search, no grid point left.
+
+    Learning by gradient is one trial, as long as all of them.
+    """
+    if suite.sampler.name == "bilevel":
+        return 1
+    points = math.prod(len(_axis(limits, suite.sampler.points)) for limits in space.values())
+    return min(suite.trials, points) if suite.sampler.name == "grid" or not space else suite.trials
+
+
+def _objectives(suite: Suite, track: Track) -> tuple[Metric, ...]:
+    if suite.objectives is None:
+        return (track.primary,)
+    known = {metric.name: metric for metric in track.metrics}
+    for name in suite.objectives:
+        if name not in known:
+            raise ConfigError(f"objectives: track {track.name} has no metric '{name}'; {nearest(name, known)}")
+    return tuple(known[name] for name in suite.objectives)
+
+
+def _check_measured(study: Study) -> None:
+    for metric in study.objectives:
+        if metric.needs is None:
+            continue
+        if metric.needs in study.space:
+            least = min(extremes(study.space[metric.needs]))
+        else:
+            least = getattr(create(study.method.slug, study.fixed), metric.needs)
+        if least <= 0:
+            raise ConfigError(
+                f"objectives: {study.entry} measures {metric.name} only with a positive {metric.needs}, here it is {least}; "
+                f"set {metric.needs} under `settings`"
+            )
+
+
+def _check_sampler(suite: Suite, study: Study) -> None:
+    sampler = suite.sampler.name
+    numeric = [name for name, distribution in study.space.items() if not isinstance(distribution, CategoricalDistribution)]
+    if sampler == "cmaes" and study.space and len(numeric) < 2:
+        raise ConfigError(
+            f"sampler cmaes adapts a covariance and needs two numeric settings, {study.entry} searches {numeric}; use tpe"
+        )
+    if sampler == "grid":
+        size = len(grid(study, suite.sampler.points))
+        if size > suite.trials:
+            raise ConfigError(
+                f"sampler grid: {study.entry} has {size} grid points ({suite.sampler.points} per setting), but trials is "
+                f"{suite.trials}; raise trials, lower sampler.points, or fix some settings"
+            )
+    if suite.scheduler.name == "pbt" and not study.method.track.iterative:
+        raise ConfigError(
+            f"scheduler pbt copies models half way through training, but the rounds of track {study.method.track.name} "
+            "are separate problems; use asha, median or none"
+        )
+    if suite.scheduler.name == "pbt" and not numeric:
+        raise ConfigError(f"scheduler pbt changes numeric settings while training, {study.entry} searches none")
+
+
+def grid(study: Study, points: int) -> list[dict[str, Any]]:
+    """Every combination of ``points`` values of each setting, evenly spaced (by ratio on a log range), or all its choices."""
+    combinations: list[dict[str, Any]] = [{}]
+    for name, distribution in study.space.items():
+        combinations = [point | {name: value} for point in combinations for value in _axis(distribution, points)]
+    return combinations
+
+
+def _axis(distribution: BaseDistribution, points: int) -> list[Any]:
+    if isinstance(distribution, CategoricalDistribution):
+        return list(distribution.choices)
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    low, high = distribution.low, distribution.high
+    shares = [index / (points - 1) for index in range(points)]
+    values = [low * (high / low) ** share if distribution.log else low + (high - low) * share for share in shares]
+    if distribution.step:
+        values = [low + round((value - low) / distribution.step) * distribution.step for value in values]
+    if isinstance(distribution, IntDistribution):
+        values = [round(value) for value in values]
+    return list(dict.fromkeys(min(max(value, low), high) for value in values))

@@ -1,0 +1,185 @@
+"""The suite: what is swept, how it is searched, and where the results go. Read strictly, refused with a reason."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+
+from regbench.methods.errors import ConfigError
+from regbench.methods.strict import Strict, explain, read_mapping
+
+SamplerName = Literal["grid", "random", "tpe", "gp", "cmaes", "nsga2", "bilevel"]
+SchedulerName = Literal["none", "asha", "hyperband", "pbt", "median"]
+# Names become parts of file names.
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+
+
+def _named(value: Any) -> Any:
+    """Lets ``tpe`` stand for ``{name: tpe}``."""
+    return {"name": value} if isinstance(value, str) else value
+
+
+class Sampler(Strict):
+    """How the next configuration of a study is chosen."""
+
+    name: SamplerName = Field(
+        "tpe", description="grid, random, tpe, gp, cmaes, nsga2 (for two objectives), or bilevel (learns weights by gradient)"
+    )
+    startup: int | None = Field(
+        None, ge=1, description="random trials before tpe, gp or cmaes learns from the past (their own default)"
+    )
+    points: int = Field(3, ge=2, description="values per searched setting for grid")
+
+
+class Scheduler(Strict):
+    """Which trials are stopped early, paused or changed."""
+
+    name: SchedulerName = Field("none", description="none, asha, hyperband, pbt or median")
+    grace: int = Field(1, ge=1, description="rounds that every trial may run (asha, median); rounds between changes (pbt)")
+    reduction: int = Field(3, ge=2, description="one in so many trials goes on at each rung (asha, hyperband)")
+
+
+class Confirm(Strict):
+    """The stage after tuning: the best configuration of each entry on fresh seeds, the same ones for all."""
+
+    seeds: int = Field(5, ge=0, description="how many; 0 leaves the stage out, and with it the comparison")
+    first_seed: int = Field(1000, ge=0, description="the first of these seeds")
+    ablate: bool = Field(True, description="also run each best configuration with every weight at its off value")
+
+
+class Resources(Strict):
+    """What one worker of a trial may use."""
+
+    cpu: float = Field(1, gt=0, description="CPU cores; also the number of threads")
+    gpu: float = Field(
+        0, ge=0, description="GPUs; a fraction lets trials share one; where PyTorch can use none, a trial trains on the CPU"
+    )
+
+    @model_validator(mode="after")
+    def _whole_gpus(self) -> Self:
+        if self.gpu > 1 and self.gpu % 1:
+            raise ValueError("more than one GPU must be a whole number")
+        return self
+
+
+class Entry(Strict):
+    """One method in a suite."""
+
+    method: str | None = Field(None, description="slug of the method; by default the entry's own name")
+    settings: dict[str, Any] = Field({}, description="settings with one value, not searched")
+    space: dict[str, Any] = Field({}, description="ranges in place of, or in addition to, the method's search space")
+
+
+def _entries(value: Any) -> Any:
+    """Lets a list of names stand for a mapping without details."""
+    if isinstance(value, list):
+        for name in value:
+            if not isinstance(name, str):
+                raise ValueError(f"a list holds names only, not {name!r}; write a mapping of names to details")
+            if value.count(name) > 1:
+                raise ValueError(f"'{name}' is there twice; give one of them another name and `method: {name}`")
+        return {name: {} for name in value}
+    if isinstance(value, Mapping):
+        return {name: entry or {} for name, entry in value.items()}
+    return value
+
+
+class Suite(Strict):
+    """A benchmark: which methods, on which data, under which budget."""
+
+    name: Name = Field(description="names the sweep and its folder")
+    description: str = Field("", description="one or two sentences for readers of the report")
+    methods: Annotated[dict[Name, Entry], BeforeValidator(_entries)] = Field(
+        min_length=1, description="the methods, as a list of slugs or as entry name -> details; each track's baseline is added"
+    )
+    data: list[str] | None = Field(None, min_length=1, description="data sets; by default each track's embedded one")
+    settings: dict[str, Any] = Field({}, description="settings with one value for every method that has them, such as epochs")
+    trials: int = Field(10, ge=1, description="trials of each study (method x data set): the same for all")
+    sampler: Annotated[Sampler, BeforeValidator(_named)] = Field(Sampler(), description="name or details of the sampler")
+    scheduler: Annotated[Scheduler, BeforeValidator(_named)] = Field(
+        Scheduler(), description="name or details of the scheduler"
+    )
+    objectives: list[str] | None = Field(
+        None,
+        min_length=1,
+        max_length=2,
+        description="one or two metrics of the track, without prefix; by default its primary one",
+    )
+    seed: int = Field(0, ge=0, description="seed of the samplers and of every tuning trial")
+    confirm: Confirm = Field(Confirm(), description="reruns of the best configurations")
+    execution: Literal["tune", "train", "inline"] = Field(
+        "tune",
+        description="tune: one process a trial, reused; train: Ray Train workers; inline: this process, one after the other",
+    )
+    workers: int = Field(1, ge=1, description="workers that train one trial together (execution: train)")
+    resources: Resources = Field(Resources(), description="for each worker of a trial")
+    checkpoint_seconds: float = Field(
+        15, ge=0, description="at least so long between two checkpoints of a trial; 0: every round"
+    )
+    retries: int = Field(3, ge=0, description="how often a trial whose process or machine died is continued")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        for problem in incompatibilities(self):
+            raise ValueError(problem)
+        return self
+
+
+def incompatibilities(suite: Suite) -> list[str]:
+    """Why parts of a suite cannot work together, each with what to do instead."""
+    sampler, scheduler = suite.sampler.name, suite.scheduler.name
+    two = suite.objectives is not None and len(suite.objectives) == 2
+    found = []
+    if scheduler == "pbt" and sampler != "random":
+        found.append(f"scheduler pbt changes configurations by itself and ignores sampler {sampler}: use sampler random")
+    if scheduler == "pbt" and suite.trials < 4:
+        found.append("scheduler pbt needs a population: set trials to 4 or more")
+    if sampler == "nsga2" and not two:
+        found.append("sampler nsga2 trades two objectives off: name two in `objectives`, or use tpe")
+    if sampler == "bilevel" and scheduler not in ("none", "pbt"):
+        found.append(f"scheduler {scheduler} compares trials of a study, but sampler bilevel has one that learns: use none")
+    if sampler == "bilevel" and two:
+        found.append("sampler bilevel learns by the gradient of one validation loss: name one objective, or use nsga2")
+    if sampler == "bilevel" and suite.workers > 1:
+        found.append("sampler bilevel takes its gradients in one process: set workers to 1")
+    if two and sampler in ("gp", "cmaes"):
+        found.append(f"sampler {sampler} optimizes one objective: use nsga2, tpe, random or grid")
+    if two and scheduler != "none":
+        found.append(
+            f"scheduler {scheduler} ranks trials by one metric and would stop trade-offs: use none with two objectives"
+        )
+    if suite.execution == "inline" and scheduler != "none":
+        found.append(f"scheduler {scheduler} compares trials that run side by side under Ray Tune: use execution tune")
+    if suite.execution == "train" and scheduler != "none":
+        found.append(
+            f"scheduler {scheduler} stops or pauses trials, but a Ray Train run stopped from outside keeps its workers' "
+            "resources: use scheduler none, or execution tune"
+        )
+    if suite.workers > 1 and suite.execution != "train":
+        found.append(f"{suite.workers} workers need execution train (Ray Train), not {suite.execution}")
+    return found
+
+
+def read_suite(source: str | Path) -> Suite:
+    """A suite from a ready-made one's name or from a YAML file.
+
+    Raises:
+        ConfigError: there is no such suite or file, or what it says is wrong; one line that says what to change.
+    """
+    from regbench.search_spaces import ready_made_suites
+
+    raw = read_mapping(source, "suite", ready_made_suites(), "`name`, `methods`, …")
+    return parse_suite(raw, str(source))
+
+
+def parse_suite(raw: Mapping[str, Any], source: str = "suite") -> Suite:
+    """A suite from a mapping.
+
+    Raises:
+        ConfigError: what it says is wrong.
+    """
+    try:
+        return Suite.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(f"{source}: {' '.join(explain(error).split())}") from None

@@ -1,0 +1,314 @@
+"""The report as a page: well-formed, self-contained, escaped, complete."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+from optuna.distributions import FloatDistribution
+from test_compare import ALIKE, BASE, BETTER, WORSE, Sweep
+
+from regbench.methods.errors import StorageError
+from regbench.platform.comparison import plots
+from regbench.platform.comparison.compare import compare
+from regbench.platform.comparison.report import finding, publish, render
+from regbench.platform.records.records import Records
+from regbench.platform.records.storage import Storage
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+ODD = '<b>&"odd"$x_1$'
+VOID = {"meta", "br", "link", "img", "hr", "input", "source", "col"}
+LOADING = {"script", "link", "img", "iframe", "object", "embed", "image", "audio", "video", "source"}
+
+
+class Page(HTMLParser):
+    """Collects elements, ids, links and text of a page; fails on tags that do not nest."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.open, self.tags, self.ids, self.links, self.text = [], [], [], [], []
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.tags.append(tag)
+        self.ids += [attrs["id"]] if "id" in attrs else []
+        self.links += [(tag, name, attrs[name]) for name in ("href", "src", "xlink:href", "data", "srcset") if attrs.get(name)]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+    @property
+    def shown(self):
+        return " ".join(" ".join(self.text).split())
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    """Two data sets, every kind of section, and hostile names."""
+    made = Sweep(tmp_path_factory.mktemp("sweep"), objectives=("val/accuracy", "val/nll"), modes=("max", "min"))
+    for data in ("digits", "digits_noisy"):
+        made.confirm("cross_entropy", BASE, data=data)
+        made.confirm("label_smoothing", BETTER, data=data, searched={"smoothing": 0.125})
+        made.confirm("label_smoothing", ALIKE, data=data, stage="ablate")
+        made.confirm("bad", WORSE, data=data, method="method_of_someone")
+    made.tune("label_smoothing", 9, stopped=(2,))
+    made.tune("label_smoothing", 9, data="digits_noisy", space={"smoothing": FloatDistribution(0.01, 0.5, log=True)})
+    made.trial(ODD, "tune", 0, [], status="failed", reason="<script>alert(1)</script>", method="unknown<method>")
+    made.describe(description="<i>all</i> of it", trials=9, sampler={"name": "tpe"}, confirm={"seeds": 5, "ablate": True})
+    return made
+
+
+@pytest.fixture(scope="module")
+def html(sweep):
+    return render(compare(sweep.records))
+
+
+def test_page_is_well_formed_and_ids_are_unique(html):
+    page = Page(html)
+    assert len(page.ids) == len(set(page.ids))
+    assert html.lstrip().startswith("<!doctype html>")
+
+
+def test_references_inside_the_page_exist(html):
+    page = Page(html)
+    inner = [target[1:] for _, _, target in page.links if target.startswith("#")] + re.findall(r"url\(#([^)]+)\)", html)
+    assert len(inner) > 20
+    assert set(inner) <= set(page.ids)
+
+
+def test_nothing_is_loaded_from_elsewhere(html):
+    page = Page(html)
+    assert not LOADING & set(page.tags)
+    outward = [(tag, name, target) for tag, name, target in page.links if not target.startswith("#")]
+    assert {(tag, name) for tag, name, _ in outward} == {("a", "href")}
+    assert {target for _, _, target in outward} == {"https://arxiv.org/abs/1512.00567"}
+    assert not re.search(r"@import|url\((?!#)", html)
+
+
+def test_hostile_strings_are_escaped(html):
+    page = Page(html)
+    assert "i" not in page.tags
+    assert "b" not in page.tags
+    for text in (ODD, "<script>alert(1)</script>", "<i>all</i> of it", "unknown<method>"):
+        assert text in page.shown
+
+
+def test_every_entry_and_section_is_there(html):
+    shown = Page(html).shown
+    for text in (
+        *("cross_entropy", "label_smoothing", "bad", "better", "worse", "helps", "smoothing=0.125", "Friedman", "Holm"),
+        *("Not confirmed: validation only", "Failed trials", "Do the weights matter?", "Learning curves", "Sensitivity"),
+        *("Importance", "Trade-off", "Over data sets", "9 trials a study, sampler tpe"),
+        *(
+            "5 fresh seeds, also with the weights off",
+            "regbench 0.1.0",
+            "node-1 (cpu)",
+            "Rethinking the Inception Architecture",
+        ),
+    ):
+        assert text in shown, text
+
+
+def test_figures_take_the_colour_of_the_page(html):
+    assert plots.INK not in html
+    assert "currentColor" in html
+    assert html.count("<svg") == html.count('role="img"') > 8
+
+
+def test_entries_keep_their_colour_and_do_not_share_it(sweep):
+    found = compare(sweep.records)
+    look = plots.styles(found)
+    assert len(set(look.values())) == 4
+    for data in ("digits", "digits_noisy"):
+        assert look["bad"][0].lower() in plots.forest(found, "classification", data, look).lower()
+
+
+def test_finding_counts_verdicts(sweep):
+    found = compare(sweep.records)
+    assert finding(found.of("entries", "classification", "digits"), "digits") == (
+        "Of 2 compared on digits, 1 is better than cross_entropy (label_smoothing), 1 is worse than cross_entropy (bad), "
+        "and for 0 no difference was shown."
+    )
+
+
+def test_plots_of_nothing_are_empty(tmp_path):
+    sweep = Sweep(tmp_path)
+    sweep.trial("label_smoothing", "tune", 0, [], status="failed", reason="x")
+    found = compare(sweep.records)
+    place = (found, "classification", "digits", plots.styles(found))
+    drawn = [draw(*place) for draw in (plots.forest, plots.calibration, plots.curves, plots.importance, plots.trade_offs)]
+    assert drawn == [""] * 5
+    assert plots.differences(*place, "baseline") == ""
+    assert plots.sensitivity(*place[:3], "label_smoothing", place[3]) == ""
+
+
+CALIBRATION = {"cross_entropy": (0.05, 0.40, 0.015), "label_smoothing": (0.20, 0.45, 0.008), "mixup": (0.10, 0.30, 0.009)}
+
+
+def calibrated(folder, *, seeds=3, aurc=True):
+    """A confirmed sweep whose entries have these mean ECE, NLL and AURC, spread by a tenth from seed to seed."""
+    made = Sweep(folder)
+    for entry, means in CALIBRATION.items():
+        for number in range(seeds):
+            spread = 1 + 0.1 * (number - (seeds - 1) / 2)
+            values = {f"test/{name}": mean * spread for name, mean in zip(("ece", "nll", "aurc"), means, strict=True)}
+            if not aurc and entry == "mixup":
+                del values["test/aurc"]
+            made.trial(entry, "confirm", number, [{"val/accuracy": 0.9, "test/accuracy": 0.9} | values], seed=number, planned=1)
+    return compare(made.records)
+
+
+def test_calibration_is_drawn_where_it_is(tmp_path):
+    found = calibrated(tmp_path)
+    look = plots.styles(found)
+    drawn = plots.calibration(found, "classification", "digits", look)
+    marks = {}
+    for x, y, colour in re.findall(r'<use [^>]*x="([\d.]+)" y="([\d.]+)" style="fill: (#\w{6})', drawn):
+        marks.setdefault(colour.upper(), []).append((float(x), float(y)))
+    place = {entry: marks[look[entry][0].upper()] for entry in CALIBRATION}
+    assert all(len(points) == 3 for points in place.values())
+    for panel in range(3):
+        (a, b, c), (x, y, z) = zip(*((CALIBRATION[entry][panel], place[entry][panel][0]) for entry in CALIBRATION), strict=True)
+        assert (y - x) / (z - x) == pytest.approx((b - a) / (c - a), rel=1e-3)
+    assert all(len({y for _, y in points}) == 1 for points in place.values())
+
+
+def test_calibration_has_a_panel_for_each_of_its_metrics(tmp_path):
+    shown = Page(render(calibrated(tmp_path))).shown
+    for text in ("Can the confidences be trusted?", "test ece (left is better)", "test nll (left", "test aurc (left"):
+        assert text in shown
+
+
+def test_calibration_does_without_an_interval_and_without_a_value(tmp_path):
+    """One seed, and an entry that does not report a metric."""
+    assert "test aurc" in Page(render(calibrated(tmp_path, seeds=1, aurc=False))).shown
+
+
+def test_calibration_is_not_asked_of_tracks_that_do_not_report_it(html):
+    assert "Can the confidences be trusted?" not in Page(html).shown
+
+
+EIGENVALUES = {
+    "koopman_autoencoder": [(0.9, 0.3), (0.9, -0.3), (0.5, 0.0)],
+    # The conjugate of the last one was cut off.
+    "koopman_information": [(0.98, 0.0), (0.8, 0.5), (0.8, -0.5), (0.2, 0.1)],
+}
+
+
+def spectral(folder):
+    """A confirmed sweep of the dynamics track; operators shrink by a hundredth from seed to seed."""
+    made = Sweep(folder, track="dynamics", objectives=("val/nrmse_20", "val/effective_dimension"), modes=("min", "max"))
+    for entry, values in EIGENVALUES.items():
+        for number, stage in enumerate(["tune", "confirm", "confirm"]):
+            metrics = {
+                "val/nrmse_20": 0.4,
+                "val/effective_dimension": 3.0,
+                "test/nrmse_20": 0.5,
+                "test/effective_dimension": 3.0,
+            }
+            for place, parts in enumerate(values):
+                for part, size in zip(("real", "imag"), parts, strict=True):
+                    metrics[f"spectrum/{place:02}_{part}"] = (1 - 0.01 * number) * size
+            metrics |= {"spectrum/system_real": 0.8, "spectrum/system_imag": 0.6}
+            made.trial(entry, stage, number, [metrics], data="van_der_pol", seed=number, planned=1)
+    return compare(made.records)
+
+
+def test_spectra_hold_what_the_trials_ended_with(tmp_path):
+    rows = spectral(tmp_path).spectra
+    own = rows[rows["eigenvalue"] != "system"]
+    for entry, values in EIGENVALUES.items():
+        for seed, stage in enumerate(["tune", "confirm", "confirm"]):
+            chosen = own[(own["entry"] == entry) & (own["seed"] == seed)]
+            assert set(chosen["stage"]) == {stage}
+            expected = [size * (1 - 0.01 * seed) for parts in values for size in parts]
+            assert chosen[["real", "imag"]].to_numpy().ravel() == pytest.approx(expected)
+
+
+def test_spectra_are_drawn_with_the_unit_circle_and_the_systems_own(tmp_path):
+    found = spectral(tmp_path)
+    look = plots.styles(found)
+    drawn = plots.spectra(found, "dynamics", "van_der_pol", look)
+    # Three operators each; of the second, the conjugate that is not recorded is drawn too. A legend adds none in these colours.
+    for entry, count in (("koopman_autoencoder", 3 * 3), ("koopman_information", 3 * 5)):
+        assert len(re.findall(rf'<use [^>]*style="[^"]*{look[entry][0]}', drawn, re.IGNORECASE)) == count
+    # e^{iω dt} and its conjugate in both panels, and once in the legend.
+    assert drawn.count('style="fill: currentColor; stroke: currentColor"/>') == 2 * 2 + 1
+    page = Page(render(found))
+    for text in ("Spectra of the linear operators", "confirmation seeds", "tuned configuration", "the system's own"):
+        assert text in page.shown
+    assert len(page.ids) == len(set(page.ids))
+
+
+def test_error_is_drawn_against_effective_dimension(tmp_path):
+    shown = Page(render(spectral(tmp_path))).shown
+    assert "val/nrmse_20 of the tuning trials" in shown
+    assert "val/effective_dimension" in shown
+
+
+def test_spectra_are_not_asked_of_tracks_that_have_none(html):
+    assert "Spectra of the linear operators" not in Page(html).shown
+
+
+def test_a_single_seed_and_a_categorical_setting_are_drawn(tmp_path):
+    sweep = Sweep(tmp_path)
+    sweep.confirm("label_smoothing", [0.9], seeds=[1])
+    sweep.tune("label_smoothing", 4)
+    sweep.describe()
+    shown = Page(render(compare(sweep.records))).shown
+    assert "one seed only" in shown
+    assert "adam" in shown
+
+
+@pytest.mark.parametrize("content", [None, b"{}", b'{"suite": {}, "studies": [{}], "provenance": {}}'])
+def test_missing_facts_and_empty_sweeps_give_a_page(tmp_path, content):
+    storage = Storage(tmp_path / "demo")
+    if content:
+        storage.write("suite.json", content)
+    assert "nothing to compare" in Page(render(compare(Records(storage)))).shown
+
+
+def test_several_sweeps_in_one_page(tmp_path):
+    for name in ("old", "new"):
+        sweep = Sweep(tmp_path, name)
+        sweep.confirm("cross_entropy", BASE)
+    page = Page(render(compare([Records(Storage(tmp_path / name)) for name in ("old", "new")])))
+    assert "cross_entropy (old)" in page.shown
+    assert "old and new" in page.shown
+    assert len(page.ids) == len(set(page.ids))
+
+
+def test_what_is_noted_of_several_entries_is_told_once(tmp_path):
+    sweep = Sweep(tmp_path)
+    for entry in ("cross_entropy", "label_smoothing"):
+        sweep.confirm(entry, [0.9], seeds=[1000])
+    page = Page(render(compare(sweep.records)))
+    assert "cross_entropy, label_smoothing: one seed only" in page.shown
+    assert page.shown.count("one seed only") == 1
+
+
+def test_publish_writes_the_page_and_the_tables(tmp_path):
+    sweep = Sweep(tmp_path)
+    sweep.confirm("cross_entropy", BASE)
+    found = publish(sweep.records, Storage(tmp_path / "deep"))
+    assert (tmp_path / "deep" / "report.html").read_text() == render(found)
+    assert "cross_entropy" in (tmp_path / "deep" / "entries.csv").read_text()
+
+
+def test_unwritable_target_is_a_storage_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="cannot write"):
+        publish(Sweep(tmp_path).records, Storage(tmp_path / "file"))
