@@ -18,7 +18,8 @@ from regbench.methods.errors import DataError
 from regbench.methods.shared.data import load
 from regbench.platform import sweep as engine
 from regbench.platform.comparison.compare import compare
-from regbench.platform.comparison.effects import PLOTTED, claims, measure
+from regbench.platform.comparison.effects import claims
+from regbench.platform.comparison.measurement import PLOTTED, measure
 from regbench.platform.records.storage import Storage
 from regbench.platform.suite.spec import read_suite
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import matplotlib as mpl
+import pandas as pd
 import pyarrow as pa
 from matplotlib.figure import Figure
 
@@ -24,8 +25,10 @@ from regbench.methods.method import Paper
 from regbench.methods.registry import all_methods, tracks
 from regbench.platform.catalog import range_text
 from regbench.platform.comparison import plots
-from regbench.platform.comparison.compare import rows_of
-from regbench.platform.comparison.effects import PLOTTED, Claim, cells, effects_of, measured, measured_claims, note, plotted
+from regbench.platform.comparison.drawing import styles
+from regbench.platform.comparison.effects import Claim, cells, effects_of, measured_claims, measured_methods, note
+from regbench.platform.comparison.frames import rows_of
+from regbench.platform.comparison.measurement import PLOTTED, plotted
 from regbench.platform.records.records import CURVES, SCHEMA_VERSION, TRIALS
 from regbench.platform.suite.spec import Sampler, SamplerName, Scheduler, SchedulerName, Suite, incompatibilities
 from regbench.search_spaces import ready_made_suites, space
@@ -226,7 +229,7 @@ def method_page(slug: str) -> str:
             limits = range_text(searched[name]) if name in searched else ""
             parts.append(f"| {label} | {field.default} | {off} | {limits} | {_cell(field.description or '')} |")
         parts.append("")
-    if len(effects_of(slug)):
+    if effects_of(slug):
         parts += ["## Measured effect\n", *_effects(slug), f"![differences to its opponents]({slug}.svg)\n"]
         parts += [f"![{label}]({PLOTS}/{file})\n" for file, label, _ in sweep_plots(slug)]
     if slug in DRAWN:
@@ -261,7 +264,7 @@ def _claim(claim: Claim) -> Iterator[str]:
 def _effect_rows(slug: str, claim: Claim) -> Iterator[str]:
     yield "| test metric | mean | against | difference, 95 % interval | p | verdict | cost of training, baseline = 1 |"
     yield "|---|---|---|---|---|---|---|"
-    yield from (f"| {' | '.join(cells(row))} |" for row in rows_of(effects_of(slug, claim)))
+    yield from (f"| {' | '.join(cells(row))} |" for row in effects_of(slug, claim))
 
 
 def effects_page() -> str:
@@ -275,14 +278,14 @@ def effects_page() -> str:
         "same; `benchmarks/effects.py` measures it. What was tried where an effect is absent stands on the method's page, as",
         "do plots: trade-offs of two metrics, and spectra of linear operators.\n",
     ]
-    for slug in dict.fromkeys(measured()["method"]):
+    for slug in measured_methods():
         parts += [f"## {slug}\n", f"[What it is](methods/{slug}.md)\n", *_effects(slug)]
     return "\n".join(parts).rstrip() + "\n"
 
 
 def effect_plot(slug: str) -> Figure:
     """Differences of a method to its opponents, a panel for each metric on each of its data sets."""
-    rows = effects_of(slug)
+    rows = pd.DataFrame(effects_of(slug))
     shown = list(rows[["data", "metric"]].drop_duplicates().itertuples(index=False, name=None))
     opponents = list(dict.fromkeys(rows["against"]))
     several = rows["data"].nunique() > 1
@@ -313,7 +316,7 @@ def sweep_plots(slug: str) -> list[tuple[str, str, str]]:
     """File name, label and SVG of each plot that was kept of the sweeps which measured a method."""
     track, found = all_methods()[slug].track.name, []
     for data in dict.fromkeys(claim.data for claim in measured_claims(slug)):
-        look = plots.styles(replace(plotted(), entries=plotted().of("entries", track, data)))
+        look = styles(replace(plotted(), entries=plotted().of("entries", track, data)))
         for name in PLOTTED:
             if svg := getattr(plots, name)(plotted(), track, data, look):
                 words = "trade-off of the tuning trials" if name == "trade_offs" else "spectra of the operators"
@@ -333,7 +336,7 @@ if __name__ == "__main__":
     for page, text in PAGES.items():
         (DOCS / page).write_text(text(), encoding="utf-8")
         print(f"wrote docs/{page}")
-    for slug in dict.fromkeys(measured()["method"]):
+    for slug in measured_methods():
         effect_plot(slug).savefig(DOCS / "methods" / f"{slug}.svg", metadata={"Date": None})
         for file, _, svg in sweep_plots(slug):
             (DOCS / "methods" / PLOTS / file).write_text(svg, encoding="utf-8")

@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from regbench.platform.comparison.compare import Comparison
+    from regbench.platform.comparison.frames import Comparison
     from regbench.platform.records.records import Records
     from regbench.platform.records.storage import Storage
     from regbench.platform.suite.spec import Suite
@@ -115,7 +115,7 @@ def show(method: Annotated[str, typer.Argument(help="slug of a method, see `regb
         from rich.markdown import Markdown
 
         console.print(Markdown(f"## When to use it\n\n{text}"))
-    if len(effects_of(method)):
+    if effects_of(method):
         console.print(effects_page([method]))
 
 
@@ -296,9 +296,9 @@ def compare(
 
         raise ConfigError("name one or more sweeps (see `regbench status`), or ask for --effects alone")
     if effects:
-        from regbench.platform.comparison.effects import effects_page, measured
+        from regbench.platform.comparison.effects import effects_page, measured_methods
 
-        _console().print(effects_page(dict.fromkeys(measured()["method"])))
+        _console().print(effects_page(measured_methods()))
         return
     from regbench.platform.comparison.report import publish
     from regbench.platform.records.storage import Storage

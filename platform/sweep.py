@@ -26,7 +26,7 @@ from regbench.platform.suite.plan import Study, studies
 from regbench.platform.suite.spec import Suite, parse_suite
 
 if TYPE_CHECKING:
-    from regbench.platform.comparison.compare import Comparison
+    from regbench.platform.comparison.frames import Comparison
 
 PACKAGES = ("regbench", "torch", "ray", "optuna", "mlflow", "pyarrow")
 
