@@ -23,7 +23,6 @@ from matplotlib.figure import Figure
 
 from regbench.methods.method import Paper
 from regbench.methods.registry import all_methods, tracks
-from regbench.platform.catalog import range_text
 from regbench.platform.comparison import plots
 from regbench.platform.comparison.drawing import styles
 from regbench.platform.comparison.effects import Claim, cells, effects_of, measured_claims, measured_methods, note
@@ -31,7 +30,8 @@ from regbench.platform.comparison.frames import rows_of
 from regbench.platform.comparison.measurement import PLOTTED, plotted
 from regbench.platform.records.records import CURVES, SCHEMA_VERSION, TRIALS
 from regbench.platform.suite.spec import Sampler, SamplerName, Scheduler, SchedulerName, Suite, incompatibilities
-from regbench.search_spaces import ready_made_suites, space
+from regbench.search_spaces import ready_made_suites
+from regbench.search_spaces.ranges import range_text, space
 
 DOCS = Path(__file__).parent
 # Where the sweeps' plots are, from the methods' pages.

@@ -10,7 +10,7 @@ import pytest
 from regbench.methods.contract import CLAUSES, NotApplicable, distributed
 from regbench.methods.method import Method
 from regbench.methods.registry import methods_in
-from regbench.search_spaces import all_spaces
+from regbench.search_spaces.ranges import all_spaces
 
 ROOT = Path(__file__).parents[1]
 GUIDE = (ROOT / "docs" / "adding-a-method.md").read_text(encoding="utf-8")
