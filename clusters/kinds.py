@@ -143,7 +143,10 @@ class Launched(Shared):
     name: Label = Field("regbench", description="names the cluster; sweeps launched under one name share it")
     head: str = Field(description="machine type of the head node, which runs no trials")
     image: str | None = Field(RAY_IMAGE, description="container image of every node; null: no container")
-    setup: list[str] = Field([], description="shell lines that prepare each node, such as installing regbench's dependencies")
+    install: bool = Field(
+        True, description="whether each node installs regbench's pinned dependencies; false where the image has them"
+    )
+    setup: list[str] = Field([], description="more shell lines that prepare each node")
     disk_gb: int = Field(200, ge=20, description="disk of each node")
     idle_minutes: float = Field(5, gt=0, description="a worker that is idle so long is given back")
     ssh_user: str = Field("ubuntu", description="user of the machine's image")

@@ -10,9 +10,11 @@ import json
 import math
 import re
 import textwrap
+import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import cache, partial
+from importlib import metadata
 from pathlib import Path
 from typing import Any, get_args
 
@@ -20,6 +22,8 @@ import matplotlib as mpl
 import pandas as pd
 import pyarrow as pa
 from matplotlib.figure import Figure
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from regbench.methods.method import Paper
 from regbench.methods.registry import all_methods, tracks
@@ -324,7 +328,35 @@ def sweep_plots(slug: str) -> list[tuple[str, str, str]]:
     return found
 
 
+def requirements_file() -> str:
+    """What each node of a cluster of cloud machines installs: the package's dependencies and all that they bring, pinned."""
+    root = DOCS.parent
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = (root / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    # Without a local version: PyTorch for CPUs, which tests use, is of no use on a GPU.
+    pins = {canonicalize_name(name): pin.partition("+")[0] for name, pin in (line.split("==") for line in lines if line)}
+    # The job server and the autoscaler are Ray's, on every node.
+    own = [Requirement(text) for text in (*project["dependencies"], "ray[default]")]
+    found: set[tuple[str, str]] = set()
+    waiting = [(requirement.name, extra) for requirement in own for extra in ("", *requirement.extras)]
+    while waiting:
+        name, extra = waiting.pop()
+        if (canonicalize_name(name), extra) in found:
+            continue
+        found.add((canonicalize_name(name), extra))
+        for needed in map(Requirement, metadata.requires(name) or ()):
+            if needed.marker is None or needed.marker.evaluate({"extra": extra}):
+                waiting += [(needed.name, more) for more in ("", *needed.extras)]
+    names = sorted({name for name, _ in found})
+    with_extras = {name: ",".join(sorted(extra for other, extra in found if other == name and extra)) for name in names}
+    head = "# Written by docs/generate.py from pyproject.toml and constraints.txt: change those, then run it again.\n"
+    return head + "".join(
+        f"{name}{f'[{extras}]' if (extras := with_extras[name]) else ''}=={pins[name]}\n" for name in names if name in pins
+    )
+
+
 PAGES: dict[str, Callable[[], str]] = {
+    "../clusters/requirements.txt": requirements_file,
     "suite.md": suite_page,
     "results.md": results_page,
     "methods.md": methods_page,
