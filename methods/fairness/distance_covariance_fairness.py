@@ -97,10 +97,12 @@ class DistanceCovarianceFairness(FairnessMethod):
                 self._restart(network, optimizer, run)
             final = stage == self.candidates
             chosen = self.chosen(calibration["jsd"]) if final else stage // self.calibration_seeds
-            weights = SimpleNamespace(fairness_weight=grid[chosen])
-            loss = self.train_epoch(model, optimizer, run.data.train if final else learned, weights, run)
-            metrics = {"train/loss": loss, "train/fairness_weight": grid[chosen]} | self.judge(network, run)
+            candidate = self.replace(fairness_weight=grid[chosen])
+            self.set_rates(optimizer, network, epoch + 1)
+            metrics = candidate.train_epoch(model, optimizer, run.data.train if final else learned, epoch + 1, run)
+            metrics |= {"train/fairness_weight": grid[chosen]} | self.judge(network, run)
             if final:
+                assert self.jsd_level is not None
                 metrics |= {"calibration/jsd": self.curve(calibration["jsd"])[chosen].item()}
                 metrics |= {"calibration/reached": float(metrics["calibration/jsd"] <= self.jsd_level)}
             elif epoch == self.epochs - 1:
