@@ -31,7 +31,7 @@ MAY_IMPORT = {
 # Competitors of learners by gradient, and a compiler: imported inside functions, so that importing methods stays light.
 EXCEPTIONS = {
     "methods/shared/bilevel/derivative_free.py": {"optuna", "dfols"},
-    "methods/shared/compiled_slopes.py": {"numba"},
+    "methods/shared/kernels/covariance_slopes.py": {"numba"},
 }
 # The rooms of the top floor, from the lowest up: a room imports itself and those named with it.
 ROOMS = {
