@@ -99,6 +99,16 @@ class Candidate:
         )
 
     @property
+    def best_is_default(self) -> bool:
+        """Whether the best tuning trial has the method's own default for each searched setting."""
+        known = find_method(self.method)
+        return (
+            self.best is not None
+            and known is not None
+            and all(known.model_fields[name].default == value for name, value in self.best["searched"].items())
+        )
+
+    @property
     def configuration(self) -> dict[str, Any]:
         """The searched settings of the confirmed configuration; before confirmation, of the best tuning trial.
 

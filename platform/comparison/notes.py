@@ -16,6 +16,12 @@ def notes_on(candidates: list[Candidate], baselines: Mapping[str, Candidate]) ->
         yield "", f"no confirmed baseline ({yardstick.baseline or 'the track is not installed here'}): no paired differences"
     if len(confirmed) > 1 and len(blocks := on_shared_seeds(candidates)) < len(seeds):
         yield "", f"ranks are over the {len(blocks)} of {len(seeds)} seeds that every confirmed entry has"
+    if any(c.stage("tune", "stopped") for c in candidates):
+        yield (
+            "",
+            "trained to the end, and therefore to choose from: "
+            + ", ".join(f"{c.label} {len(c.stage('tune', 'completed'))} of {len(c.stage('tune'))}" for c in candidates),
+        )
     for what, values in _unequal(candidates).items():
         yield "", f"the comparison is not at equal {what}: " + ", ".join(f"{label} {value}" for label, value in values.items())
 
@@ -26,6 +32,9 @@ def _entry_notes(candidate: Candidate, seeds: list[int], baseline: Candidate | N
         again = any(row["learned"] for row in candidate.stage("confirm"))
         where = "training data, and again on each seed" if again else "validation data"
         yield f"weights learned by {candidate.learned}, in one tuning trial, on {where}"
+    if candidate.best and candidate.stage("tune", "stopped") and len(candidate.stage("tune", "completed")) == 1:
+        chosen = "its default settings" if candidate.best_is_default else "one configuration"
+        yield f"only {chosen} trained to the end: nothing else could be chosen; raise `grace`, or use no scheduler"
     if not candidate.confirmed:
         if any(row["status"] == "completed" for row in candidate.stage("confirm")):
             yield f"its confirmation trials report no {test}"
