@@ -323,7 +323,8 @@ def ui(
 
     from regbench.platform.records.storage import Storage
     from regbench.platform.sweep import open_sweep, sweeps
-    from regbench.platform.tracking.exporter import Exporter, default_uri, ui_command
+    from regbench.platform.tracking.connection import default_uri
+    from regbench.platform.tracking.ui import pages, ui_command
 
     store, console = Storage(storage), _console()
     uri = tracking or default_uri(store)
@@ -331,7 +332,7 @@ def ui(
     address = uri.rstrip("/") if served else f"http://{host}:{port}"
     console.print(f"MLflow UI: [bold]{address}[/bold]" + ("" if served else "  (Ctrl-C ends it)"), soft_wrap=True)
     for name in sweeps(store):
-        for track, page in Exporter(open_sweep(name, store), uri).pages().items():
+        for track, page in pages(open_sweep(name, store), uri).items():
             console.print(f"compare {name}, {track}: {address}{page}", soft_wrap=True, highlight=False)
     if served:
         return
@@ -348,7 +349,8 @@ def sync(
     """Bring MLflow up to date with a sweep's records; doing it twice adds nothing."""
     from regbench.platform.records.storage import Storage
     from regbench.platform.sweep import open_sweep
-    from regbench.platform.tracking.exporter import Exporter, check, default_uri
+    from regbench.platform.tracking.connection import check, default_uri
+    from regbench.platform.tracking.exporter import Exporter
 
     store = Storage(storage)
     uri = tracking or default_uri(store)
