@@ -213,10 +213,9 @@ def _exported(records: Records, uri: str | None) -> Iterator[list[str]]:
     if uri is None:
         yield problems
         return
-    from regbench.platform.tracking.exporter import Exporter
     from regbench.platform.tracking.live import LiveExporter
 
-    live = LiveExporter(Exporter(records, uri))
+    live = LiveExporter(records, uri)
     live.start()
     try:
         yield problems

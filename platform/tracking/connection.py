@@ -51,18 +51,27 @@ def check(uri: str) -> None:
         urlsplit(uri)
     except ValueError as error:
         raise TrackingError(f"--tracking is not an address: {error}") from None
-    with explained(uri, "start the server, correct --tracking, or use --tracking none"):
-        if (database := sqlite_file(uri)) is None:
+    advice = "start the server, correct --tracking, or use --tracking none"
+    if (database := sqlite_file(uri)) is None:
+        with explained(uri, advice):
             connect(uri).search_experiments(max_results=1)
+        return
+    # Without MLflow, whose import takes seconds.
+    try:
+        _check_database(database)
+    except (sqlite3.Error, OSError) as error:
+        raise _unusable(uri, error, advice) from None
+
+
+def _check_database(database: Path) -> None:
+    database.parent.mkdir(parents=True, exist_ok=True)
+    if not database.exists():
+        # Not by opening it: an empty database would pass for one that MLflow has made.
+        with tempfile.TemporaryFile(dir=database.parent):
             return
-        database.parent.mkdir(parents=True, exist_ok=True)
-        if not database.exists():
-            # Not by opening it: an empty database would pass for one that MLflow has made.
-            with tempfile.TemporaryFile(dir=database.parent):
-                return
-        with closing(sqlite3.connect(database)) as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            connection.rollback()
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.rollback()
 
 
 def connect(uri: str) -> "MlflowClient":
@@ -123,8 +132,12 @@ def explained(uri: str, advice: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError) as error:
-        reason = scrubbed(str(_cause(error)), uri)
-        raise TrackingError(f"MLflow at {scrubbed(uri, uri)} cannot be used: {reason[:300]}; {advice}") from None
+        raise _unusable(uri, error, advice) from None
+
+
+def _unusable(uri: str, error: BaseException, advice: str) -> TrackingError:
+    reason = scrubbed(str(_cause(error)), uri)
+    return TrackingError(f"MLflow at {scrubbed(uri, uri)} cannot be used: {reason[:300]}; {advice}")
 
 
 def _cause(error: BaseException) -> BaseException:

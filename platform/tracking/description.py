@@ -16,6 +16,11 @@ IDENTITY = "regbench.id"
 VERSIONS = ("regbench", "torch", "ray", "optuna")
 
 
+def sweep_name(records: Records) -> str:
+    """The name of a sweep: of its folder."""
+    return records.storage.uri.partition("?")[0].rstrip("/").rpartition("/")[2]
+
+
 def experiment_name(track: str) -> str:
     """The experiment that holds the runs of a track, of all sweeps."""
     return f"regbench/{track}"
@@ -44,7 +49,7 @@ class SweepDescription:
         suite = json.loads(records.storage.read("suite.json"))
         self._spec, self._provenance = _part(suite, "suite"), _part(suite, "provenance")
         self._studies: list[dict[str, Any]] = suite.get("studies", [])
-        self.name = records.storage.uri.partition("?")[0].rstrip("/").rpartition("/")[2]
+        self.name = sweep_name(records)
         self.identity = str(suite.get("id", self.name))
         started = self._provenance.get("started")
         self.started = datetime.fromisoformat(started).timestamp() if started else None

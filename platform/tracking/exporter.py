@@ -6,12 +6,14 @@ had been exported, its run is replaced, because MLflow can add points but not ta
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from regbench.platform.records.records import Log, Records, Report, Trial
 from regbench.platform.tracking.connection import artifacts_in, connect, explained, sqlite_file
-from regbench.platform.tracking.description import STATUS, SweepDescription, title
+from regbench.platform.tracking.description import STATUS, SweepDescription, sweep_name, title
 from regbench.platform.tracking.points import confirmed, milliseconds, points
 from regbench.platform.tracking.runs import ARTIFACTS, Changes, Run, Runs
 from regbench.platform.tracking.ui import comparison_page
@@ -37,32 +39,34 @@ class SyncResult:
         return f"{self.created} runs created, {self.updated} updated, {self.points} metric points added"
 
 
+def advice(records: Records) -> str:
+    """What to do where MLflow cannot be used while a sweep is exported."""
+    return f"the results are safe: run `regbench sync {sweep_name(records)}` when the server is back"
+
+
 class Exporter:
     """Projects one sweep's records into MLflow. There must be one at a time for a sweep: MLflow does not keep keys unique.
 
     Args:
         records: of the sweep.
         uri: of MLflow's server or database.
-
-    Attributes:
-        exports: trials brought up to date so far, each as often as it was.
+        running_s: a running trial is brought up to date when it has reports of so many seconds that MLflow has not.
+        exported: called with the key of each trial that was brought up to date.
     """
 
-    def __init__(self, records: Records, uri: str) -> None:
+    def __init__(
+        self, records: Records, uri: str, running_s: float = 0.0, exported: Callable[[str], None] = lambda key: None
+    ) -> None:
         self.records = records
         self.uri = uri
-        self.exports = 0
+        self._running_s = running_s
+        self._exported = exported
         self._trials: dict[str, Trial] = {}
         self._runs: Runs | None = None
 
     @cached_property
     def _sweep(self) -> SweepDescription:
         return SweepDescription(self.records)
-
-    @property
-    def advice(self) -> str:
-        """What to do where MLflow cannot be used."""
-        return f"the results are safe: run `regbench sync {self._sweep.name}` when the server is back"
 
     def sync(self, final: bool = False) -> SyncResult:
         """Brings MLflow up to date with the records.
@@ -76,7 +80,7 @@ class Exporter:
         self._read_trials()
         ended = self.records.ended()
         try:
-            with explained(self.uri, self.advice):
+            with explained(self.uri, advice(self.records)):
                 runs = self._runs = self._runs or Runs(connect(self.uri), self._sweep, self._artifacts())
                 changes = runs.changes = Changes()
                 for track in dict.fromkeys(trial.track for trial in self._trials.values()):
@@ -122,28 +126,45 @@ class Exporter:
         page = comparison_page(self._sweep, trial, runs.experiments[track])
         run = runs.get(track) or runs.create(track, track, self._sweep.name, self._sweep.started, self._sweep.sweep_tags(page))
         if not run.described:
-            runs.describe(run, self._sweep.shared(track))
+            runs.log(run, values=self._sweep.shared(track))
 
     def _export(self, runs: Runs, trial: Trial, ended: bool) -> None:
         """One trial's run: made when the trial has begun, then its new points, then its end."""
         row = self.records.trial(trial.key) if ended else None
         log = self.records.log(trial.key)
-        if row is None and not log.attempts:
+        run = self._current(runs, trial, log)
+        if row is None and not self._due(run, log):
             return
         parent = runs[trial.track]
         runs.reopen(parent)
-        since = row["started"].timestamp() if row else log.attempts[0]["time"]
-        tags = self._sweep.trial_tags(trial, parent.run_id)
-        run = self._current(runs, trial, log) or runs.create(trial.track, trial.key, title(trial), since, tags)
+        if run is None:
+            since = row["started"].timestamp() if row else log.attempts[0]["time"]
+            tags = self._sweep.trial_tags(trial, parent.run_id)
+            run = runs.create(trial.track, trial.key, title(trial), since, tags)
+        # The parameters last: a run that has them counts as described.
+        values: dict[str, Any] = {}
         if not run.described:
-            runs.describe(run, self._sweep.searched(trial), self._sweep.data(trial))
-        self._send(runs, run, trial, log.reports)
+            runs.add_data(run, self._sweep.data(trial))
+            values |= self._sweep.searched(trial)
+        status: dict[str, str] = {}
         if row:
-            if trial.ranges:
-                runs.add_params(run, json.loads(row["searched"]))
+            values |= json.loads(row["searched"]) if trial.ranges else {}
             status = {STATUS: row["status"]} | ({"reason": row["reason"]} if row["reason"] else {})
-            runs.end(run, status, "FAILED" if row["status"] == "failed" else "FINISHED", row["ended"])
-        self.exports += 1
+        after = run.newest[0] if run.newest else 0
+        new = list(points(trial, log.reports, after, self._sweep.changing))
+        runs.log(run, new, values, status)
+        if new:
+            run.newest = _mark(log.reports[-1])
+        if row:
+            runs.end(run, "FAILED" if row["status"] == "failed" else "FINISHED", row["ended"])
+        self._exported(trial.key)
+
+    def _due(self, run: Run | None, log: Log) -> bool:
+        """Whether a running trial has begun, and has enough to send."""
+        if not log.attempts or not self._running_s:
+            return bool(log.attempts)
+        sent = run.newest[1] / 1000 if run and run.newest and run.newest[1] else log.attempts[0]["time"]
+        return bool(log.reports) and log.reports[-1].time - sent >= self._running_s
 
     def _current(self, runs: Runs, trial: Trial, log: Log) -> Run | None:
         """The trial's run, if there is one and its newest points are still what the log says; one that is not is deleted."""
@@ -151,16 +172,10 @@ class Exporter:
         if run is None:
             return None
         newest = runs.newest(run, trial.objectives[0])
-        if newest == (0, 0) or newest in {(report.round, milliseconds(report.time)) for report in log.reports}:
+        if newest == (0, 0) or newest in map(_mark, log.reports):
             return run
         runs.delete(run)
         return None
-
-    def _send(self, runs: Runs, run: Run, trial: Trial, reports: list[Report]) -> None:
-        after = run.newest[0] if run.newest else 0
-        if new := list(points(trial, reports, after, self._sweep.changing)):
-            runs.add_points(run, new)
-            run.newest = (reports[-1].round, milliseconds(reports[-1].time))
 
     def _close(self, runs: Runs, track: str) -> None:
         """Ends the sweep's own run in a track whose trials have all ended, with the means over the confirmed seeds."""
@@ -168,8 +183,8 @@ class Exporter:
         if parent.ended:
             return
         rows = [row for row in self.records.trials().to_pylist() if row["track"] == track]
-        runs.add_points(parent, list(confirmed(rows)))
-        runs.end(parent, {STATUS: "completed"}, "FINISHED", max(row["ended"] for row in rows))
+        runs.log(parent, list(confirmed(rows)), tags={STATUS: "completed"})
+        runs.end(parent, "FINISHED", max(row["ended"] for row in rows))
 
     def _upload_report(self, runs: Runs, track: str) -> None:
         """The report and its tables, with the suite that they came from; again only where they have changed."""
@@ -185,3 +200,8 @@ class Exporter:
             run, name = runs[trial.key], f"{trial.key}.pt"
             if name in kept and ARTIFACTS not in run.tags:
                 runs.upload(run, {name: self.records.storage.read(f"checkpoints/{name}")})
+
+
+def _mark(report: Report) -> tuple[int, int]:
+    """Round and timestamp of a report's points."""
+    return report.round, milliseconds(report.time)

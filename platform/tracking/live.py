@@ -1,13 +1,16 @@
-"""The export's companion of a running sweep."""
+"""The export while a sweep runs, in a process of its own: neither MLflow's work nor a dead server holds trainings up."""
 
+import json
 import logging
+import subprocess
+import sys
 import threading
+from typing import IO
 
-from regbench.methods.errors import TrackingError
+from regbench.platform.records.records import Records
 from regbench.platform.records.storage import scrubbed
-from regbench.platform.tracking.exporter import Exporter
+from regbench.platform.tracking.exporter import advice
 
-LIVE_SECONDS = 5.0
 # Longer than any healthy export of one trial takes; a server that needs more is caught up with `regbench sync`.
 PATIENCE_SECONDS = 120.0
 
@@ -15,59 +18,77 @@ _log = logging.getLogger(__name__)
 
 
 class LiveExporter:
-    """Exports now and then while a sweep runs, in a thread of its own: a slow or dead server never holds the sweep up.
+    """The driver's side of `regbench.platform.tracking.companion`, the process that exports.
+
+    Orders go to the companion's standard input, which it also watches: it ends when the driver is gone, however that ended.
+    An interrupt of the terminal does not reach it: the driver decides when the last export is.
 
     Args:
-        exporter: of the sweep.
-        period_s: seconds between two exports.
+        records: of the sweep.
+        uri: of MLflow's server or database.
         patience_s: seconds without a further trial after which `stop` gives the last export up.
 
     Attributes:
         problem: why MLflow is not up to date, one line that says what to do; None while all is well.
     """
 
-    def __init__(self, exporter: Exporter, period_s: float = LIVE_SECONDS, patience_s: float = PATIENCE_SECONDS) -> None:
-        self.exporter = exporter
+    def __init__(self, records: Records, uri: str, patience_s: float = PATIENCE_SECONDS) -> None:
         self.problem: str | None = None
-        self._period_s = period_s
+        self._records = records
+        self._uri = uri
         self._patience_s = patience_s
         self._warned = False
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="mlflow-exporter", daemon=True)
+        self._exports = 0
 
     def start(self) -> None:
-        """Starts the thread, which does not keep the process alive."""
-        self._thread.start()
+        """Starts the companion."""
+        command = [sys.executable, "-m", "regbench.platform.tracking.companion"]
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, process_group=0)
+        assert self._process.stdin
+        assert self._process.stdout
+        self._orders: IO[str] = self._process.stdin
+        # Not among the arguments, which any user can list: the address of a database may hold a password.
+        self._order({"records": self._records.storage.uri, "tracking": self._uri})
+        self._reader = threading.Thread(target=self._read, args=[self._process.stdout], name="mlflow-export", daemon=True)
+        self._reader.start()
 
     def stop(self) -> None:
-        """Has the thread export what is left and end; ``problem`` says why, if that failed or took too long."""
-        self._stopped.set()
+        """Has the companion export what is left and end; ``problem`` says why, if that failed or took too long."""
+        self._order({"finish": True})
         before = -1
         # A long sweep of short trials may be far ahead of its export.
-        while self._thread.is_alive() and self.exporter.exports > before:
-            before = self.exporter.exports
-            self._thread.join(self._patience_s)
-        if self._thread.is_alive():
-            where = scrubbed(self.exporter.uri, self.exporter.uri)
-            self.problem = f"MLflow at {where} took over {self._patience_s:g} s for a trial; {self.exporter.advice}"
+        while self._reader.is_alive() and self._exports > before:
+            before = self._exports
+            self._reader.join(self._patience_s)
+        if self._reader.is_alive():
+            self._process.kill()
+            where = scrubbed(self._uri, self._uri)
+            self.problem = f"MLflow at {where} took over {self._patience_s:g} s for a trial; {advice(self._records)}"
+        elif self._process.wait() and self.problem is None:
+            self.problem = f"the export to MLflow ended with status {self._process.returncode}; {advice(self._records)}"
+        self._process.wait()
+        self._orders.close()
 
-    def _work(self) -> None:
-        while not self._stopped.wait(self._period_s):
-            self._sync(final=False)
-        self._sync(final=True)
-
-    def _sync(self, final: bool) -> None:
+    def _order(self, order: dict[str, object]) -> None:
         try:
-            self.exporter.sync(final)
-            self.problem = None
-        except TrackingError as error:
-            self._remember(str(error))
-        except Exception as error:
-            reason = scrubbed(f"{type(error).__name__}: {error}", self.exporter.uri)
-            self._remember(f"the export to MLflow failed: {reason}; {self.exporter.advice}")
+            self._orders.write(json.dumps(order) + "\n")
+            self._orders.flush()
+        except BrokenPipeError:
+            # It has ended by itself; `stop` reports that.
+            pass
 
-    def _remember(self, problem: str) -> None:
+    def _read(self, answers: IO[str]) -> None:
+        """Takes in what the companion says until it ends."""
+        with answers:
+            for line in answers:
+                answer = json.loads(line)
+                self._exports += "exported" in answer
+                if "problem" in answer:
+                    self._remember(answer["problem"])
+
+    def _remember(self, problem: str | None) -> None:
         self.problem = problem
-        if not self._warned:
+        if problem and not self._warned:
             self._warned = True
             _log.warning("%s; the sweep goes on", problem)

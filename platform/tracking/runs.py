@@ -140,29 +140,34 @@ class Runs:
             run.newest = max(((point.step, point.timestamp) for point in history), default=(0, 0))
         return run.newest
 
-    def describe(self, run: Run, values: dict[str, Any], data: "DatasetInput | None" = None) -> None:
-        """Data set and parameters; the parameters last, because a run that has them counts as described."""
+    def add_data(self, run: Run, data: "DatasetInput") -> None:
+        """Adds the data set that a run trains on."""
         from mlflow.exceptions import MlflowException
 
-        if data is not None:
-            try:
-                self._client.log_inputs(run.run_id, [data])
-            except MlflowException:
-                # Another sweep may have added the data set at the same moment: by now it is there.
-                self._client.log_inputs(run.run_id, [data])
-        self.add_params(run, values)
-        run.described = True
+        try:
+            self._client.log_inputs(run.run_id, [data])
+        except MlflowException:
+            # Another sweep may have added the data set at the same moment: by now it is there.
+            self._client.log_inputs(run.run_id, [data])
 
-    def add_params(self, run: Run, values: dict[str, Any]) -> None:
-        """Adds parameters; MLflow refuses to change one."""
-        self._client.log_batch(run.run_id, params=params(values))
+    def log(
+        self,
+        run: Run,
+        points: "Sequence[Metric]" = (),
+        values: dict[str, Any] | None = None,
+        tags: dict[str, str] | None = None,
+    ) -> None:
+        """Adds metric points, parameters and tags, in as few requests as MLflow allows; it refuses to change a parameter."""
+        from mlflow.entities import RunTag
 
-    def add_points(self, run: Run, points: "Sequence[Metric]") -> None:
-        """Adds metric points."""
-        if points:
-            self._client.log_batch(run.run_id, metrics=points)
-            self.changes.points += len(points)
-            self.changes.updated.add(run.tags[KEY])
+        if not (points or values or tags):
+            return
+        labels = [RunTag(name, value) for name, value in (tags or {}).items()]
+        self._client.log_batch(run.run_id, metrics=points, params=params(values or {}), tags=labels)
+        run.described |= bool(values)
+        run.tags |= tags or {}
+        self.changes.points += len(points)
+        self.changes.updated.add(run.tags[KEY])
 
     def reopen(self, run: Run) -> None:
         """Says that something goes on that had been taken for complete."""
@@ -171,14 +176,10 @@ class Runs:
             self._client.set_tag(run.run_id, STATUS, RUNNING)
             run.ended = False
 
-    def end(self, run: Run, tags: dict[str, str], state: str, ended: datetime) -> None:
+    def end(self, run: Run, state: str, ended: datetime) -> None:
         """Ends a run, in one of MLflow's states."""
-        from mlflow.entities import RunTag
-
-        self._client.log_batch(run.run_id, tags=[RunTag(name, value) for name, value in tags.items()])
         self._client.set_terminated(run.run_id, state, end_time=milliseconds(ended.timestamp()))
         run.ended = True
-        run.tags |= tags
         self.changes.updated.add(run.tags[KEY])
 
     def upload(self, run: Run, contents: dict[str, bytes]) -> None:
