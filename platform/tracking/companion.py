@@ -1,6 +1,6 @@
 """The process that exports a sweep into MLflow while it runs: ``python -m regbench.platform.tracking.companion``.
 
-Its orders are lines of JSON on standard input: first ``{"records": …, "tracking": …}``, the sweep's folder and MLflow's address;
+Its orders are lines of JSON on standard input: first ``{"records": …, "tracking": …}``, the sweep's folder and the server;
 at the end ``{"finish": true}``. It answers on standard output: ``{"exported": KEY}`` for every trial brought up to date, and
 ``{"problem": …}`` after every export, null where it went well. The end of the input is the end of the driver, and its own.
 """
