@@ -43,7 +43,7 @@ from regbench.platform.comparison.compare import compare
 from regbench.platform.records.records import Records
 from regbench.platform.records.storage import Storage
 from regbench.platform.suite.spec import parse_suite
-from regbench.platform.tracking.exporter import ui_command
+from regbench.platform.tracking.ui import ui_command
 
 RESULTS = Path(__file__).parent / "results" / "faults.csv"
 NAME = "faults"

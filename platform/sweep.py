@@ -125,14 +125,14 @@ def _git_commit() -> str | None:
 def _tracking_uri(storage: Storage, tracking: str | None) -> str | None:
     if tracking == "none":
         return None
-    from regbench.platform.tracking.exporter import default_uri
+    from regbench.platform.tracking.connection import default_uri
 
     return tracking or default_uri(storage)
 
 
 def _check_tracking(storage: Storage, tracking: str | None) -> None:
     if uri := _tracking_uri(storage, tracking):
-        from regbench.platform.tracking.exporter import check
+        from regbench.platform.tracking.connection import check
 
         check(uri)
 
@@ -197,9 +197,9 @@ def _exported(records: Records, uri: str | None) -> Iterator[list[str]]:
     if uri is None:
         yield problems
         return
-    from regbench.platform.tracking.exporter import Exporter, LiveExporter
+    from regbench.platform.tracking.live import LiveExporter
 
-    live = LiveExporter(Exporter(records, uri))
+    live = LiveExporter(records, uri)
     live.start()
     try:
         yield problems

@@ -20,7 +20,8 @@ def ui(
 
     from regbench.platform.records.storage import Storage
     from regbench.platform.records.sweeps import open_sweep, sweep_names
-    from regbench.platform.tracking.exporter import Exporter, default_uri, ui_command
+    from regbench.platform.tracking.connection import default_uri
+    from regbench.platform.tracking.ui import pages, ui_command
 
     store, console = Storage(storage), terminal()
     uri = tracking or default_uri(store)
@@ -28,7 +29,7 @@ def ui(
     address = uri.rstrip("/") if served else f"http://{host}:{port}"
     console.print(f"MLflow UI: [bold]{address}[/bold]" + ("" if served else "  (Ctrl-C ends it)"), soft_wrap=True)
     for name in sweep_names(store):
-        for track, page in Exporter(open_sweep(name, store), uri).pages().items():
+        for track, page in pages(open_sweep(name, store), uri).items():
             console.print(f"compare {name}, {track}: {address}{page}", soft_wrap=True, highlight=False)
     if served:
         return
@@ -48,7 +49,8 @@ def sync(
 
     store = Storage(storage)
     records = open_sweep(name, store)
-    from regbench.platform.tracking.exporter import Exporter, check, default_uri
+    from regbench.platform.tracking.connection import check, default_uri
+    from regbench.platform.tracking.exporter import Exporter
 
     uri = tracking or default_uri(store)
     check(uri)
