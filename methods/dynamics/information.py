@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from regbench.methods.shared.numerics import in_double
+
 # Share of the identity in a density matrix, so that directions without variance keep a finite logarithm and a gradient.
 FLOOR = 1e-8
 # Keeps latents that are all equal from being divided by zero.
@@ -19,6 +21,7 @@ def covariance(z: Tensor) -> Tensor:
     return rows.T @ rows / len(rows)
 
 
+@in_double
 def von_neumann_entropy(C: Tensor) -> Tensor:
     """S(ρ) = -tr(ρ log ρ) of ρ = C / tr C, in [0, log d]; e^S is the effective dimension.
 
@@ -78,6 +81,7 @@ def batch_info_nce(z: Tensor, neighborhood: int, temperature: float | Tensor) ->
     return (contrast - positive)[:, neighborhood : steps - neighborhood].mean()
 
 
+@in_double
 def gaussian_information(K: Tensor, C: Tensor, noise: Tensor, lag: int) -> Tensor:
     """I(z_{t-n}; z_t) = ½ log det(I + M_n⁻¹ K_n C K_nᵀ) of z_t = K z_{t-1} + ε (equation 7), in nats.
 
