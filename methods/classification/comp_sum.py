@@ -14,6 +14,7 @@ PAPER = Paper(
     "Cross-Entropy Loss Functions: Theoretical Analysis and Applications", "Mao, Mohri, Zhong", 2023, "ICML", "2304.07288"
 )
 
+
 def comp_sum_loss(logits: Tensor, labels: Tensor, tau: float | Tensor = 1.0, rho: float | Tensor = 1.0) -> Tensor:
     """The mean comp-sum loss of a batch, a scalar.
 

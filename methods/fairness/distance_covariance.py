@@ -2,8 +2,8 @@
 
 Everywhere ``x [n]`` is the prediction, n >= 4, and ``s [n, d, p]`` are the protected attributes, each in its own row of p
 columns, zero where it has fewer. An estimate is about 0 for independent variables, and then negative half of the time: it must
-not be clamped. The gradient flows to the prediction; attributes are data. Sums are taken in double precision (`in_double`): they
-nearly cancel.
+not be clamped. The gradient flows to the prediction; attributes are data. Sums are taken in double precision (`in_double`):
+they nearly cancel.
 """
 
 from collections.abc import Sequence

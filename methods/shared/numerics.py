@@ -20,8 +20,8 @@ def in_double(function: Callable[P, Tensor]) -> Callable[P, Tensor]:
 
     The rule for ratios and differences of sums that nearly cancel: dependences and divergences from kernels, distance
     covariances, entropies of spectra, determinants, and norms, whose squares leave the range of single precision long before
-    the norms do. Their rounding in single precision can exceed their value, where a batch hardly varies. Gradients pass through,
-    and come back in the type of each argument.
+    the norms do. Their rounding in single precision can exceed their value, where a batch hardly varies. Gradients pass
+    through, and come back in the type of each argument.
     """
 
     @wraps(function)

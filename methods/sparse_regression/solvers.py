@@ -167,7 +167,7 @@ def proximal_ncg(problem: Composite, start: Tensor, *, growth: float = 1.0) -> I
             trial = problem.prox(x + step * (share * momentum - gradient), step)
             reached = problem.value(trial)
             needed = SUFFICIENT_DECREASE / (2 * step) * (trial - x).square().sum()
-            # A step of 1/L without momentum always descends; a step of 0 cannot, nor can one along a gradient that is not finite.
+            # A step of 1/L without momentum always descends; a step of 0 cannot, nor one along a gradient that is not finite.
             stuck = torch.equal(trial, x) or not gradient.isfinite().all()
             if reached <= value - needed + rounding or (growth == 1 and not share) or stuck:
                 break
@@ -182,9 +182,7 @@ def proximal_ncg(problem: Composite, start: Tensor, *, growth: float = 1.0) -> I
 
 SOLVERS: dict[Solver, Callable[[Composite, Tensor], Iterator[Tensor]]] = {
     "accelerated": accelerated,
-    "accelerated_released": lambda problem, start: accelerated(
-        problem, start, skip_first=True, output="md", restart=True
-    ),
+    "accelerated_released": lambda problem, start: accelerated(problem, start, skip_first=True, output="md", restart=True),
     "accelerated_restart": lambda problem, start: accelerated(problem, start, restart=True),
     "ghadimi_lan": ghadimi_lan,
     "fista_released": fista,

@@ -19,8 +19,8 @@ from regbench.methods.shared.bilevel.problem import BilevelProblem
 class Stop(IntEnum):
     """Why a learner is at its end.
 
-    A small gradient, or none at all; no step that rounding or the solvers' caps let it find; or a search that asks for no further
-    point.
+    A small gradient, or none at all; no step that rounding or the solvers' caps let it find; or a search that asks for no
+    further point.
     """
 
     NO = 0

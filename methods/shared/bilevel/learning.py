@@ -50,8 +50,8 @@ class LearnedMethod(Method):
         box: the range in which each entry of θ is kept; None is no limit.
         search_range: the range in which a learner without gradients looks for each entry of θ; None where there is no such
             learner, because one range fits no more than one kind of parameter.
-        bounds_jacobian: whether its problems know ‖J‖ or a bound of it. Where they do not, ``check_descent`` tests directions with
-            an estimate by power iteration, and certifies nothing.
+        bounds_jacobian: whether its problems know ‖J‖ or a bound of it. Where they do not, ``check_descent`` tests directions
+            with an estimate by power iteration, and certifies nothing.
     """
 
     box: ClassVar[tuple[float, float] | None] = LOG_RANGE
@@ -88,8 +88,8 @@ class LearnedMethod(Method):
     max_backtracks: int = hyperparameter(10, ge=1, help="maid: step sizes that the first search of an iteration tries")
     check_descent: bool = hyperparameter(
         False,
-        help="maid: test each direction by the error bound before its line search, a certificate where the problem bounds ‖J‖ and "
-        "no more than an estimate where it does not; off, the search finds out",
+        help="maid: test each direction by the error bound before its line search, a certificate where the problem bounds ‖J‖ "
+        "and no more than an estimate where it does not; off, the search finds out",
     )
     barzilai_borwein: bool = hyperparameter(False, help="maid: start each search at the Barzilai-Borwein step")
     nonmonotone: bool = hyperparameter(False, help="maid: search against a running mean of past values")

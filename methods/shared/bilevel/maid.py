@@ -109,8 +109,8 @@ class Maid(GradientLearner):
     the condition of Zhang and Hager for f itself.
 
     It stops at the accuracy floor when tightening no longer changes the accuracies that are reached, or has changed them within
-    one iteration by the square of the unit roundoff; as stationary if z is 0 there with no residual left. ε and δ are always the
-    accuracies of the solutions in use: where a cap or rounding ends a solver early, they are set to what it did reach.
+    one iteration by the square of the unit roundoff; as stationary if z is 0 there with no residual left. ε and δ are always
+    the accuracies of the solutions in use: where a cap or rounding ends a solver early, they are set to what it did reach.
 
     Args:
         problem: what to learn. Where it does not know L_g, that is estimated at the first solution, and bounds are heuristic;

@@ -11,7 +11,7 @@ from sklearn.linear_model import Lasso as SklearnLasso
 from sklearn.linear_model import LogisticRegression
 
 from regbench.methods.sparse_regression.likelihoods import LIKELIHOODS
-from regbench.methods.sparse_regression.linear import Path, PenalizedLinear, largest_level
+from regbench.methods.sparse_regression.linear import Path, PenalizedLinear, largest_level, left_out
 from regbench.methods.sparse_regression.penalties import Lasso, Mcp, Scad
 from regbench.methods.sparse_regression.solvers import (
     SOLVERS,
@@ -215,6 +215,18 @@ def test_from_the_largest_level_on_all_is_zero_and_not_below(binary):
     assert not above[1:].any()
     assert below[1:].any()
     assert above[0].item() == pytest.approx(likelihood.link(y.mean()).item(), abs=1e-6)
+
+
+def test_the_released_rule_is_fast_hdmis():
+    """Of `_strong_rule_seq_LM`: |x_jᵀ (y - Xβ)| / 2n < 2λ - λ₋."""
+    x, y = design(100, 60, tau=0.9)
+    beta = torch.zeros(61, dtype=torch.float64)
+    beta[5] = 0.3
+    found = left_out(PenalizedLinear(x, y, GAUSSIAN, Lasso(), 0.7).loss_gradient(beta)[1:], 0.4, 0.5, "released")
+    rows = x[:, 1:].numpy()
+    expected = abs((y.numpy() - rows @ beta[1:].numpy()) @ rows / (2 * len(y))) < 2 * 0.4 - 0.5
+    assert found.tolist() == expected.tolist()
+    assert 0 < found.sum() < 60
 
 
 @pytest.mark.parametrize("length", [4, 30])
