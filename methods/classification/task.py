@@ -123,6 +123,10 @@ class ClassificationMethod(MixedPrecisionMethod, NetworkMethod):
         """Optimizer parameter groups: ``rate`` multiplies a group's learning rate, ``weight_decay`` replaces the default."""
         return [{"params": list(model.parameters())}]
 
+    def stepped_gradients(self, model: nn.Module) -> list[Tensor]:
+        """The gradients by which the optimizer steps; ``gradient_clip`` limits their norm."""
+        return [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+
     def evaluate(self, model: nn.Module, split: TensorDataset, run: Run) -> Metrics:
         """Metrics of a model in evaluation mode on a split, names without the split's prefix."""
         x, y = run.tensors(split)[:2]
@@ -149,7 +153,8 @@ class ClassificationMethod(MixedPrecisionMethod, NetworkMethod):
         optimizer.zero_grad()
         loss.backward()
         if self.gradient_clip is not None:
-            nn.utils.clip_grad_norm_(model.parameters(), self.gradient_clip)
+            size = nn.utils.get_total_norm(self.stepped_gradients(model))
+            nn.utils.clip_grads_with_norm_(model.parameters(), self.gradient_clip, size)
         optimizer.step()
         self.remember(batch, logits.detach(), run)
         return loss.detach()
