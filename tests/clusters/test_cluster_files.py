@@ -17,11 +17,12 @@ from typer.testing import CliRunner
 
 from regbench.clusters import kuberay, slurm
 from regbench.clusters.cloud import launcher_config, launcher_file
-from regbench.clusters.environment import ENVIRONMENT_FILE
+from regbench.clusters.environment import ENVIRONMENT_FILE, runtime_environment
 from regbench.clusters.kinds import KINDS, parse_cluster, read_cluster, ready_made_clusters
-from regbench.clusters.ship import add_environment, pack, passed_on, runtime_environment, zipped
+from regbench.clusters.ship import add_environment, passed_on, zipped
 from regbench.methods.errors import ConfigError
 from regbench.platform.cli import app
+from regbench.platform.shipment import pack
 from regbench.platform.suite.spec import parse_suite, read_suite
 
 COMMAND = ["python", "-m", "regbench.platform.job", "sweep", "suite.yaml", "--storage", "s3://bucket/a folder?region=x"]
