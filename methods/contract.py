@@ -12,6 +12,7 @@ nothing to ask; its docstring says what must hold.
 import io
 import json
 import math
+import multiprocessing
 import pickle
 import re
 import tempfile
@@ -226,11 +227,14 @@ CLAUSES: tuple[Clause, ...] = (
 def distributed(*methods: type[Method]) -> None:
     """Two workers that train it together have the same model after every round: equal, finite validation metrics.
 
-    Starts two processes once for all methods; these must be importable, and the caller's main module guarded by
+    Starts two processes for all methods; these must be importable, and the caller's main module guarded by
     ``if __name__ == "__main__"``.
     """
+    # Importing takes longer than training: a server imports, torch's compiler too, which the first optimizer would import, and
+    # these and later workers are forked from it.
+    multiprocessing.set_forkserver_preload([__name__, "torch._dynamo", *{method.__module__ for method in methods}])
     with tempfile.TemporaryDirectory() as folder:
-        torch.multiprocessing.spawn(_worker, (methods, folder), nprocs=2)
+        torch.multiprocessing.start_processes(_worker, (methods, folder), nprocs=2, start_method="forkserver")
         curves = [json.loads(Path(folder, f"rank{rank}.json").read_text()) for rank in range(2)]
     found = [(method.slug, _disagreement(*pair)) for method, *pair in zip(methods, *curves, strict=True)]
     if problems := [f"{slug}: {problem}" for slug, problem in found if problem]:
