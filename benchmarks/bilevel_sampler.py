@@ -36,7 +36,7 @@ from regbench.methods.registry import create
 from regbench.methods.run import Run
 from regbench.methods.shared.bilevel.weights import HYPERGRADIENT
 from regbench.platform.suite.learned import weight_learning
-from regbench.search_spaces import space
+from regbench.search_spaces.ranges import space
 
 RESULTS = Path(__file__).parent / "results" / "bilevel_sampler.csv"
 FIELDS = ["method", "data", "objective", "sampler", "seed", "share", "cost", "seconds", "weights", "validation", "test"]

@@ -18,8 +18,10 @@ from regbench.methods.errors import DataError
 from regbench.methods.shared.data import load
 from regbench.platform import sweep as engine
 from regbench.platform.comparison.compare import compare
-from regbench.platform.comparison.effects import PLOTTED, claims, measure
+from regbench.platform.comparison.effects import claims
+from regbench.platform.comparison.measurement import PLOTTED, measure
 from regbench.platform.records.storage import Storage
+from regbench.platform.records.sweeps import open_sweep, sweep_names
 from regbench.platform.suite.spec import read_suite
 
 RESULTS = Path(__file__).parent / "effects"
@@ -42,11 +44,11 @@ def main() -> None:
         except DataError as error:
             console.print(f"{suite} is left out: {error}")
             continue
-        run = engine.resume if suite in engine.sweeps(storage) else engine.start
+        run = engine.resume if suite in sweep_names(storage) else engine.start
         outcome = run(suite if run is engine.resume else read_suite(suite), storage, "none", console, cpus=options.cpus)
         if not outcome.complete or outcome.barren:
             raise SystemExit(f"{suite} is not complete: run this again")
-        records = engine.open_sweep(suite, storage)
+        records = open_sweep(suite, storage)
         comparison = compare(records)
         measured = [measure(slug, claim, records, comparison) for slug, claim in chosen if claim.suite == suite]
         write("effects", pd.concat(measured), ["method", "suite", "data"])

@@ -1,5 +1,6 @@
 """Clusters of cloud machines: a cluster file as a configuration of Ray's cluster launcher."""
 
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -9,6 +10,9 @@ from regbench.clusters.kinds import Aws, Gcp
 HEAD, WORKER = "head", "worker"
 # Where the launcher keeps the token, here and on every node.
 TOKEN_FILE = "~/.ray/auth_token"
+# Written by docs/generate.py from pyproject.toml and constraints.txt.
+REQUIREMENTS = Path(__file__).with_name("requirements.txt")
+ON_NODES = "~/regbench-requirements.txt"
 START = "ulimit -n 65536; RAY_AUTH_MODE=token ray start --object-manager-port=8076 --disable-usage-stats"
 
 
@@ -16,6 +20,7 @@ def launcher_config(cluster: Aws | Gcp) -> dict[str, Any]:
     """What ``ray up`` reads: a head that runs no trials, workers from ``min`` to ``max``, the dashboard on loopback."""
     provider, auth, nodes = _aws(cluster) if isinstance(cluster, Aws) else _gcp(cluster)
     workers = cluster.workers
+    install = [f"python -m pip install --quiet --requirement {ON_NODES}"] if cluster.install else []
     docker = (
         {"docker": {"image": cluster.image, "container_name": "regbench", "pull_before_run": True}} if cluster.image else {}
     )
@@ -36,8 +41,8 @@ def launcher_config(cluster: Aws | Gcp) -> dict[str, Any]:
                 "max_workers": workers.max,
             },
         },
-        "file_mounts": {TOKEN_FILE: TOKEN_FILE},
-        "setup_commands": [f"chmod 600 {TOKEN_FILE}", *cluster.setup],
+        "file_mounts": {TOKEN_FILE: TOKEN_FILE} | ({ON_NODES: str(REQUIREMENTS)} if cluster.install else {}),
+        "setup_commands": [f"chmod 600 {TOKEN_FILE}", *install, *cluster.setup],
         "head_start_ray_commands": [
             "ray stop",
             f"{START} --head --port=6379 --dashboard-host=127.0.0.1 --autoscaling-config=~/ray_bootstrap_config.yaml",

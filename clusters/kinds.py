@@ -9,13 +9,19 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from regbench.methods.errors import ConfigError, nearest
-from regbench.methods.strict import Strict, explain, read_mapping
+from regbench.methods.strict import Strict, explain, matching, read_mapping
 
 RAY_IMAGE = "rayproject/ray:2.60.0-py311-gpu"
 
-EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+EnvironmentName = Annotated[
+    str, matching(r"[A-Za-z_][A-Za-z0-9_]*", "the name of a variable: letters, digits and '_', no digit first")
+]
 # A name that Kubernetes, cloud labels and file systems all accept.
-Label = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$")]
+Label = Annotated[
+    str,
+    matching(r"[a-z]([a-z0-9-]{0,30}[a-z0-9])?", "at most 32 small letters, digits and '-', a letter first, no '-' at the end"),
+]
+Memory = Annotated[str, matching(r"[0-9]+(Mi|Gi)", "a number of Mi or Gi, such as 32Gi")]
 
 
 def _shared(uri: str) -> str:
@@ -74,14 +80,14 @@ class GcpNodes(Nodes):
 class Pods(Nodes):
     """Kubernetes pods."""
 
-    memory: str = Field(pattern=r"^[0-9]+(Mi|Gi)$", description="memory of each, such as 32Gi")
+    memory: Memory = Field(description="memory of each, such as 32Gi")
 
 
 class HeadPod(Strict):
     """The pod of the head node: it runs Ray's services and the sweep's driver, and no trial."""
 
     cpus: int = Field(2, ge=1, description="CPU cores")
-    memory: str = Field("8Gi", pattern=r"^[0-9]+(Mi|Gi)$", description="memory")
+    memory: Memory = Field("8Gi", description="memory")
 
 
 class Cluster(Strict):
@@ -137,7 +143,10 @@ class Launched(Shared):
     name: Label = Field("regbench", description="names the cluster; sweeps launched under one name share it")
     head: str = Field(description="machine type of the head node, which runs no trials")
     image: str | None = Field(RAY_IMAGE, description="container image of every node; null: no container")
-    setup: list[str] = Field([], description="shell lines that prepare each node, such as installing regbench's dependencies")
+    install: bool = Field(
+        True, description="whether each node installs regbench's pinned dependencies; false where the image has them"
+    )
+    setup: list[str] = Field([], description="more shell lines that prepare each node")
     disk_gb: int = Field(200, ge=20, description="disk of each node")
     idle_minutes: float = Field(5, gt=0, description="a worker that is idle so long is given back")
     ssh_user: str = Field("ubuntu", description="user of the machine's image")
@@ -148,7 +157,9 @@ class Aws(Launched):
     """GPU machines on AWS, started by Ray's cluster launcher."""
 
     kind: Literal["aws"]
-    region: str = Field(pattern=r"^[a-z]+(-[a-z]+)+-[0-9]$", description="such as us-west-2")
+    region: Annotated[str, matching(r"[a-z]+(-[a-z]+)+-[0-9]", "a region such as us-west-2")] = Field(
+        description="such as us-west-2"
+    )
     zones: list[str] = Field([], description="availability zones; default: any of the region")
     workers: AwsNodes = Field(description="machines that trials run on")
     ami: str | None = Field(None, description="machine image; default: Ray's choice for the region")
@@ -174,7 +185,9 @@ class Gcp(Launched):
 
     kind: Literal["gcp"]
     project: str = Field(description="project id")
-    zone: str = Field(pattern=r"^[a-z]+-[a-z]+[0-9]+-[a-z]$", description="such as us-west1-b")
+    zone: Annotated[str, matching(r"[a-z]+-[a-z]+[0-9]+-[a-z]", "a zone such as us-west1-b")] = Field(
+        description="such as us-west1-b"
+    )
     workers: GcpNodes = Field(description="machines that trials run on")
     source_image: str = Field(
         "projects/deeplearning-platform-release/global/images/family/common-cu128-ubuntu-2204-nvidia-570",
@@ -230,13 +243,17 @@ class Slurm(Shared):
     nodes: int = Field(1, ge=1, description="machines")
     cpus: int = Field(ge=1, description="CPU cores of each")
     gpus: int = Field(0, ge=0, description="GPUs of each")
-    time: str = Field(
-        "24:00:00", pattern=r"^([0-9]+-)?[0-9]{1,2}:[0-9]{2}:[0-9]{2}$", description="limit; the sweep stops shortly before"
+    time: Annotated[
+        str, matching(r"([0-9]+-)?[0-9]{1,2}:[0-9]{2}:[0-9]{2}", "[DAYS-]HOURS:MINUTES:SECONDS, in quotes, such as '24:00:00'")
+    ] = Field("24:00:00", description="limit; the sweep stops shortly before")
+    memory: Annotated[str, matching(r"[0-9]+[MG]", "a number of M or G, such as 64G")] | None = Field(
+        None, description="memory of each machine; default: Slurm's"
     )
-    memory: str | None = Field(None, pattern=r"^[0-9]+[MG]$", description="memory of each machine; default: Slurm's")
     partition: str | None = Field(None, description="default: Slurm's")
     account: str | None = Field(None, description="default: yours")
-    options: list[Annotated[str, Field(pattern=r"^--[a-z][^\n]*$")]] = Field([], description="more options of sbatch")
+    options: list[Annotated[str, matching(r"--[a-z][^\n]*", "an option such as --constraint=a100")]] = Field(
+        [], description="more options of sbatch"
+    )
     setup: list[str] = Field([], description="shell lines before Ray starts, such as activating a virtual environment")
 
     @property

@@ -10,25 +10,32 @@ import json
 import math
 import re
 import textwrap
+import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import cache, partial
+from importlib import metadata
 from pathlib import Path
 from typing import Any, get_args
 
 import matplotlib as mpl
+import pandas as pd
 import pyarrow as pa
 from matplotlib.figure import Figure
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from regbench.methods.method import Paper
 from regbench.methods.registry import all_methods, tracks
-from regbench.platform.catalog import range_text
 from regbench.platform.comparison import plots
-from regbench.platform.comparison.compare import rows_of
-from regbench.platform.comparison.effects import PLOTTED, Claim, cells, effects_of, measured, measured_claims, note, plotted
+from regbench.platform.comparison.drawing import styles
+from regbench.platform.comparison.effects import Claim, cells, effects_of, measured_claims, measured_methods, note
+from regbench.platform.comparison.frames import rows_of
+from regbench.platform.comparison.measurement import PLOTTED, plotted
 from regbench.platform.records.records import CURVES, SCHEMA_VERSION, TRIALS
 from regbench.platform.suite.spec import Sampler, SamplerName, Scheduler, SchedulerName, Suite, incompatibilities
-from regbench.search_spaces import ready_made_suites, space
+from regbench.search_spaces import ready_made_suites
+from regbench.search_spaces.ranges import range_text, space
 
 DOCS = Path(__file__).parent
 # Where the sweeps' plots are, from the methods' pages.
@@ -226,7 +233,7 @@ def method_page(slug: str) -> str:
             limits = range_text(searched[name]) if name in searched else ""
             parts.append(f"| {label} | {field.default} | {off} | {limits} | {_cell(field.description or '')} |")
         parts.append("")
-    if len(effects_of(slug)):
+    if effects_of(slug):
         parts += ["## Measured effect\n", *_effects(slug), f"![differences to its opponents]({slug}.svg)\n"]
         parts += [f"![{label}]({PLOTS}/{file})\n" for file, label, _ in sweep_plots(slug)]
     if slug in DRAWN:
@@ -261,7 +268,7 @@ def _claim(claim: Claim) -> Iterator[str]:
 def _effect_rows(slug: str, claim: Claim) -> Iterator[str]:
     yield "| test metric | mean | against | difference, 95 % interval | p | verdict | cost of training, baseline = 1 |"
     yield "|---|---|---|---|---|---|---|"
-    yield from (f"| {' | '.join(cells(row))} |" for row in rows_of(effects_of(slug, claim)))
+    yield from (f"| {' | '.join(cells(row))} |" for row in effects_of(slug, claim))
 
 
 def effects_page() -> str:
@@ -275,14 +282,14 @@ def effects_page() -> str:
         "same; `benchmarks/effects.py` measures it. What was tried where an effect is absent stands on the method's page, as",
         "do plots: trade-offs of two metrics, and spectra of linear operators.\n",
     ]
-    for slug in dict.fromkeys(measured()["method"]):
+    for slug in measured_methods():
         parts += [f"## {slug}\n", f"[What it is](methods/{slug}.md)\n", *_effects(slug)]
     return "\n".join(parts).rstrip() + "\n"
 
 
 def effect_plot(slug: str) -> Figure:
     """Differences of a method to its opponents, a panel for each metric on each of its data sets."""
-    rows = effects_of(slug)
+    rows = pd.DataFrame(effects_of(slug))
     shown = list(rows[["data", "metric"]].drop_duplicates().itertuples(index=False, name=None))
     opponents = list(dict.fromkeys(rows["against"]))
     several = rows["data"].nunique() > 1
@@ -313,7 +320,7 @@ def sweep_plots(slug: str) -> list[tuple[str, str, str]]:
     """File name, label and SVG of each plot that was kept of the sweeps which measured a method."""
     track, found = all_methods()[slug].track.name, []
     for data in dict.fromkeys(claim.data for claim in measured_claims(slug)):
-        look = plots.styles(replace(plotted(), entries=plotted().of("entries", track, data)))
+        look = styles(replace(plotted(), entries=plotted().of("entries", track, data)))
         for name in PLOTTED:
             if svg := getattr(plots, name)(plotted(), track, data, look):
                 words = "trade-off of the tuning trials" if name == "trade_offs" else "spectra of the operators"
@@ -321,7 +328,35 @@ def sweep_plots(slug: str) -> list[tuple[str, str, str]]:
     return found
 
 
+def requirements_file() -> str:
+    """What each node of a cluster of cloud machines installs: the package's dependencies and all that they bring, pinned."""
+    root = DOCS.parent
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = (root / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    # Without a local version: PyTorch for CPUs, which tests use, is of no use on a GPU.
+    pins = {canonicalize_name(name): pin.partition("+")[0] for name, pin in (line.split("==") for line in lines if line)}
+    # The job server and the autoscaler are Ray's, on every node.
+    own = [Requirement(text) for text in (*project["dependencies"], "ray[default]")]
+    found: set[tuple[str, str]] = set()
+    waiting = [(requirement.name, extra) for requirement in own for extra in ("", *requirement.extras)]
+    while waiting:
+        name, extra = waiting.pop()
+        if (canonicalize_name(name), extra) in found:
+            continue
+        found.add((canonicalize_name(name), extra))
+        for needed in map(Requirement, metadata.requires(name) or ()):
+            if needed.marker is None or needed.marker.evaluate({"extra": extra}):
+                waiting += [(needed.name, more) for more in ("", *needed.extras)]
+    names = sorted({name for name, _ in found})
+    with_extras = {name: ",".join(sorted(extra for other, extra in found if other == name and extra)) for name in names}
+    head = "# Written by docs/generate.py from pyproject.toml and constraints.txt: change those, then run it again.\n"
+    return head + "".join(
+        f"{name}{f'[{extras}]' if (extras := with_extras[name]) else ''}=={pins[name]}\n" for name in names if name in pins
+    )
+
+
 PAGES: dict[str, Callable[[], str]] = {
+    "../clusters/requirements.txt": requirements_file,
     "suite.md": suite_page,
     "results.md": results_page,
     "methods.md": methods_page,
@@ -333,7 +368,7 @@ if __name__ == "__main__":
     for page, text in PAGES.items():
         (DOCS / page).write_text(text(), encoding="utf-8")
         print(f"wrote docs/{page}")
-    for slug in dict.fromkeys(measured()["method"]):
+    for slug in measured_methods():
         effect_plot(slug).savefig(DOCS / "methods" / f"{slug}.svg", metadata={"Date": None})
         for file, _, svg in sweep_plots(slug):
             (DOCS / "methods" / PLOTS / file).write_text(svg, encoding="utf-8")

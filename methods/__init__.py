@@ -13,24 +13,34 @@ if TYPE_CHECKING:
     from regbench.methods.method import Method, Metric, Metrics, Paper, Track, Weight, hyperparameter, weight
     from regbench.methods.run import Run
     from regbench.methods.shared.data import Data, dataset, load
+    from regbench.methods.training import Estimator, NetworkMethod, StepMethod, descend
 
 __all__ = [
     "Data",
+    "Estimator",
     "Method",
     "Metric",
     "Metrics",
+    "NetworkMethod",
     "Paper",
     "RegbenchError",
     "Run",
+    "StepMethod",
     "Track",
     "Weight",
     "dataset",
+    "descend",
     "hyperparameter",
     "load",
     "weight",
 ]
 
-_HOMES = {"RegbenchError": "errors", "Run": "run"} | dict.fromkeys(("Data", "dataset", "load"), "shared.data")
+_HOMES = {
+    "RegbenchError": "errors",
+    "Run": "run",
+    **dict.fromkeys(("Data", "dataset", "load"), "shared.data"),
+    **dict.fromkeys(("Estimator", "NetworkMethod", "StepMethod", "descend"), "training"),
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -3,6 +3,9 @@
 import difflib
 from collections.abc import Iterable
 
+# As many names as a message may hold.
+SHOWN = 5
+
 
 class RegbenchError(Exception):
     """Base of all errors that a user can act on; the command line prints its message and exits with 2."""
@@ -41,7 +44,10 @@ class ClusterError(RegbenchError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The hint that ends an "unknown name" message: the nearest known name, or the list of all."""
-    known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known) or 'none'}"
+    """The hint that ends an "unknown name" message: the nearest known name, all of a few, or the nearest of many."""
+    known = sorted(set(known))
+    if close := difflib.get_close_matches(name, known, n=1, cutoff=0.6):
+        return f"did you mean '{close[0]}'?"
+    if len(known) <= SHOWN:
+        return f"known: {', '.join(known) or 'none'}"
+    return f"the nearest of {len(known)}: {', '.join(difflib.get_close_matches(name, known, n=SHOWN, cutoff=0.0))}"

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
 
 from regbench.methods.run import Run
 
@@ -124,6 +125,11 @@ def weight(default: Any, *, off: Any, symbol: str, help: str, differentiable: bo
 def hyperparameter(default: Any, *, help: str, **limits: Any) -> Any:
     """Declares any other hyperparameter of a method: a default, one line of help, and pydantic's limits."""
     return Field(default, description=help, **limits)
+
+
+def is_off(weight: float | Tensor) -> bool:
+    """Whether a weight is the number 0. A tensor never is: its gradient is wanted at 0 too."""
+    return not isinstance(weight, Tensor) and weight == 0
 
 
 class Method(BaseModel):

@@ -1,7 +1,7 @@
 """All that a method sees of the outside: data, device, randomness, other workers, and what survives an interruption."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,11 +11,14 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import TensorDataset
 
-from regbench.methods.errors import CheckpointError
+from regbench.methods.errors import CheckpointError, ConfigError
 from regbench.methods.shared.data import Data, load
 from regbench.methods.shared.precision import MixedPrecision
 
 CHECKPOINT_FORMAT = 1
+
+Evaluate = Callable[[TensorDataset], dict[str, float]]
+"""What gives the metrics of a split, by names without the split's prefix."""
 
 
 class World(Protocol):
@@ -108,6 +111,10 @@ class Run:
         """What makes up the run's state, as handed to ``restore``."""
         return list(self._named.values())
 
+    def part(self, name: str) -> Any:
+        """What was handed to ``restore`` under that name; None where nothing was."""
+        return self._named.get(name)
+
     @property
     def last(self) -> bool:
         """Whether the round in progress is the last one planned."""
@@ -119,6 +126,18 @@ class Run:
         for number in range(self.round + 1, total + 1):
             self.round = number
             yield number
+
+    def judge(self, evaluate: Evaluate) -> dict[str, float]:
+        """Validation metrics, and in the last round of a run with ``test`` also test metrics, with their prefixes."""
+        return self.judge_validation(evaluate) | self.judge_test(evaluate)
+
+    def judge_validation(self, evaluate: Evaluate) -> dict[str, float]:
+        """The validation split's metrics as ``val/…``."""
+        return prefixed("val", evaluate(self.data.validation))
+
+    def judge_test(self, evaluate: Evaluate) -> dict[str, float]:
+        """The test split's metrics as ``test/…`` in the last round of a run with ``test``; otherwise none."""
+        return prefixed("test", evaluate(self.data.test)) if self.test and self.last else {}
 
     def generator(self, name: str, device: torch.device | str = "cpu", *, shared: bool = False) -> torch.Generator:
         """An independent random stream, named after its use, so that one use never shifts the numbers of another.
@@ -170,6 +189,10 @@ class Run:
             self._on_device[id(split)] = tuple(tensor.to(self.device) for tensor in split.tensors)
         return self._on_device[id(split)]
 
+    def split_name(self, split: TensorDataset) -> str:
+        """``validation`` or ``test``: which of the data's splits that is."""
+        return next(name for name in ("validation", "test") if getattr(self.data, name) is split)
+
     def loader(
         self, split: TensorDataset, batch_size: int, *, shuffle: bool = True, drop_last: bool = False
     ) -> Iterator[tuple[Tensor, ...]]:
@@ -180,16 +203,39 @@ class Run:
 
         Yields:
             The split's tensors for the batch, on the device, then the rows' indices in the split, an int64 tensor ``[B]``.
+
+        Raises:
+            ConfigError: there are more workers than rows in a batch.
         """
-        tensors = self.tensors(split)
-        count, rank, size = len(split), self.world.rank, self.world.size
+        self._require_rows(batch_size)
+        tensors, count = self.tensors(split), len(split)
         order = torch.randperm(count, generator=self.generator("shuffle", shared=True)) if shuffle else torch.arange(count)
         order = order.to(self.device)
         for start in range(0, count - batch_size + 1 if drop_last else count, batch_size):
-            batch = order[start : start + batch_size]
-            batch = batch[: len(batch) - len(batch) % size][rank::size]
+            batch = self._share(order[start : start + batch_size])
             if len(batch):
                 yield *(tensor[batch] for tensor in tensors), batch
+
+    def draw(self, count: int, batch_size: int) -> Tensor:
+        """This worker's share of a mini-batch drawn with replacement: indices below ``count`` on the device, int64.
+
+        Raises:
+            ConfigError: there are more workers than rows in a batch.
+        """
+        self._require_rows(batch_size)
+        index = torch.randint(count, (batch_size,), generator=self.generator("batches", shared=True))
+        return self._share(index).to(self.device)
+
+    def _share(self, batch: Tensor) -> Tensor:
+        """As many of a batch's indices for each worker, this one's."""
+        rank, size = self.world.rank, self.world.size
+        return batch[: len(batch) - len(batch) % size][rank::size]
+
+    def _require_rows(self, batch_size: int) -> None:
+        if batch_size < self.world.size:
+            raise ConfigError(
+                f"batch_size {batch_size} leaves some of {self.world.size} workers without rows: set it to at least that"
+            )
 
     def restore(self, **named: Any) -> None:
         """Declares what makes up the run's state, and fills it from the checkpoint of an interrupted run, if there is one.
@@ -240,6 +286,11 @@ class Run:
         if self.device.type == "cuda":
             state["cuda_rng"] = torch.cuda.get_rng_state(self.device)
         return state
+
+
+def prefixed(prefix: str, metrics: Mapping[str, float]) -> dict[str, float]:
+    """Metrics with a prefix before their names: ``val/accuracy``."""
+    return {f"{prefix}/{name}": value for name, value in metrics.items()}
 
 
 def _stream_seed(seed: int, name: str) -> int:

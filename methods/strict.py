@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
 
 from regbench.methods.errors import ConfigError, nearest
 
@@ -26,13 +26,56 @@ class Strict(BaseModel):
         return value
 
 
+def matching(pattern: str, wording: str) -> AfterValidator:
+    """Demands that a text matches a regular expression, which ``wording`` tells in words: "must be …"."""
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(f"must be {wording}")
+        return text
+
+    return AfterValidator(check)
+
+
+# What is wrong, by pydantic's type of error, in our words; {} are pydantic's own facts.
+_WORDS = {
+    "missing": "is missing",
+    "greater_than": "must be more than {gt:g}",
+    "greater_than_equal": "must be at least {ge:g}",
+    "less_than": "must be less than {lt:g}",
+    "less_than_equal": "must be at most {le:g}",
+    "finite_number": "must be a finite number",
+    "literal_error": "must be one of {expected}",
+    "enum": "must be one of {expected}",
+    "too_short": "must hold at least {min_length}",
+    "too_long": "must hold at most {max_length}",
+    "string_too_short": "must have at least {min_length} characters",
+    "string_too_long": "must have at most {max_length} characters",
+} | {
+    f"{kind}_{problem}": f"must be {what}"
+    for kind, what in {
+        "int": "a whole number",
+        "float": "a number",
+        "bool": "true or false",
+        "string": "a text",
+        "list": "a list",
+        "tuple": "a list",
+        "dict": "a mapping",
+        "mapping": "a mapping",
+        "model": "a mapping",
+    }.items()
+    for problem in ("type", "parsing", "from_float", "parsing_size", "attributes_type")
+}
+
+
 def explain(error: ValidationError) -> str:
-    """A pydantic error as one line: where, what was wrong, and the value."""
+    """A pydantic error as one line in our words: where, what was wrong, and the value."""
     parts = []
     for item in error.errors(include_url=False):
-        where = ".".join(str(step) for step in item["loc"])
+        where = ".".join(str(step) for step in item["loc"] if step != "[key]")
         value = "" if isinstance(item.get("input"), dict | list) else f" (got {item.get('input')!r})"
-        message = item["msg"].removeprefix("Value error, ")
+        words = _WORDS.get(item["type"])
+        message = words.format(**item.get("ctx", {})) if words else item["msg"].removeprefix("Value error, ")
         parts.append(f"{where}: {message}{value}" if where else message)
     return "; ".join(parts)
 
@@ -76,7 +119,8 @@ def read_mapping(source: str | Path, what: str, ready_made: Mapping[str, str], k
     elif str(source) in ready_made:
         text = ready_made[str(source)]
     else:
-        raise ConfigError(f"no {what} '{source}'; {nearest(str(source), ready_made)}, or name a .yaml file")
+        here = [str(file) for ending in ("yaml", "yml") for file in Path().glob(f"*.{ending}")]
+        raise ConfigError(f"no {what} and no file '{source}'; {nearest(str(source), [*ready_made, *here])}")
     try:
         raw = yaml.load(text, Loader)
     except yaml.YAMLError as error:

@@ -1,26 +1,31 @@
-"""What there is, as terminal tables: methods, data sets, and what a suite would run."""
+"""What there is, as terminal tables: methods, suites, data sets, and what a suite would run."""
 
-import inspect
-import re
-from collections.abc import Iterable
-from typing import Any
+import csv
+import io
+from importlib.resources import files
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from regbench.methods.method import Method, Track
-from regbench.methods.shared.bilevel.weights import learnable
-from regbench.methods.shared.data import data_root, sources
-from regbench.platform.suite.plan import Study
-from regbench.platform.suite.spec import Suite
+from regbench.methods.shared.data import data_root
+from regbench.platform.inventory.facts import MethodFacts
+from regbench.platform.inventory.inventory import inventory
+from regbench.platform.suite.outline import Outline, outline
+from regbench.platform.suite.spec import Suite, read_suite
+from regbench.search_spaces import ready_made_suites
 
 
-def methods_table(track: Track, methods: Iterable[type[Method]]) -> Table:
-    """The methods of a track: paper, weights with default and off value, and whether ``sampler: bilevel`` can learn them."""
+def methods_table(track: str) -> Table:
+    """The methods of a track: paper, weights with default and off value, and whether ``sampler: bilevel`` can learn them.
+
+    Raises:
+        ConfigError: there is no such track.
+    """
+    found = inventory().track(track)
+    primary = found.metrics[0]
     table = Table(
-        title=f"[bold]{track.name}[/bold]: {track.help}; ranked by {track.primary.name} ({track.primary.mode})",
+        title=f"[bold]{found.name}[/bold]: {found.help}; ranked by {primary.name} ({primary.mode})",
         title_justify="left",
         header_style="dim",
     )
@@ -28,100 +33,96 @@ def methods_table(track: Track, methods: Iterable[type[Method]]) -> Table:
     table.add_column("paper")
     table.add_column("weights: symbol = default (off), ∂ = differentiable")
     table.add_column("learned by gradient")
-    for method in methods:
+    for method in inventory().methods.values():
+        if method.track != track:
+            continue
         weights = [
             f"{weight.name}: {weight.symbol} = {weight.default} ({weight.off})" + (" ∂" if weight.differentiable else "")
-            for weight in method.weights().values()
+            for weight in method.weights
         ]
-        name = f"{method.slug} [dim](baseline)[/dim]" if method.slug == track.baseline else method.slug
-        paper = method.paper
-        source = (
-            f"{paper.authors}, {paper.venue} {paper.year}" + (f", arXiv:{paper.arxiv}" if paper.arxiv else "") if paper else ""
-        )
-        table.add_row(name, source, "\n".join(weights), learnable(method).how if weights else "")
+        name = f"{method.slug} [dim](baseline)[/dim]" if method.slug == found.baseline else method.slug
+        table.add_row(name, method.source, "\n".join(weights), method.learned)
     return table
 
 
-def method_page(method: type[Method], space: dict[str, BaseDistribution]) -> Group:
+def method_page(method: MethodFacts) -> Group:
     """One method: its docstring, its paper, and its settings with defaults, off values and search ranges."""
-    parts: list[Any] = [
-        Text(f"{method.slug} ({method.track.name})", style="bold"),
-        Text(_reflowed(inspect.getdoc(method) or "")),
-    ]
-    if method.paper:
-        parts.append(Text(f"\n{method.paper.citation}", style="italic"))
+    parts: list[RenderableType] = [Text(f"{method.slug} ({method.track})", style="bold"), Text(method.doc)]
+    if method.citation:
+        parts.append(Text(f"\n{method.citation}", style="italic"))
     table = Table(header_style="dim", title_justify="left")
     for column in ("setting", "default", "off", "searched", "meaning"):
         table.add_column(column, no_wrap=column == "setting")
-    weights = method.weights()
-    # The method's own settings first: those that it adds to its track's task.
-    inherited = {name for parent in method.__mro__[1:] for name in getattr(parent, "model_fields", {})}
-    for name in sorted(method.model_fields, key=lambda name: (name not in weights, name in inherited)):
-        field = method.model_fields[name]
-        weight = weights.get(name)
-        table.add_row(
-            f"[bold]{name}[/bold] {weight.symbol}" if weight else name,
-            str(field.default),
-            str(weight.off) if weight else "",
-            range_text(space[name]) if name in space else "",
-            field.description or "",
-        )
-    return Group(*parts, table, Text(_learning_text(method)))
+    for setting in method.settings:
+        name = setting.name if setting.symbol is None else f"[bold]{setting.name}[/bold] {setting.symbol}"
+        table.add_row(name, setting.default, setting.off, setting.searched, setting.help)
+    return Group(*parts, table, Text(method.learning))
 
 
-def _learning_text(method: type[Method]) -> str:
-    """Whether ``sampler: bilevel`` can learn the method's weights, and why not."""
-    found = learnable(method)
-    if found.how == "no" and not found.why_not:
-        return f"Weights learned by gradient: no, {found.reason}."
-    answers: dict[str, list[str]] = {}
-    for name in method.weights():
-        answer = f"no, {found.why_not[name]}" if name in found.why_not else found.how
-        answers.setdefault(answer, []).append(name)
-    return "Weights learned by gradient: " + "; ".join(f"{', '.join(names)}: {text}" for text, names in answers.items()) + "."
-
-
-def _reflowed(text: str) -> str:
-    """A text whose paragraphs and list items are one line each, for a terminal of any width to break."""
-    return re.sub(r"(?<!\n)\n *(?!\n|- )", " ", text)
-
-
-def range_text(distribution: BaseDistribution) -> str:
-    """A search range in a few characters, such as ``0.01 … 0.3 log``."""
-    if isinstance(distribution, CategoricalDistribution):
-        return ", ".join(str(choice) for choice in distribution.choices)
-    assert isinstance(distribution, FloatDistribution | IntDistribution)
-    return f"{distribution.low:g} … {distribution.high:g}" + (" log" if distribution.log else "")
-
-
-def plan_table(suite: Suite, studies: Iterable[Study]) -> Table:
-    """What a suite would run: its studies, what each searches, and how many trials there are."""
+def plan_table(suite: Suite, found: Outline) -> Group:
+    """What a suite would run: its studies, what each searches, how many trials there are, and how many may be stopped."""
     table = Table(
         title=f"[bold]{suite.name}[/bold]: sampler {suite.sampler.name}, scheduler {suite.scheduler.name}, "
         f"execution {suite.execution}",
         title_justify="left",
         header_style="dim",
     )
-    for column in ("study", "objective", "tune", "confirm", "ablate", "searched"):
+    for column in ("study", "objective", "rounds", "tune", "confirm", "ablate", "searched"):
         table.add_column(column, no_wrap=column == "study")
-    for study in studies:
-        table.add_row(
-            study.name,
-            ", ".join(f"{metric.validation} ({metric.mode})" for metric in study.objectives),
-            str(study.trials),
-            str(suite.confirm.seeds),
-            str(suite.confirm.seeds if suite.confirm.ablate and study.method.weights() else 0),
-            "\n".join(f"{name}: {range_text(limits)}" for name, limits in study.space.items()) + _learned_text(study),
+    for study in found.studies:
+        numbers = (study.rounds, study.tune, study.confirm, study.ablate)
+        table.add_row(study.name, study.objectives, *map(str, numbers), "\n".join(study.searched))
+    return Group(table, *(Text(line) for line in _remarks(suite, found)))
+
+
+def _remarks(suite: Suite, found: Outline) -> list[str]:
+    """How many trainings there are in all, and which of them are surely trained to the end."""
+    lines = [f"{found.trainings} trainings"]
+    if graces := sorted({study.grace for study in found.studies if study.grace is not None}):
+        rounds = " to ".join(map(str, dict.fromkeys((graces[0], graces[-1]))))
+        lines.append(
+            f"{suite.scheduler.name} may stop a tuning trial after {rounds} rounds; only those that it lets train to the end "
+            f"can be chosen{_expected(suite, found)}"
         )
+    return lines
+
+
+def _expected(suite: Suite, found: Outline) -> str:
+    """How many trials of a study asynchronous halving trains to the end when all improve alike: one in eta at each rung."""
+    if suite.scheduler.name != "asha":
+        return ""
+    left = []
+    for study in found.studies:
+        rung, share = study.grace or 1, 1.0
+        while rung < study.rounds:
+            share /= suite.scheduler.reduction
+            rung *= suite.scheduler.reduction
+        left.append(max(1, round(study.tune * share)))
+    few, many = min(left), max(left)
+    return f": about {few}{'' if few == many else f' to {many}'} of each study"
+
+
+def suites_table() -> Table:
+    """The ready-made suites: what they compare, on what, how many trainings that are, and how long they take."""
+    minutes = _minutes()
+    table = Table(header_style="dim", title="regbench sweep SUITE runs one", title_justify="left")
+    table.add_column("suite", no_wrap=True)
+    table.add_column("compares")
+    table.add_column("on")
+    table.add_column("trainings", justify="right")
+    table.add_column("minutes on two cores", justify="right")
+    for name in sorted(ready_made_suites(), key=lambda name: ("/" in name, name)):
+        found = outline(read_suite(name))
+        entries, data = ({getattr(study, part): None for study in found.studies} for part in ("entry", "data"))
+        time = "made for GPUs" if "/" in name else minutes.get(name, "")
+        table.add_row(name, ", ".join(entries), ", ".join(data), str(found.trainings), time)
     return table
 
 
-def _learned_text(study: Study) -> str:
-    """How a study's tuning trial learns, if it does."""
-    if study.learning_rounds:
-        return f"\nlearned in {study.learning_rounds} upper iterations"
-    learned = study.trial("tune", 0, study.seed, {}).learned
-    return f"learned by {learned}" if learned else ""
+def _minutes() -> dict[str, str]:
+    """How long each suite takes, as ``benchmarks/suite_minutes.py`` measured it."""
+    text = (files("regbench.search_spaces.suites") / "minutes.csv").read_text(encoding="utf-8")
+    return {row["suite"]: row["minutes"] for row in csv.DictReader(io.StringIO(text))}
 
 
 def data_table() -> Table:
@@ -130,12 +131,12 @@ def data_table() -> Table:
     for column in ("data set", "what", "files"):
         table.add_column(column, no_wrap=column == "data set")
     root = data_root()
-    for source in sources().values():
-        if source.folder is None:
-            files = "embedded"
-        elif root is not None and (root / source.folder).is_dir():
-            files = "here"
+    for data in inventory().data.values():
+        if data.folder is None:
+            place = "embedded"
+        elif root is not None and (root / data.folder).is_dir():
+            place = "here"
         else:
-            files = f"missing: put them into {root or '$REGBENCH_DATA'}/{source.folder}"
-        table.add_row(source.name, source.help, files)
+            place = f"missing: put them into {root or '$REGBENCH_DATA'}/{data.folder}"
+        table.add_row(data.name, data.help, place)
     return table

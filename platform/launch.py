@@ -25,10 +25,10 @@ from regbench.clusters.kinds import Address, Aws, Gcp, Kubernetes, Local, Slurm,
 from regbench.clusters.ship import add_environment, passed_on, zipped
 from regbench.methods.errors import ConfigError, RegbenchError
 from regbench.platform.records.storage import Storage
+from regbench.platform.records.sweeps import open_sweep
 from regbench.platform.shipment import SUITE_FILE, pack
-from regbench.platform.suite.plan import studies
+from regbench.platform.suite.outline import outline
 from regbench.platform.suite.spec import Suite, parse_suite
-from regbench.platform.sweep import open_sweep
 
 JOB_FILE = "job.json"
 ALIVE = ("PENDING", "RUNNING")
@@ -200,7 +200,7 @@ def _require_here(store: Storage) -> None:
 
 def _require_room(suite: Suite, cluster: Distant) -> None:
     """Refuses a suite that could not run there, before anything is started."""
-    studies(suite)
+    outline(suite)
     if suite.execution == "inline":
         raise ConfigError("execution inline trains in the driver, one trial after the other: use execution tune on a cluster")
     machine = cluster if isinstance(cluster, Slurm) else cluster.workers

@@ -10,27 +10,109 @@ from rich.table import Table
 from regbench.platform.records.lease import last_driver
 from regbench.platform.records.records import Records
 from regbench.platform.records.storage import Storage
-from regbench.platform.search.search import Search
-from regbench.platform.suite.plan import studies
-from regbench.platform.suite.spec import parse_suite
-from regbench.platform.sweep import open_sweep, sweeps
+from regbench.platform.records.sweeps import open_sweep, sweep_names
+
+Row = dict[str, Any]
+
+
+class StudyStatus:
+    """A study of a sweep: what it plans and which of its trials have ended.
+
+    Args:
+        described: as ``suite.json`` describes it.
+        suite: the suite's keys.
+        rows: of the study's trials that have ended.
+    """
+
+    def __init__(self, described: dict[str, Any], suite: dict[str, Any], rows: list[Row]) -> None:
+        self.name = f"{described['entry']}-{described['data']}"
+        self.tuned = [row for row in rows if row["stage"] == "tune"]
+        self.confirmed = [row for row in rows if row["stage"] != "tune"]
+        self._trials, seeds = described["trials"], suite["confirm"]["seeds"]
+        self._confirming = seeds * (2 if suite["confirm"]["ablate"] and described["weights"] else 1)
+        self._mode = described["modes"][0]
+
+    @property
+    def best(self) -> float | None:
+        """The best first objective of the tuning trials that were trained to the end."""
+        values = [row["values"][0] for row in self.tuned if row["status"] == "completed"]
+        return (max if self._mode == "max" else min)(values, default=None)
+
+    @property
+    def total(self) -> int:
+        """How many trials it has in all (an upper bound while all of tuning may still fail)."""
+        return self._trials + self._confirming
+
+    @property
+    def done(self) -> bool:
+        """Whether all of them have ended; without a best configuration there is nothing to confirm."""
+        return len(self.tuned) >= self._trials and (self.best is None or len(self.confirmed) >= self._confirming)
+
+
+class SweepStatus:
+    """How far a sweep has come.
+
+    Args:
+        name: of the sweep.
+        records: its records.
+    """
+
+    def __init__(self, name: str, records: Records) -> None:
+        self.name, self.records = name, records
+        recorded = json.loads(records.storage.read("suite.json"))
+        self.started = recorded["provenance"]["started"]
+        self.rows = records.summary()
+        self.studies = [
+            StudyStatus(study, recorded["suite"], [row for row in self.rows if (row["entry"], row["data"]) == of])
+            for study in _described(recorded)
+            for of in [(study["entry"], study["data"])]
+        ]
+
+    @property
+    def total(self) -> int:
+        """How many trials it has in all."""
+        return sum(study.total for study in self.studies)
+
+    @property
+    def failures(self) -> list[str]:
+        """The trials that failed, a line each."""
+        return [f"failed {row['key']}: {row['reason']}" for row in self.rows if row["status"] == "failed"]
+
+    @property
+    def state(self) -> str:
+        """Complete, running or interrupted."""
+        if all(study.done for study in self.studies):
+            return "complete"
+        driver = last_driver(self.records.storage)
+        if driver is None or driver.gone:
+            return f"interrupted: regbench resume {self.name}"
+        return "running" if driver.here else f"running on {driver.host}, unless it was killed there"
+
+
+def _described(recorded: dict[str, Any]) -> list[dict[str, Any]]:
+    """The studies of a sweep; an older version's file does not tell how many trials they have."""
+    described: list[dict[str, Any]] = recorded["studies"]
+    if all("trials" in study for study in described):
+        return described
+    # Imports the methods.
+    from regbench.platform.suite.plan import studies
+    from regbench.platform.suite.spec import parse_suite
+
+    return [study.describe() for study in studies(parse_suite(recorded["suite"], "suite.json"))]
 
 
 def overview(storage: Storage) -> Table | str:
     """All sweeps of a storage folder, a line each."""
-    names = sweeps(storage)
+    names = sweep_names(storage)
     if not names:
         return f"No sweeps in {storage.uri}. Start one with: regbench sweep quickstart"
     table = Table(header_style="dim", title=f"Sweeps in {storage.uri}", title_justify="left")
     for column in ("sweep", "state", "ended", "failed", "started"):
         table.add_column(column)
     for name in names:
-        records = open_sweep(name, storage)
-        search = _search(records)
-        rows = _rows(search)
-        failed = sum(row["status"] == "failed" for row in rows)
-        started = json.loads(records.storage.read("suite.json"))["provenance"]["started"]
-        table.add_row(name, _state(records, search), f"{len(rows)}/{search.total}", str(failed or ""), started)
+        found = SweepStatus(name, open_sweep(name, storage))
+        ended = f"{len(found.rows)}/{found.total}"
+        table.add_row(name, found.state, ended, str(len(found.failures) or ""), found.started)
     return table
 
 
@@ -41,39 +123,20 @@ def sweep_status(name: str, storage: Storage) -> Group:
         ConfigError: there is no such sweep.
     """
     records = open_sweep(name, storage)
-    search = _search(records)
-    table = Table(header_style="dim", title=f"{name}: {_state(records, search)}", title_justify="left")
+    found = SweepStatus(name, records)
+    table = Table(header_style="dim", title=f"{name}: {found.state}", title_justify="left")
     for column in ("study", "completed", "stopped", "failed", "unfinished", "confirmed", "best validation"):
         table.add_column(column)
-    unfinished = Counter(trial.study for trial in records.planned() if trial.key not in records.ended())
-    for state in search.states.values():
-        tuned = Counter(row["status"] for row in state.ended.values() if row["stage"] == "tune")
-        confirmed = sum(row["stage"] != "tune" and row["status"] == "completed" for row in state.ended.values())
-        best = state.best()
+    ended = {row["key"] for row in found.rows}
+    unfinished = Counter(trial.study for trial in records.planned() if trial.key not in ended)
+    for study in found.studies:
+        tuned = Counter(row["status"] for row in study.tuned)
+        confirmed = sum(row["status"] == "completed" for row in study.confirmed)
         table.add_row(
-            state.study.name,
+            study.name,
             *(str(tuned[status] or "") for status in ("completed", "stopped", "failed")),
-            str(unfinished[state.study.name] or ""),
+            str(unfinished[study.name] or ""),
             str(confirmed or ""),
-            f"{best['values'][0]:.4g}" if best else "",
+            "" if study.best is None else f"{study.best:.4g}",
         )
-    failures = [f"failed {row['key']}: {row['reason']}" for row in _rows(search) if row["status"] == "failed"]
-    return Group(table, *failures)
-
-
-def _search(records: Records) -> Search:
-    suite = parse_suite(json.loads(records.storage.read("suite.json"))["suite"], "suite.json")
-    return Search(suite, studies(suite), records)
-
-
-def _rows(search: Search) -> list[dict[str, Any]]:
-    return [row for state in search.states.values() for row in state.ended.values()]
-
-
-def _state(records: Records, search: Search) -> str:
-    if search.done:
-        return "complete"
-    driver = last_driver(records.storage)
-    if driver is None or driver.gone:
-        return "interrupted: regbench resume " + search.suite.name
-    return "running" if driver.here else f"running on {driver.host}, unless it was killed there"
+    return Group(table, *found.failures)

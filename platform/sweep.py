@@ -14,19 +14,20 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from regbench.methods.errors import ConfigError, nearest
+from regbench.methods.errors import ConfigError
 from regbench.methods.shared.data import load
 from regbench.platform.execution.trial import Place
 from regbench.platform.progress import SweepProgress
 from regbench.platform.records.lease import only_driver
 from regbench.platform.records.records import SCHEMA_VERSION, Records
 from regbench.platform.records.storage import Storage
+from regbench.platform.records.sweeps import open_sweep
 from regbench.platform.search.search import Search
 from regbench.platform.suite.plan import Study, studies
 from regbench.platform.suite.spec import Suite, parse_suite
 
 if TYPE_CHECKING:
-    from regbench.platform.comparison.compare import Comparison
+    from regbench.platform.comparison.frames import Comparison
 
 PACKAGES = ("regbench", "torch", "ray", "optuna", "mlflow", "pyarrow")
 
@@ -92,23 +93,6 @@ def resume(name: str, storage: Storage, tracking: str | None, console: Console, 
     planned = studies(suite)
     _check_tracking(storage, tracking)
     return _run(suite, planned, storage, records, tracking, console, cluster)
-
-
-def open_sweep(name: str, storage: Storage) -> Records:
-    """The records of an existing sweep.
-
-    Raises:
-        ConfigError: there is none of that name.
-    """
-    records = Records(storage.child(name))
-    if not records.storage.exists("suite.json"):
-        raise ConfigError(f"no sweep '{name}' in {storage.uri}; {nearest(name, sweeps(storage))}")
-    return records
-
-
-def sweeps(storage: Storage) -> list[str]:
-    """The names of the sweeps in a storage folder."""
-    return [name for name in storage.names() if storage.exists(f"{name}/suite.json")]
 
 
 def describe(suite: Suite, planned: list[Study]) -> dict[str, Any]:

@@ -7,8 +7,7 @@ from torch import Tensor
 
 from regbench.methods.certified.smoothing import Parts
 from regbench.methods.certified.task import Batch, CertifiedMethod
-from regbench.methods.classification.adversarial import is_off
-from regbench.methods.method import Paper, hyperparameter, weight
+from regbench.methods.method import Paper, hyperparameter, is_off, weight
 
 # Probabilities are kept from 0, as in the released code of dual smoothing.
 LEAST = 1e-6

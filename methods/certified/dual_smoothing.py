@@ -12,8 +12,7 @@ from regbench.methods.certified.certificates import Certificates, lower_bound, r
 from regbench.methods.certified.consistency_smoothing import ConsistencySmoothing
 from regbench.methods.certified.smoothing import Fill, Partition, Parts
 from regbench.methods.certified.task import Batch
-from regbench.methods.classification.adversarial import is_off
-from regbench.methods.method import Metrics, Paper, hyperparameter, weight
+from regbench.methods.method import Metrics, Paper, hyperparameter, is_off, weight
 
 # Confidence from which on the margin term asks for no more.
 ENOUGH = 0.99

@@ -15,9 +15,9 @@ from regbench.methods.certified import networks
 from regbench.methods.certified.augmentation import shift_and_flip
 from regbench.methods.certified.certificates import Certificates, certified_radius, lower_bound
 from regbench.methods.certified.smoothing import Fill, Partition, Parts, noisy_parts, partition_masks, votes
-from regbench.methods.method import Method, Metric, Metrics, Track, hyperparameter
+from regbench.methods.method import Metric, Metrics, Track, hyperparameter
 from regbench.methods.run import Run
-from regbench.methods.shared.precision import MIXED_PRECISION_HELP
+from regbench.methods.training import Means, MixedPrecisionMethod, descend, set_rate, span
 
 # Radii at which the certified accuracy is reported.
 RADII = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
@@ -51,7 +51,7 @@ class Batch:
     draws: int
 
 
-class CertifiedMethod(Method):
+class CertifiedMethod(MixedPrecisionMethod):
     """Trains a network under noise and certifies the vote of its predictions under noise.
 
     The released classifier names the class c that is most probable under noise, P(f(x + σ ε) = c) with ε ~ N(0, I). An image is
@@ -83,7 +83,6 @@ class CertifiedMethod(Method):
     augmentation: Literal["none", "shift_and_flip"] = hyperparameter(
         "none", help="of training images: none, or moved by up to 4 pixels and mirrored"
     )
-    mixed_precision: bool = hyperparameter(False, help=MIXED_PRECISION_HELP)
     n0: int = hyperparameter(100, ge=1, help="votes of each network that choose an image's class")
     n: int = hyperparameter(2000, ge=1, help="votes of each network that bound its probability")
     alpha: float = hyperparameter(1e-3, gt=0, lt=1, help="probability with which a certificate may be wrong")
@@ -122,67 +121,60 @@ class CertifiedMethod(Method):
         parts = networks.PartClassifiers(networks.build(self.architecture, run.data) for _ in masks).to(run.device)
         optimizer = torch.optim.Adam(parts.parameters(), lr=self.learning_rate)
         pretraining = torch.optim.Adam(whole.parameters(), lr=self.learning_rate) if whole is not None else None
-        model = run.prepare(parts, mixed_precision=self.mixed_precision)
-        first = None if whole is None else run.prepare(whole, mixed_precision=self.mixed_precision)
+        model = self.prepare(parts, run)
+        first = None if whole is None else self.prepare(whole, run)
         run.restore(parts=parts, optimizer=optimizer, whole=whole, pretraining=pretraining)
         for number in run.rounds(self.rounds):
-            start = (number - 1) * self.report_every
-            for done in range(start, min(start + self.report_every, self.pretraining_epochs + self.epochs)):
-                if whole is not None and first is not None and pretraining is not None and done < self.pretraining_epochs:
-                    self._set_rate(pretraining, done / self.pretraining_epochs)
-                    loss = self._pretrain_epoch(first, pretraining, run)
+            metrics: Metrics = {}
+            for epoch in span(number, self.report_every, self.pretraining_epochs + self.epochs):
+                if whole is not None and first is not None and pretraining is not None and epoch <= self.pretraining_epochs:
+                    set_rate(pretraining, self._rate((epoch - 1) / self.pretraining_epochs))
+                    metrics = self._pretrain_epoch(first, pretraining, run)
                     run.average_buffers(whole)
                     for network in parts:
                         network.load_state_dict(whole.state_dict())
                 else:
-                    self._set_rate(optimizer, (done - self.pretraining_epochs) / self.epochs)
-                    loss = self._train_epoch(model, masks, optimizer, run)
+                    set_rate(optimizer, self._rate((epoch - 1 - self.pretraining_epochs) / self.epochs))
+                    metrics = self._train_epoch(model, masks, optimizer, run)
                     run.average_buffers(parts)
-            metrics = {"train/loss": loss}
             parts.eval()
-            metrics |= {f"val/{name}": value for name, value in self._judge(parts, masks, "validation", run).items()}
-            if run.test and run.last:
-                metrics |= {f"test/{name}": value for name, value in self._judge(parts, masks, "test", run).items()}
-            yield metrics
+            yield metrics | run.judge(lambda split: self._judge(parts, masks, split, run))
 
-    def _train_epoch(self, model: nn.Module, masks: Tensor, optimizer: torch.optim.Adam, run: Run) -> float:
+    def _train_epoch(self, model: nn.Module, masks: Tensor, optimizer: torch.optim.Adam, run: Run) -> Metrics:
         """One pass under noise; returns the mean objective of this worker's batches."""
         model.train()
-        weights, generator = self.weight_values(), run.generator("noise", run.device)
-        losses = []
+        weights, generator, means = self.weight_values(), run.generator("noise", run.device), Means()
         for x, y, _ in run.loader(run.data.train, self.batch_size):
             many = self._augment(x, run).repeat(self.num_noise, 1, 1, 1)
             noise = torch.randn(many.shape, generator=generator, device=run.device)
             batch = Batch(noisy_parts(many, noise, masks, self.sigma, self.layout[1]), y, self.num_noise)
             loss, _ = self.objective(model, batch, weights)
-            _descend(loss, optimizer)
-            losses.append(loss.detach())
-        return torch.stack(losses).mean().item()
+            descend(loss, optimizer)
+            means.add(loss=loss)
+        return means.metrics()
 
-    def _pretrain_epoch(self, model: nn.Module, optimizer: torch.optim.Adam, run: Run) -> float:
+    def _pretrain_epoch(self, model: nn.Module, optimizer: torch.optim.Adam, run: Run) -> Metrics:
         """One pass over whole images without noise; returns the mean cross-entropy of this worker's batches."""
         model.train()
-        losses = []
+        means = Means()
         for x, y, _ in run.loader(run.data.train, self.batch_size):
             loss = cross_entropy(model(self._augment(x, run)), y)
-            _descend(loss, optimizer)
-            losses.append(loss.detach())
-        return torch.stack(losses).mean().item()
+            descend(loss, optimizer)
+            means.add(loss=loss)
+        return means.metrics()
 
     def _augment(self, x: Tensor, run: Run) -> Tensor:
         return x if self.augmentation == "none" else shift_and_flip(x, run.generator("augmentation", run.device))
 
-    def _set_rate(self, optimizer: torch.optim.Adam, done: float) -> None:
-        """Sets the learning rate from the share of a stage's epochs that is done."""
-        for group in optimizer.param_groups:
-            group["lr"] = self.learning_rate * 0.1 ** ((done >= 0.625) + (done >= 0.875))
+    def _rate(self, done: float) -> float:
+        """The learning rate when that share of a stage's epochs is done."""
+        return self.learning_rate * 0.1 ** ((done >= 0.625) + (done >= 0.875))
 
-    def _judge(self, parts: Parts, masks: Tensor, split: Literal["validation", "test"], run: Run) -> Metrics:
+    def _judge(self, parts: Parts, masks: Tensor, split: TensorDataset, run: Run) -> Metrics:
         """Metrics of certificates on a split, names without the split's prefix."""
-        data: TensorDataset = getattr(run.data, split)
-        x, y = (tensor[:: self.certify_stride] for tensor in run.tensors(data)[:2])
+        x, y = (tensor[:: self.certify_stride] for tensor in run.tensors(split)[:2])
         # The same noise for every worker, round and resumed run.
-        generator = torch.Generator(run.device).manual_seed(run.numpy_seed(f"certification/{split}"))
+        generator = torch.Generator(run.device).manual_seed(run.numpy_seed(f"certification/{run.split_name(split)}"))
         return self.evaluate(self.certify(parts, x, masks, run.data.meta["classes"], generator), y.cpu().numpy())
 
     def certify(self, parts: Parts, x: Tensor, masks: Tensor, classes: int, generator: torch.Generator) -> Certificates:
@@ -213,9 +205,3 @@ class CertifiedMethod(Method):
             **{f"certified_accuracy_{least:.2f}": float((radius > least).mean()) for least in RADII},
             "accuracy": float(right.mean()),
         }
-
-
-def _descend(loss: Tensor, optimizer: torch.optim.Adam) -> None:
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()

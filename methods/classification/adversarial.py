@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
@@ -42,8 +41,3 @@ class AdversarialMethod(ClassificationMethod):
             step_size=radius / 4 if self.pgd_step_size is None else self.pgd_step_size,
             generator=batch.generator,
         )
-
-
-def is_off(weight: float | Tensor) -> bool:
-    """Whether a weight is the number 0. A tensor never is: its gradient is wanted at 0 too."""
-    return not isinstance(weight, torch.Tensor) and weight == 0

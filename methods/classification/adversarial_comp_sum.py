@@ -5,10 +5,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from regbench.methods.classification.adversarial import AdversarialMethod, is_off
+from regbench.methods.classification.adversarial import AdversarialMethod
 from regbench.methods.classification.comp_sum import PAPER, CompSum
 from regbench.methods.classification.task import Batch, Logits
-from regbench.methods.method import Paper, weight
+from regbench.methods.method import Paper, is_off, weight
 
 
 class AdversarialCompSum(AdversarialMethod, CompSum):

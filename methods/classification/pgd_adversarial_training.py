@@ -6,10 +6,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from regbench.methods.classification.adversarial import AdversarialMethod, is_off
+from regbench.methods.classification.adversarial import AdversarialMethod
 from regbench.methods.classification.attacks import cross_entropy
 from regbench.methods.classification.task import Batch, Logits
-from regbench.methods.method import Paper, weight
+from regbench.methods.method import Paper, is_off, weight
 
 
 class PGDAdversarialTraining(AdversarialMethod):

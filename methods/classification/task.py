@@ -13,10 +13,10 @@ from torch.utils.data import TensorDataset
 from regbench.methods.classification import architectures
 from regbench.methods.classification.attacks import robust_accuracy
 from regbench.methods.classification.metrics import classification_metrics
-from regbench.methods.method import Method, Metric, Metrics, Track, hyperparameter
+from regbench.methods.method import Metric, Metrics, Track, hyperparameter
 from regbench.methods.run import Run
 from regbench.methods.shared.data import Data
-from regbench.methods.shared.precision import MIXED_PRECISION_HELP
+from regbench.methods.training import MixedPrecisionMethod, NetworkMethod
 
 TRACK = Track(
     name="classification",
@@ -63,7 +63,7 @@ class Batch:
     generator: torch.Generator
 
 
-class ClassificationMethod(Method):
+class ClassificationMethod(MixedPrecisionMethod, NetworkMethod):
     """Trains a network by mini-batch gradient descent and validates it after each epoch.
 
     A method of the track may override ``objective`` (a loss), ``build_model`` (layers), ``build_memory`` and ``remember``
@@ -78,8 +78,6 @@ class ClassificationMethod(Method):
         help="network: mlp (2 x 256), deep_mlp (10 x 24), tiny_vit (2 blocks of width 32 on 2x2 patches), resnet18, …34 or …50",
     )
     activation: architectures.Activation = hyperparameter("relu", help="hidden activation: relu, gelu or prelu")
-    epochs: int = hyperparameter(30, ge=1, help="passes over the training data")
-    batch_size: int = hyperparameter(64, ge=1, help="mini-batch size over all workers")
     optimizer: Literal["sgd", "adam"] = hyperparameter("sgd", help="sgd (Nesterov momentum 0.9) or adam (decoupled decay)")
     learning_rate: float = hyperparameter(0.05, gt=0, help="initial learning rate")
     schedule: Literal["step", "cosine", "constant"] = hyperparameter(
@@ -87,15 +85,9 @@ class ClassificationMethod(Method):
     )
     weight_decay: float = hyperparameter(5e-4, ge=0, help="L2 penalty of SGD, decoupled decay of Adam")
     gradient_clip: float | None = hyperparameter(None, gt=0, help="largest norm of a step's gradient; None leaves it alone")
-    mixed_precision: bool = hyperparameter(False, help=MIXED_PRECISION_HELP)
     attack_radius: float = hyperparameter(
         0.0, ge=0, help="l-inf radius of the attack under which robust_accuracy is measured; 0 leaves it out"
     )
-
-    @property
-    def rounds(self) -> int:
-        """One metrics mapping per epoch."""
-        return self.epochs
 
     def objective(self, model: Logits, batch: Batch, weights: SimpleNamespace) -> tuple[Tensor, Tensor]:
         """The training objective of one mini-batch, as a pure function of its arguments.
@@ -119,16 +111,17 @@ class ClassificationMethod(Method):
         """A module whose buffers are remembered across batches and saved in checkpoints; None for most methods."""
         return None
 
+    def build_parts(self, run: Run) -> dict[str, Any]:
+        """The memory."""
+        memory = self.build_memory(run.data)
+        return {} if memory is None else {"memory": memory.to(run.device)}
+
     def remember(self, batch: Batch, logits: Tensor, run: Run) -> None:
         """Updates ``batch.memory`` after an optimizer step, from the detached logits ``[B, K]`` of the same forward pass."""
 
     def parameter_groups(self, model: nn.Module) -> list[dict[str, Any]]:
         """Optimizer parameter groups: ``rate`` multiplies a group's learning rate, ``weight_decay`` replaces the default."""
         return [{"params": list(model.parameters())}]
-
-    def diagnostics(self, model: nn.Module) -> Metrics:
-        """Learned quantities to record each epoch."""
-        return {}
 
     def evaluate(self, model: nn.Module, split: TensorDataset, run: Run) -> Metrics:
         """Metrics of a model in evaluation mode on a split, names without the split's prefix."""
@@ -142,45 +135,24 @@ class ClassificationMethod(Method):
             metrics["robust_accuracy"] = robust_accuracy(model, x, y, self.attack_radius, start)
         return metrics
 
-    def train(self, run: Run) -> Iterator[Metrics]:
-        """Trains for ``epochs`` and yields training loss and validation metrics after each."""
-        network = self.build_model(run.data).to(run.device)
-        memory = self.build_memory(run.data)
-        if memory is not None:
-            memory.to(run.device)
-        optimizer = self.build_optimizer(network)
-        model = run.prepare(network, mixed_precision=self.mixed_precision)
-        run.restore(model=network, optimizer=optimizer, memory=memory)
-        for epoch in run.rounds(self.epochs):
-            self.set_rates(optimizer, network, epoch)
-            metrics = {"train/loss": self.train_epoch(model, optimizer, memory, epoch, run)}
-            run.average_buffers(network)
-            network.eval()
-            metrics |= {f"val/{name}": value for name, value in self.evaluate(network, run.data.validation, run).items()}
-            metrics |= self.diagnostics(network)
-            if run.test and run.last:
-                metrics |= {f"test/{name}": value for name, value in self.evaluate(network, run.data.test, run).items()}
-            yield metrics
+    def batches(self, split: TensorDataset, epoch: int, run: Run) -> Iterator[Batch]:
+        """Mini-batches with the memory and the stream of noise."""
+        memory, noise = run.part("memory"), run.generator("objective", run.device)
+        for x, y, index in run.loader(split, self.batch_size):
+            yield Batch(x, y, index, run.data.meta["classes"], epoch, self.epochs, memory, noise)
 
-    def train_epoch(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, memory: nn.Module | None, epoch: int, run: Run
-    ) -> float:
-        """One pass over the training split; returns the mean objective of this worker's batches."""
-        model.train()
-        weights = self.weight_values()
-        noise = run.generator("objective", run.device)
-        total, seen = torch.zeros((), device=run.device), 0
-        for x, y, index in run.loader(run.data.train, self.batch_size):
-            batch = Batch(x, y, index, run.data.meta["classes"], epoch, self.epochs, memory, noise)
-            loss, logits = self.objective(model, batch, weights)
-            optimizer.zero_grad()
-            loss.backward()
-            if self.gradient_clip is not None:
-                nn.utils.clip_grad_norm_(model.parameters(), self.gradient_clip)
-            optimizer.step()
-            self.remember(batch, logits.detach(), run)
-            total, seen = total + loss.detach() * len(y), seen + len(y)
-        return total.item() / seen
+    def step(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, weights: SimpleNamespace, run: Run
+    ) -> Tensor:
+        """One step of descent, its gradient clipped where that is asked for; what it saw is remembered."""
+        loss, logits = self.objective(model, batch, weights)
+        optimizer.zero_grad()
+        loss.backward()
+        if self.gradient_clip is not None:
+            nn.utils.clip_grad_norm_(model.parameters(), self.gradient_clip)
+        optimizer.step()
+        self.remember(batch, logits.detach(), run)
+        return loss.detach()
 
     def build_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         """The optimizer over ``parameter_groups``."""
@@ -189,18 +161,17 @@ class ClassificationMethod(Method):
             return torch.optim.SGD(groups, lr=self.learning_rate, momentum=0.9, nesterov=True, weight_decay=self.weight_decay)
         return torch.optim.AdamW(groups, lr=self.learning_rate, weight_decay=self.weight_decay)
 
-    def set_rates(self, optimizer: torch.optim.Optimizer, model: nn.Module, epoch: int) -> None:
-        """Sets each group's learning rate and decay for an epoch from this configuration.
-
-        Nothing is read back from the optimizer, so a run that resumes, even with another configuration (population-based
-        training), follows its own schedule.
-        """
+    def rate(self, epoch: int) -> float:
+        """The schedule."""
         done = (epoch - 1) / self.epochs
-        factor = {
+        return {
             "step": 0.1 ** ((done >= 0.5) + (done >= 0.75)),
             "cosine": 0.5 * (1 + math.cos(math.pi * done)),
             "constant": 1.0,
         }[self.schedule]
-        for group, own in zip(optimizer.param_groups, self.parameter_groups(model), strict=True):
-            group["lr"] = self.learning_rate * factor * own.get("rate", 1.0)
+
+    def set_rates(self, optimizer: torch.optim.Optimizer, network: nn.Module, epoch: int) -> None:
+        """Sets each group's learning rate and decay for an epoch from this configuration."""
+        for group, own in zip(optimizer.param_groups, self.parameter_groups(network), strict=True):
+            group["lr"] = self.learning_rate * self.rate(epoch) * own.get("rate", 1.0)
             group["weight_decay"] = own.get("weight_decay", self.weight_decay)

@@ -5,9 +5,9 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from regbench.methods.classification.adversarial import AdversarialMethod, is_off
+from regbench.methods.classification.adversarial import AdversarialMethod
 from regbench.methods.classification.task import Batch, Logits
-from regbench.methods.method import Paper, weight
+from regbench.methods.method import Paper, is_off, weight
 
 
 class TRADES(AdversarialMethod):

@@ -15,7 +15,7 @@ from regbench.methods.density.task import (
     over_workers,
     split_pass,
 )
-from regbench.methods.method import Paper, hyperparameter, weight
+from regbench.methods.method import Paper, hyperparameter, is_off, weight
 
 
 class CompositionalUnnormalized(DensityMethod):
@@ -64,7 +64,7 @@ class CompositionalUnnormalized(DensityMethod):
             share = torch.tensor(rate, dtype=newest.dtype, device=newest.device)
             log_u = torch.logaddexp((1 - share).log() + batch.log_u, share.log() + newest)
         loss = likelihood_surrogate(h_x, log_mean, log_u)
-        if isinstance(weights.energy_weight_decay, Tensor) or weights.energy_weight_decay:
+        if not is_off(weights.energy_weight_decay):
             assert isinstance(model, nn.Module)
             squares = torch.stack([parameter.square().sum() for parameter in model.parameters()]).sum()
             loss = loss + 0.5 * weights.energy_weight_decay * squares

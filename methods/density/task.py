@@ -24,9 +24,10 @@ from regbench.methods.density.networks import EnergyName, Unnormalized
 from regbench.methods.density.noise import Noise, NoiseName, fit_noise
 from regbench.methods.errors import ConfigError
 from regbench.methods.generative.metrics import feature_network, frechet_distance
-from regbench.methods.method import Method, Metric, Metrics, Track, hyperparameter
+from regbench.methods.method import Metric, Metrics, Track, hyperparameter
 from regbench.methods.run import Run
 from regbench.methods.shared.data import Data
+from regbench.methods.training import Means, StepMethod, set_rate
 
 TRACK = Track(
     name="density",
@@ -91,7 +92,7 @@ class Batch:
     gather: Callable[[Tensor], Tensor]
 
 
-class DensityMethod(Method):
+class DensityMethod(StepMethod):
     """Fits p = e^h / Z to data, with samples of a noise distribution q of known density.
 
     A method of the track overrides ``objective``, and may override ``build_model`` and ``turn`` (what is done to a gradient
@@ -115,8 +116,6 @@ class DensityMethod(Method):
     noise_scale: float = hyperparameter(1.0, gt=0, help="multiplies the standard deviation of q")
     noise_components: int = hyperparameter(10, ge=1, help="of a mixture")
     noise_batch_ratio: int = hyperparameter(1, ge=1, help="noise samples for each datum, B₂ / B₁")
-    iterations: int = hyperparameter(2000, ge=1, help="steps")
-    report_every: int = hyperparameter(200, ge=1, help="steps in one round")
     batch_size: int = hyperparameter(128, ge=1, help="data in a mini-batch, B₁, over all workers")
     optimizer: Literal["adam", "sgd"] = hyperparameter("adam", help="adam, or plain gradient steps")
     learning_rate: float = hyperparameter(1e-3, gt=0, help="η")
@@ -131,11 +130,6 @@ class DensityMethod(Method):
         if self.target_error and self.energy != "gaussian_mean":
             raise ValueError(f"{self.energy} has no mean to converge: set energy to gaussian_mean, or target_error to 0")
         return self
-
-    @property
-    def rounds(self) -> int:
-        """One metrics mapping per ``report_every`` steps."""
-        return -(-self.iterations // self.report_every)
 
     def objective(self, model: Model, batch: Batch, weights: SimpleNamespace) -> tuple[Tensor, Tensor]:
         """What a step minimizes, as a pure function of its arguments.
@@ -187,11 +181,9 @@ class DensityMethod(Method):
         run.restore(model=network, optimizer=optimizer, memory=memory, path=path)
         path |= {name: path[name].to(run.device) for name in ("reached", "sum")}
         for number in run.rounds(self.rounds):
-            first = (number - 1) * self.report_every + 1
-            losses = []
-            for step in range(first, min(first + self.report_every, self.iterations + 1)):
-                for group in optimizer.param_groups:
-                    group["lr"] = self.learning_rate
+            means = Means()
+            for step in self.steps(number):
+                set_rate(optimizer, self.learning_rate)
                 weights = self.weight_values()
                 batch = self._batch(data, q, shape, step, memory, run)
                 loss, log_u = self.objective(model, batch, weights)
@@ -200,15 +192,11 @@ class DensityMethod(Method):
                 self.turn(network, memory, weights)
                 optimizer.step()
                 memory["log_u"] = log_u
-                losses.append(loss.detach())
+                means.add(loss=loss)
                 if self.target_error:
                     assert isinstance(network, Mean)
                     self._follow(network, path, step, run.data.meta["mean"])
-            metrics = {"train/loss": torch.stack(losses).mean().item()}
-            metrics |= self.judge(network, q, run.data.validation, "val", path, run)
-            if run.test and run.last:
-                metrics |= self.judge(network, q, run.data.test, "test", path, run)
-            yield metrics
+            yield means.metrics() | self.judge(network, q, path, run)
 
     def fit_noise(self, run: Run) -> Noise:
         """The noise distribution, on the device."""
@@ -217,14 +205,7 @@ class DensityMethod(Method):
 
     def _batch(self, data: Tensor, q: Noise, shape: tuple[int, ...], step: int, memory: dict[str, Any], run: Run) -> Batch:
         """This worker's share of a mini-batch: data drawn with replacement, and fresh noise."""
-        rank, size = run.world.rank, run.world.size
-        if self.batch_size < size:
-            raise ConfigError(
-                f"batch_size {self.batch_size} leaves some of {size} workers without data: set it to at least that"
-            )
-        index = torch.randint(len(data), (self.batch_size,), generator=run.generator("batches", shared=True))
-        index = index[: self.batch_size - self.batch_size % size][rank::size].to(run.device)
-        x = data[index]
+        x = data[run.draw(len(data), self.batch_size)]
         noise = q.sample(self.noise_batch_ratio * len(x), run.generator("noise", run.device)).unflatten(1, shape)
         log_u = memory["log_u"].to(run.device) if "log_u" in memory else None
         return Batch(x, q.log_prob(x), noise, q.log_prob(noise), self.noise_batch_ratio, step, log_u, run.gather)
@@ -237,8 +218,12 @@ class DensityMethod(Method):
         if step > self.iterations // 2:
             path["sum"], path["steps"] = path["sum"] + theta, path["steps"] + 1
 
-    def judge(self, network: nn.Module, q: Noise, split: TensorDataset, name: str, path: dict[str, Any], run: Run) -> Metrics:
-        """Metrics of a model on a split, with its prefix.
+    def judge(self, network: nn.Module, q: Noise, path: dict[str, Any], run: Run) -> Metrics:
+        """Validation metrics of a model, in the last round of a run with ``run.test`` also test metrics."""
+        return run.judge(lambda split: self.evaluate(network, q, split, path, run))
+
+    def evaluate(self, network: nn.Module, q: Noise, split: TensorDataset, path: dict[str, Any], run: Run) -> Metrics:
+        """Metrics of a model on a split, names without the split's prefix.
 
         ``steps_to_target`` is the first step after which θ was close to the true mean, one more than all steps if none was;
         ``mean_error`` the distance of the mean of θ over the second half of training, before that of θ itself.
@@ -251,7 +236,7 @@ class DensityMethod(Method):
             assert isinstance(network, Mean)
             theta = path["sum"] / path["steps"] if path["steps"] else network.mean()
             found |= {"mean_error": (theta - run.data.meta["mean"]).norm().item(), "steps_to_target": float(path["reached"])}
-        return {f"{name}/{metric}": value for metric, value in found.items()}
+        return found
 
     def _judge(self, h: LogDensity, q: Noise, split: TensorDataset, run: Run) -> Metrics:
         x, outlier = run.tensors(split)

@@ -16,7 +16,7 @@ from regbench.methods.dynamics.information import (
 )
 from regbench.methods.dynamics.networks import Pass
 from regbench.methods.dynamics.task import Batch, KoopmanMethod, Model
-from regbench.methods.method import Paper, hyperparameter, weight
+from regbench.methods.method import Paper, hyperparameter, is_off, weight
 
 # Share of the latents' mean variance added to the covariance of the noise, which is singular for exactly linear latents.
 NOISE_FLOOR = 1e-6
@@ -82,9 +82,9 @@ class KoopmanInformation(KoopmanMethod):
         """The autoencoder's objective with information and entropy of the windows' first T latents; see the class."""
         loss, found = super().objective(model, batch, weights)
         z = found.latents[:, :-1]
-        if _on(weights.mutual_information_weight):
+        if not is_off(weights.mutual_information_weight):
             loss = loss + weights.mutual_information_weight * self.information_loss(found, batch, weights)
-        if _on(weights.von_neumann_entropy_weight):
+        if not is_off(weights.von_neumann_entropy_weight):
             entropy = von_neumann_entropy(covariance(batch.pool(z))).to(loss.dtype)
             sign = -1 if self.entropy_sign == "paper" else 1
             loss = loss + sign * weights.von_neumann_entropy_weight * entropy
@@ -102,7 +102,3 @@ class KoopmanInformation(KoopmanMethod):
         floor = NOISE_FLOOR * C.diagonal().mean() * torch.eye(len(C), dtype=C.dtype, device=C.device)
         information = gaussian_information(found.operator.T.double(), C, noise + floor, self.neighborhood_size).to(z.dtype)
         return -(information.log() if self.information_estimate == "log_gaussian" else information)
-
-
-def _on(value: float | Tensor) -> bool:
-    return isinstance(value, Tensor) or value != 0

@@ -1,20 +1,21 @@
 """What dynamic mode decompositions share: coordinates that are chosen rather than learned, and one regression."""
 
 from abc import abstractmethod
-from collections.abc import Iterator
 from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.utils.data import TensorDataset
 
 from regbench.methods.dynamics.metrics import Map, apply, forecast_metrics, spectrum
 from regbench.methods.dynamics.operators import least_squares
 from regbench.methods.dynamics.task import TRACK
-from regbench.methods.method import Method, Metrics, Track
+from regbench.methods.method import Metrics, Track
 from regbench.methods.run import Run
+from regbench.methods.training import Estimator
 
 
-class LinearForecast(Method):
+class LinearForecast(Estimator):
     """Forecasts with the least-squares operator on fixed coordinates of training states; one round, nothing iterates.
 
     A method overrides ``coordinates``, and ``tikhonov`` where it regularizes the regression.
@@ -22,11 +23,6 @@ class LinearForecast(Method):
 
     track: ClassVar[Track] = TRACK
     off_equals: ClassVar[str | None] = None  # no network
-
-    @property
-    def rounds(self) -> int:
-        """One."""
-        return 1
 
     @property
     def tikhonov(self) -> float:
@@ -37,23 +33,18 @@ class LinearForecast(Method):
     def coordinates(self, x: Tensor, run: Run) -> tuple[Map, Map]:
         """Maps of states to coordinates and back, chosen by training states ``[M, D]``."""
 
-    def train(self, run: Run) -> Iterator[Metrics]:
+    def fit_and_judge(self, run: Run) -> Metrics:
         """Fits the operator and judges it."""
         (x,) = run.tensors(run.data.train)
         flat = x.flatten(2)
-        run.restore()
-        for _ in run.rounds(1):
-            lift, lower = self.coordinates(flat.flatten(0, 1), run)
-            z = apply(lift, flat)
-            operator = least_squares(z[:, :-1].flatten(0, 1), z[:, 1:].flatten(0, 1), self.tikhonov)
-            splits = {"val": run.data.validation} | ({"test": run.data.test} if run.test else {})
-            yield spectrum(operator, run.data.meta) | {
-                f"{name}/{metric}": value
-                for name, split in splits.items()
-                for metric, value in forecast_metrics(
-                    run.tensors(split)[0].flatten(2), lift, operator, lower, run.data.meta
-                ).items()
-            }
+        lift, lower = self.coordinates(flat.flatten(0, 1), run)
+        z = apply(lift, flat)
+        operator = least_squares(z[:, :-1].flatten(0, 1), z[:, 1:].flatten(0, 1), self.tikhonov)
+
+        def evaluate(split: TensorDataset) -> Metrics:
+            return forecast_metrics(run.tensors(split)[0].flatten(2), lift, operator, lower, run.data.meta)
+
+        return spectrum(operator, run.data.meta) | run.judge(evaluate)
 
 
 def leading_directions(x: Tensor, rank: int) -> Tensor:

@@ -16,6 +16,7 @@ from regbench.methods.errors import ConfigError
 from regbench.methods.method import Method, Metric, Metrics, Track, hyperparameter, weight
 from regbench.methods.run import Run
 from regbench.methods.shared.data import Data
+from regbench.methods.training import set_rate
 
 TRACK = Track(
     name="dynamics",
@@ -167,16 +168,12 @@ class KoopmanMethod(Method):
         model = run.prepare(network)
         run.restore(model=network, optimizer=optimizer)
         for epoch in run.rounds(self.epochs):
-            for group in optimizer.param_groups:
-                group["lr"] = self.learning_rate * self.decay ** ((epoch - 1) // self.decay_every)
+            set_rate(optimizer, self.learning_rate * self.decay ** ((epoch - 1) // self.decay_every))
             loss, trained = self._train_epoch(model, network, optimizer, windows, run)
             network.eval()
             with torch.no_grad():
                 operator = self._inference(network, trained, run)
-                metrics = {"train/loss": loss} | spectrum(operator, run.data.meta)
-                metrics |= self._judge(network, operator, run.data.validation, "val", run)
-                if run.test and run.last:
-                    metrics |= self._judge(network, operator, run.data.test, "test", run)
+                metrics = {"train/loss": loss} | spectrum(operator, run.data.meta) | self._judge(network, operator, run)
             yield metrics
 
     def _train_epoch(
@@ -210,10 +207,11 @@ class KoopmanMethod(Method):
         z = apply(network.encode, run.tensors(run.data.train)[0])
         return least_squares(z[:, :-1].flatten(0, 1), z[:, 1:].flatten(0, 1))
 
-    def _judge(self, network: KoopmanNetwork, operator: Tensor, split: TensorDataset, name: str, run: Run) -> Metrics:
-        (x,) = run.tensors(split)
-        found = forecast_metrics(x, network.encode, operator, network.decoder, run.data.meta)
-        return {f"{name}/{metric}": value for metric, value in found.items()}
+    def _judge(self, network: KoopmanNetwork, operator: Tensor, run: Run) -> Metrics:
+        def evaluate(split: TensorDataset) -> Metrics:
+            return forecast_metrics(run.tensors(split)[0], network.encode, operator, network.decoder, run.data.meta)
+
+        return run.judge(evaluate)
 
 
 def code_loss(found: Pass, x: Tensor, weights: SimpleNamespace) -> Tensor:

@@ -12,7 +12,7 @@ from regbench.methods.fairness import targets
 from regbench.methods.fairness.distance_covariance import FEWEST, Dependence, estimate
 from regbench.methods.fairness.metrics import jensen_shannon
 from regbench.methods.fairness.task import Batch, FairnessMethod, Scores
-from regbench.methods.method import Metrics, Paper, hyperparameter, weight
+from regbench.methods.method import Metrics, Paper, hyperparameter, is_off, weight
 from regbench.methods.run import Run
 
 # The share of the training rows on which candidates for the weight are trained; JSD is measured on the others.
@@ -73,8 +73,7 @@ class DistanceCovarianceFairness(FairnessMethod):
     def objective(self, model: Scores, batch: Batch, weights: SimpleNamespace) -> tuple[Tensor, Tensor]:
         """The loss plus λ times the dependence of the batch's predictions; see the class."""
         loss, score = super().objective(model, batch, weights)
-        off = not isinstance(weights.fairness_weight, Tensor) and weights.fairness_weight == 0
-        if off or len(batch.y) < FEWEST:
+        if is_off(weights.fairness_weight) or len(batch.y) < FEWEST:
             return loss, score
         prediction = targets.response(batch.target, score, batch.exposure)
         return loss + weights.fairness_weight * estimate(self.penalty, prediction, batch.s, batch.widths, self.jdcov_c), score
@@ -97,10 +96,12 @@ class DistanceCovarianceFairness(FairnessMethod):
                 self._restart(network, optimizer, run)
             final = stage == self.candidates
             chosen = self.chosen(calibration["jsd"]) if final else stage // self.calibration_seeds
-            weights = SimpleNamespace(fairness_weight=grid[chosen])
-            loss = self.train_epoch(model, optimizer, run.data.train if final else learned, weights, run)
-            metrics = {"train/loss": loss, "train/fairness_weight": grid[chosen]} | self.judge(network, run)
+            candidate = self.replace(fairness_weight=grid[chosen])
+            self.set_rates(optimizer, network, epoch + 1)
+            metrics = candidate.train_epoch(model, optimizer, run.data.train if final else learned, epoch + 1, run)
+            metrics |= {"train/fairness_weight": grid[chosen]} | self.judge(network, run)
             if final:
+                assert self.jsd_level is not None
                 metrics |= {"calibration/jsd": self.curve(calibration["jsd"])[chosen].item()}
                 metrics |= {"calibration/reached": float(metrics["calibration/jsd"] <= self.jsd_level)}
             elif epoch == self.epochs - 1:

@@ -1,6 +1,7 @@
 """The same unbiased squared distance covariance of scalars in O(n log n) instead of O(n²) steps.
 
-On CPUs a compiled function sorts (`compiled_slopes`); elsewhere tensor operations do, which lose on CPUs by their number.
+On CPUs a compiled function sorts (`shared.kernels.covariance_slopes`); elsewhere tensor operations do, which lose there by
+their number.
 """
 
 from collections.abc import Callable
@@ -29,9 +30,9 @@ def sorted_covariance(x: Tensor, y: Tensor) -> Tensor:
 def _compiled() -> Callable[[Tensor, Tensor], Tensor]:
     """`slopes` on CPUs."""
     # Compiling takes two seconds: only for who sorts.
-    from regbench.methods.shared import compiled_slopes
+    from regbench.methods.shared.kernels import covariance_slopes
 
-    return lambda x, y: torch.from_numpy(compiled_slopes.slopes(x.numpy(), y.numpy()))
+    return lambda x, y: torch.from_numpy(covariance_slopes.slopes(x.numpy(), y.numpy()))
 
 
 def slopes(x: Tensor, y: Tensor) -> Tensor:

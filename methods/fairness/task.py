@@ -14,9 +14,10 @@ from regbench.methods.errors import ConfigError
 from regbench.methods.fairness import distance_covariance, targets
 from regbench.methods.fairness.metrics import accuracy_metrics, jensen_shannon, unfairness
 from regbench.methods.fairness.targets import Target
-from regbench.methods.method import Method, Metric, Metrics, Track, hyperparameter
+from regbench.methods.method import Metric, Metrics, Track, hyperparameter
 from regbench.methods.run import Run
 from regbench.methods.shared.data import Data
+from regbench.methods.training import NetworkMethod
 
 TRACK = Track(
     name="fairness",
@@ -61,7 +62,7 @@ class Batch:
     target: Target
 
 
-class FairnessMethod(Method):
+class FairnessMethod(NetworkMethod):
     """Trains a multilayer perceptron with Adam on inputs without protected attributes, and validates it after each epoch.
 
     A method of the track overrides ``objective``. Of the metrics, ``error`` is about accuracy (root mean squared error; for
@@ -81,12 +82,6 @@ class FairnessMethod(Method):
         200, ge=distance_covariance.FEWEST, help="mini-batch size over all workers; each estimates dependence from its share"
     )
     learning_rate: float = hyperparameter(2e-3, gt=0, help="of Adam")
-    weight_decay: float = hyperparameter(0.0, ge=0, help="decoupled decay")
-
-    @property
-    def rounds(self) -> int:
-        """One metrics mapping per epoch."""
-        return self.epochs
 
     def objective(self, model: Scores, batch: Batch, weights: SimpleNamespace) -> tuple[Tensor, Tensor]:
         """The training objective of one mini-batch, as a pure function of its arguments.
@@ -111,64 +106,34 @@ class FairnessMethod(Method):
         ]
         return nn.Sequential(*blocks, nn.Linear(self.width, 1), nn.Flatten(0))
 
-    def build_optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
-        """Adam."""
-        return torch.optim.AdamW(network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
+    def batches(self, split: TensorDataset, epoch: int, run: Run) -> Iterator[Batch]:
+        """Mini-batches with what the data set tells of attributes and target.
 
-    def train(self, run: Run) -> Iterator[Metrics]:
-        """Trains for ``epochs`` and yields training loss and validation metrics after each."""
-        network = self.build_model(run.data).to(run.device)
-        optimizer = self.build_optimizer(network)
-        model = run.prepare(network)
-        run.restore(model=network, optimizer=optimizer)
-        for _ in run.rounds(self.epochs):
-            loss = self.train_epoch(model, optimizer, run.data.train, self.weight_values(), run)
-            yield {"train/loss": loss} | self.judge(network, run)
-
-    def train_epoch(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, split: TensorDataset, weights: SimpleNamespace, run: Run
-    ) -> float:
-        """One pass over a split; returns the mean objective of this worker's batches."""
+        Raises:
+            ConfigError: a worker's share is too small for an estimate of dependence.
+        """
         if self.batch_size < distance_covariance.FEWEST * run.world.size:
             raise ConfigError(
                 f"batch_size {self.batch_size} is too small for {run.world.size} workers: each needs at least "
                 f"{distance_covariance.FEWEST} rows"
             )
-        model.train()
-        for group in optimizer.param_groups:
-            group["lr"], group["weight_decay"] = self.learning_rate, self.weight_decay
         widths, target = tuple(run.data.meta["widths"]), run.data.meta["target"]
-        total, seen = torch.zeros((), device=run.device), 0
         for x, s, y, exposure, _, _ in run.loader(split, self.batch_size):
-            loss, _ = self.objective(model, Batch(x, s, y, exposure, widths, target), weights)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            total, seen = total + loss.detach() * len(y), seen + len(y)
-        return total.item() / seen
+            yield Batch(x, s, y, exposure, widths, target)
 
-    def judge(self, network: nn.Module, run: Run) -> Metrics:
-        """Validation metrics, in the last round of a run with ``run.test`` also test metrics."""
-        network.eval()
-        splits = {"val": run.data.validation} | ({"test": run.data.test} if run.test and run.last else {})
-        return {
-            f"{split}/{name}": value for split, rows in splits.items() for name, value in evaluate(network, rows, run).items()
-        }
-
-
-def evaluate(network: Scores, split: TensorDataset, run: Run) -> Metrics:
-    """Metrics of a network in evaluation mode; dependence on the split's first ``EVALUATION_ROWS`` rows, in float64."""
-    x, s, y, exposure, groups = run.tensors(split)
-    target = run.data.meta["target"]
-    with torch.no_grad():
-        score = network(x)
-        prediction = targets.response(target, score.double(), exposure.double())
-        found = accuracy_metrics(target, prediction, y.double())
-        prediction, s, groups = prediction[:EVALUATION_ROWS], s[:EVALUATION_ROWS].double(), groups[:EVALUATION_ROWS]
-        return found | {
-            "jsd": jensen_shannon(prediction, groups),
-            "ccdcov": distance_covariance.ccdcov(prediction, s).item(),
-            "jdcov": distance_covariance.jdcov(prediction, s).item(),
-            "distance_correlation": distance_covariance.correlation(prediction, s).item(),
-            "uf": unfairness(prediction, groups),
-        }
+    def evaluate(self, network: Scores, split: TensorDataset, run: Run) -> Metrics:
+        """Metrics of a network; dependence on the split's first ``EVALUATION_ROWS`` rows, in float64."""
+        x, s, y, exposure, groups = run.tensors(split)
+        target = run.data.meta["target"]
+        with torch.no_grad():
+            score = network(x)
+            prediction = targets.response(target, score.double(), exposure.double())
+            found = accuracy_metrics(target, prediction, y.double())
+            prediction, s, groups = prediction[:EVALUATION_ROWS], s[:EVALUATION_ROWS].double(), groups[:EVALUATION_ROWS]
+            return found | {
+                "jsd": jensen_shannon(prediction, groups),
+                "ccdcov": distance_covariance.ccdcov(prediction, s).item(),
+                "jdcov": distance_covariance.jdcov(prediction, s).item(),
+                "distance_correlation": distance_covariance.correlation(prediction, s).item(),
+                "uf": unfairness(prediction, groups),
+            }

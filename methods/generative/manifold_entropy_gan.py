@@ -9,7 +9,7 @@ from torch.nn.functional import cosine_similarity, mse_loss, pad
 
 from regbench.methods.errors import ConfigError
 from regbench.methods.generative.task import Codes, GenerativeMethod, Step, embed
-from regbench.methods.method import Paper, hyperparameter, weight
+from regbench.methods.method import Paper, hyperparameter, is_off, weight
 from regbench.methods.run import Run
 
 # Keeps log(0) finite when a batch repeats the buffer.
@@ -108,7 +108,7 @@ class ManifoldEntropyGAN(GenerativeMethod):
     ) -> tuple[Tensor, Tensor]:
         """Realness, DLLE, DIsoMap and the entropy of real codes; a term whose weight is the number 0 costs nothing."""
         images = {"real": real, "fake": fake}
-        local, mixed = _on(weights.dlle_weight), _on(weights.disomap_weight)
+        local, mixed = not is_off(weights.dlle_weight), not is_off(weights.disomap_weight)
         if local:
             images |= {f"{name} transformed": self._transformed(x, name, step) for name, x in (("real", real), ("fake", fake))}
         if mixed:
@@ -130,7 +130,7 @@ class ManifoldEntropyGAN(GenerativeMethod):
         return -fake_codes.mean() + self._entropy_term(fake_codes, step.memory["fake"], step, weights)
 
     def _entropy_term(self, codes: Tensor, buffer: Tensor, step: Step, weights: SimpleNamespace) -> Tensor | float:
-        if not _on(weights.entropy_weight):
+        if is_off(weights.entropy_weight):
             return 0.0
         share = warm_up((step.iteration - 1) / step.iterations, self.warmup_fraction)
         return weights.entropy_weight * share * self.entropy_loss(codes, buffer, weights.code_norm_weight)
@@ -183,7 +183,3 @@ class ManifoldEntropyGAN(GenerativeMethod):
         framed = pad(x, (1, 1, 1, 1), value=-1.0)
         shifted = framed[torch.arange(len(x), device=x.device)[:, None, None], :, rows[:, :, None], columns[:, None, :]]
         return shifted.permute(0, 3, 1, 2) + 0.05 * step.draw(f"transform/{use}/noise", *x.shape)
-
-
-def _on(value: float | Tensor) -> bool:
-    return isinstance(value, Tensor) or value != 0

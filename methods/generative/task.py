@@ -13,9 +13,10 @@ from torch.utils.data import TensorDataset
 
 from regbench.methods.generative import metrics
 from regbench.methods.generative.networks import Discriminator, Generator
-from regbench.methods.method import Method, Metric, Metrics, Track, hyperparameter
+from regbench.methods.method import Metric, Metrics, Track, hyperparameter
 from regbench.methods.run import Run
 from regbench.methods.shared.data import Data
+from regbench.methods.training import Means, StepMethod, descend, set_rate
 
 TRACK = Track(
     name="generative",
@@ -52,7 +53,7 @@ class Step:
     gather: Callable[[Tensor], Tensor]
 
 
-class GenerativeMethod(Method):
+class GenerativeMethod(StepMethod):
     """Trains a generator against a discriminator that embeds images as codes ``[B, m]``.
 
     A method of the track may override ``discriminator_objective`` and ``generator_objective`` (losses), ``build_discriminator``
@@ -71,11 +72,6 @@ class GenerativeMethod(Method):
     learning_rate_decay: float = hyperparameter(
         1.0, gt=0, le=1, help="factor on the rate after each 36th of training; MaEM-GAN: 0.9"
     )
-
-    @property
-    def rounds(self) -> int:
-        """One metrics mapping per ``report_every`` iterations."""
-        return -(-self.iterations // self.report_every)
 
     def discriminator_objective(
         self, discriminator: Codes, real: Tensor, fake: Tensor, step: Step, weights: SimpleNamespace
@@ -131,21 +127,13 @@ class GenerativeMethod(Method):
             memory=memory,
         )
         for number in run.rounds(self.rounds):
-            first = (number - 1) * self.report_every + 1
-            losses: dict[str, list[Tensor]] = {"discriminator": [], "generator": []}
-            for iteration in range(first, min(first + self.report_every, self.iterations + 1)):
-                self._set_learning_rate(optimizers, iteration)
-                self._iterate((generator, discriminator), wrapped, optimizers, memory, iteration, losses, run)
+            means = Means()
+            for iteration in self.steps(number):
+                for optimizer in optimizers:
+                    set_rate(optimizer, self._rate(iteration))
+                self._iterate((generator, discriminator), wrapped, optimizers, memory, iteration, means, run)
             run.average_buffers(generator)
-            found = {f"train/{name}_loss": torch.stack(values).mean().item() for name, values in losses.items() if values}
-            found |= {
-                f"val/{name}": value for name, value in self.evaluate(generator, samples, run.data.validation, run).items()
-            }
-            if run.test and run.last:
-                found |= {
-                    f"test/{name}": value for name, value in self.evaluate(generator, samples, run.data.test, run).items()
-                }
-            yield found
+            yield means.metrics() | run.judge(lambda split: self.evaluate(generator, samples, split, run))
 
     def _iterate(
         self,
@@ -154,7 +142,7 @@ class GenerativeMethod(Method):
         optimizers: list[torch.optim.Adam],
         memory: dict[str, Tensor],
         iteration: int,
-        losses: dict[str, list[Tensor]],
+        means: Means,
         run: Run,
     ) -> None:
         """One discriminator step and, every ``discriminator_steps``-th time, a generator step on the same latent vectors."""
@@ -167,37 +155,28 @@ class GenerativeMethod(Method):
             lambda use: run.generator(use, run.device),
             run.gather,
         )
-        real = self._batch(run)
+        images = run.tensors(run.data.train)[0]
+        real = images[run.draw(len(images), self.batch_size)]
         latent = step.draw("latent", len(real), self.latent_dim)
         with torch.no_grad():
             fake = bare[0](latent)
         loss, codes = self.discriminator_objective(wrapped[1], real, fake, step, weights)
-        _descend(loss, optimizers[0])
+        descend(loss, optimizers[0])
         self.remember_real(codes.detach(), step)
-        losses["discriminator"].append(loss.detach())
+        means.add(discriminator_loss=loss)
         if iteration % self.discriminator_steps == 0:
             # The gradient passes through the discriminator to the generator, and must leave nothing in it.
             bare[1].requires_grad_(False)
             fake_codes = bare[1](wrapped[0](latent), step.draw("head/generator", len(real), self.code_dim))
             loss = self.generator_objective(fake_codes, step, weights)
-            _descend(loss, optimizers[1])
+            descend(loss, optimizers[1])
             bare[1].requires_grad_(True)
             self.remember_fake(fake_codes.detach(), step)
-            losses["generator"].append(loss.detach())
+            means.add(generator_loss=loss)
 
-    def _batch(self, run: Run) -> Tensor:
-        """This worker's share of a mini-batch of training images, drawn with replacement."""
-        images = run.tensors(run.data.train)[0]
-        index = torch.randint(len(images), (self.batch_size,), generator=run.generator("batches", shared=True))
-        share = index[: self.batch_size - self.batch_size % run.world.size][run.world.rank :: run.world.size]
-        return images[share.to(run.device)]
-
-    def _set_learning_rate(self, optimizers: list[torch.optim.Adam], iteration: int) -> None:
-        """Sets both rates from this configuration alone, so that a resumed or copied run follows its own schedule."""
-        rate = self.learning_rate * self.learning_rate_decay ** (36 * (iteration - 1) // self.iterations)
-        for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = rate
+    def _rate(self, iteration: int) -> float:
+        """The learning rate of an iteration, from 1."""
+        return self.learning_rate * self.learning_rate_decay ** (36 * (iteration - 1) // self.iterations)
 
     def evaluate(self, generator: Generator, samples: Tensor, split: TensorDataset, run: Run) -> Metrics:
         """Metrics of the images of latent vectors ``[N, Z]`` against a split's images; NaN from a generator that diverged."""
@@ -225,9 +204,3 @@ def embed(discriminator: Codes, images: dict[str, Tensor], step: Step, code_dim:
     noise = [step.draw(f"head/{use}", len(x), code_dim) for use, x in images.items()]
     codes = discriminator(torch.cat(list(images.values())), torch.cat(noise))
     return list(codes.split([len(x) for x in images.values()]))
-
-
-def _descend(loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()

@@ -10,11 +10,11 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import TensorDataset
 
 from regbench.methods.classification.metrics import classification_metrics
-from regbench.methods.method import Method, Metric, Metrics, Track, hyperparameter
+from regbench.methods.method import Metric, Metrics, Track, hyperparameter
 from regbench.methods.mixed_modality import masks, networks
 from regbench.methods.run import Run
 from regbench.methods.shared.data import Data
-from regbench.methods.shared.precision import MIXED_PRECISION_HELP
+from regbench.methods.training import Means, MixedPrecisionMethod, descend, set_rate
 
 TRACK = Track(
     name="mixed_modality",
@@ -31,7 +31,7 @@ WARMUP_START = 0.01
 EVALUATION_BATCH = 512
 
 
-class MixedModalityMethod(Method):
+class MixedModalityMethod(MixedPrecisionMethod):
     """Pre-trains a classifier, averages its last epochs, then fine-tunes it briefly with cross-entropy on clean images.
 
     A method of the track may override ``heat`` (what pre-training minimizes) and ``build_policy`` (a second network, trained
@@ -53,7 +53,6 @@ class MixedModalityMethod(Method):
     finetune_lr: float = hyperparameter(2e-3, gt=0, help="of SGD in fine-tuning, constant after the warm-up")
     finetune_warmup: int = hyperparameter(4, ge=0, help="epochs of fine-tuning over which its learning rate grows linearly")
     weight_decay: float = hyperparameter(1e-4, ge=0, help="L2 penalty of SGD")
-    mixed_precision: bool = hyperparameter(False, help=MIXED_PRECISION_HELP)
 
     @property
     def rounds(self) -> int:
@@ -89,45 +88,41 @@ class MixedModalityMethod(Method):
         # Each stage has an optimizer of its own: fine-tuning starts without momentum.
         heating, tuning = (self._sgd(network) for _ in range(2))
         acting = None if policy is None else self._sgd(policy.to(run.device))
-        model = run.prepare(network, mixed_precision=self.mixed_precision)
+        model = self.prepare(network, run)
         actor = None if policy is None else run.prepare(policy)
         sums: dict[str, Tensor] = {}
         run.restore(network=network, policy=policy, heating=heating, tuning=tuning, acting=acting, sums=sums)
         for epoch in run.rounds(self.rounds):
             network.train()
             if epoch <= self.heating_epochs:
-                _set_rate(heating, self.learning_rate * 0.1 ** (3 * (epoch - 1) // self.heating_epochs))
+                set_rate(heating, self.learning_rate * 0.1 ** (3 * (epoch - 1) // self.heating_epochs))
                 if acting is not None:
-                    _set_rate(acting, self.policy_rate(epoch))
+                    set_rate(acting, self.policy_rate(epoch))
                 metrics = self._heat_epoch(model, actor, [o for o in (heating, acting) if o is not None], run)
             else:
-                _set_rate(tuning, self.finetune_lr * self._warmup(epoch - self.heating_epochs))
+                set_rate(tuning, self.finetune_lr * self._warmup(epoch - self.heating_epochs))
                 metrics = self._tune_epoch(model, tuning, run)
             run.average_buffers(network)
             self._average_epochs(network, sums, epoch)
             network.eval()
-            metrics |= {f"val/{name}": value for name, value in self.evaluate(network, run.data.validation, run).items()}
-            if run.test and run.last:
-                metrics |= {f"test/{name}": value for name, value in self.evaluate(network, run.data.test, run).items()}
-            yield metrics
+            yield metrics | run.judge(lambda split: self.evaluate(network, split, run))
 
     def _heat_epoch(self, model: nn.Module, policy: nn.Module | None, optimizers: list[torch.optim.SGD], run: Run) -> Metrics:
         """One pass of pre-training; returns the means of the objective and of its facts over this worker's batches."""
-        found: dict[str, list[Tensor]] = {}
+        means = Means()
         for x, y, _ in run.loader(run.data.train, self.batch_size, drop_last=True):
             loss, facts = self.heat(model, policy, x, y, run)
-            _descend(loss, *optimizers)
-            for name, value in (facts | {"loss": loss.detach()}).items():
-                found.setdefault(name, []).append(value)
-        return {f"train/{name}": torch.stack(values).mean().item() for name, values in found.items()}
+            descend(loss, *optimizers)
+            means.add(**facts, loss=loss)
+        return means.metrics()
 
     def _tune_epoch(self, model: nn.Module, optimizer: torch.optim.SGD, run: Run) -> Metrics:
-        losses = []
+        means = Means()
         for x, y, _ in run.loader(run.data.train, self.batch_size, drop_last=True):
             loss = cross_entropy(model(x), y)
-            _descend(loss, optimizer)
-            losses.append(loss.detach())
-        return {"train/loss": torch.stack(losses).mean().item()}
+            descend(loss, optimizer)
+            means.add(loss=loss)
+        return means.metrics()
 
     def _average_epochs(self, network: nn.Module, sums: dict[str, Tensor], epoch: int) -> None:
         """Sums parameters and running statistics over the last epochs of pre-training, then sets the network to their mean."""
@@ -181,16 +176,3 @@ class MixedModalityMethod(Method):
 def cosine(epoch: int, epochs: int) -> float:
     """Half a cosine from 1 in the first epoch towards 0 after the last one."""
     return 0.5 * (1 + math.cos(math.pi * (epoch - 1) / epochs))
-
-
-def _set_rate(optimizer: torch.optim.SGD, rate: float) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-
-
-def _descend(loss: Tensor, *optimizers: torch.optim.SGD) -> None:
-    for optimizer in optimizers:
-        optimizer.zero_grad()
-    loss.backward()
-    for optimizer in optimizers:
-        optimizer.step()

@@ -12,15 +12,14 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import TensorDataset
 
-from regbench.methods.errors import ConfigError
-from regbench.methods.method import Method, Metric, Metrics, Track, hyperparameter
+from regbench.methods.method import Metric, Metrics, Track, hyperparameter
 from regbench.methods.multiple_instance import aggregators
 from regbench.methods.multiple_instance.aggregators import Aggregate
 from regbench.methods.multiple_instance.metrics import attention_metrics, bag_metrics
 from regbench.methods.run import Run
 from regbench.methods.shared.data import Data
 from regbench.methods.shared.data.bags import Bags, pad
-from regbench.methods.shared.precision import MIXED_PRECISION_HELP
+from regbench.methods.training import MixedPrecisionMethod, NetworkMethod, set_rate
 
 TRACK = Track(
     name="multiple_instance",
@@ -60,7 +59,7 @@ class Batch:
     progress: float
 
 
-class MultipleInstanceMethod(Method):
+class MultipleInstanceMethod(MixedPrecisionMethod, NetworkMethod):
     """Trains an aggregator on bags, AdamW with half a cosine, and validates it after each epoch.
 
     A method of the track overrides ``objective``. Besides the track's metrics, of which ``attention_entropy`` (in nats) is a
@@ -88,7 +87,6 @@ class MultipleInstanceMethod(Method):
     instance_subsampling: float = hyperparameter(
         1.0, gt=0, le=1, help="share of a bag's instances that a training step sees, drawn anew each time"
     )
-    mixed_precision: bool = hyperparameter(False, help=MIXED_PRECISION_HELP)
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Self:
@@ -98,11 +96,6 @@ class MultipleInstanceMethod(Method):
                 f"{self.feature_dim}"
             )
         return self
-
-    @property
-    def rounds(self) -> int:
-        """One metrics mapping per epoch."""
-        return self.epochs
 
     def objective(self, model: Model, batch: Batch, weights: SimpleNamespace) -> tuple[Tensor, Aggregate]:
         """The training objective of one mini-batch, as a pure function of its arguments.
@@ -126,44 +119,38 @@ class MultipleInstanceMethod(Method):
         (features,) = data.meta["shape"]
         return aggregators.build(self.aggregator, features, data.meta["classes"], self.feature_dim, self.attention_dim)
 
-    def train(self, run: Run) -> Iterator[Metrics]:
-        """Trains for ``epochs`` and yields training loss, validation metrics and spread of attention after each."""
-        if self.batch_size < run.world.size:
-            raise ConfigError(
-                f"batch_size {self.batch_size} leaves some of {run.world.size} workers without a bag: set it to at least that"
-            )
-        network = self.build_model(run.data).to(run.device)
-        # Fused: with one bag a step, the optimizer would take as long as the network.
-        optimizer = torch.optim.AdamW(network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=True)
-        model = run.prepare(network, mixed_precision=self.mixed_precision)
-        run.restore(model=network, optimizer=optimizer)
-        for epoch in run.rounds(self.epochs):
-            metrics = {"train/loss": self.train_epoch(model, optimizer, epoch, run)}
-            network.eval()
-            metrics |= {f"val/{name}": value for name, value in evaluate(network, run.data.validation, run).items()}
-            if run.test and run.last:
-                metrics |= {f"test/{name}": value for name, value in evaluate(network, run.data.test, run).items()}
-            yield metrics
+    def build_optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
+        """AdamW; fused, because with one bag a step the optimizer would take as long as the network."""
+        return torch.optim.AdamW(network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=True)
 
-    def train_epoch(self, model: nn.Module, optimizer: torch.optim.Optimizer, epoch: int, run: Run) -> float:
-        """One pass over the training bags; returns the mean objective of this worker's batches."""
-        model.train()
-        weights = self.weight_values()
-        split = run.data.train
+    def batches(self, split: TensorDataset, epoch: int, run: Run) -> Iterator[Batch]:
+        """Mini-batches of bags."""
         steps = math.ceil(len(split) / self.batch_size)
-        total, seen = torch.zeros((), device=run.device), 0
         for step, (starts, counts, y, _) in enumerate(run.loader(split, self.batch_size)):
-            progress = (epoch - 1 + step / steps) / self.epochs
-            for group in optimizer.param_groups:
-                group["lr"] = self.learning_rate * half_cosine(progress)
-                group["weight_decay"] = self.weight_decay
             x, present, _ = bag_batch(split, starts, counts, run, self.instance_subsampling)
-            loss, _ = self.objective(model, Batch(x, present, y, progress), weights)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            total, seen = total + loss.detach() * len(y), seen + len(y)
-        return total.item() / seen
+            yield Batch(x, present, y, (epoch - 1 + step / steps) / self.epochs)
+
+    def step(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, weights: SimpleNamespace, run: Run
+    ) -> Tensor:
+        """One step of descent, at a rate that falls from step to step."""
+        set_rate(optimizer, self.learning_rate * half_cosine(batch.progress))
+        return super().step(model, optimizer, batch, weights, run)
+
+    def evaluate(self, network: Model, split: TensorDataset, run: Run) -> Metrics:
+        """Metrics of a network on a split of bags, and means over bags of how it spreads attention."""
+        assert isinstance(split, Bags)
+        starts, counts, y = run.tensors(split)
+        size = max(1, EVALUATION_INSTANCES // int(counts.max()))
+        parts: list[tuple[Tensor, dict[str, Tensor]]] = []
+        with torch.no_grad():
+            for bags in torch.arange(len(y), device=run.device).split(size):
+                x, present, witnesses = bag_batch(split, starts[bags], counts[bags], run)
+                found = network(x, present)
+                parts.append((probabilities(found), attention_metrics(found.attention.double(), witnesses)))
+        p = torch.cat([part for part, _ in parts])
+        spread = {name: torch.cat([values[name] for _, values in parts]).nanmean().item() for name in parts[0][1]}
+        return bag_metrics(p, y) | spread
 
 
 def half_cosine(progress: float) -> float:
@@ -192,22 +179,6 @@ def bag_batch(
     places, present = pad(starts, counts, share=share, generator=generator)
     x = torch.where(present[:, :, None], instances[places], 0.0)
     return x, present, witnesses[0][places] & present if witnesses else None
-
-
-def evaluate(model: Model, split: TensorDataset, run: Run) -> Metrics:
-    """Metrics of a model in evaluation mode on a split of bags, and means over bags of how it spreads attention."""
-    assert isinstance(split, Bags)
-    starts, counts, y = run.tensors(split)
-    size = max(1, EVALUATION_INSTANCES // int(counts.max()))
-    parts: list[tuple[Tensor, dict[str, Tensor]]] = []
-    with torch.no_grad():
-        for bags in torch.arange(len(y), device=run.device).split(size):
-            x, present, witnesses = bag_batch(split, starts[bags], counts[bags], run)
-            found = model(x, present)
-            parts.append((probabilities(found), attention_metrics(found.attention.double(), witnesses)))
-    p = torch.cat([part for part, _ in parts])
-    spread = {name: torch.cat([values[name] for _, values in parts]).nanmean().item() for name in parts[0][1]}
-    return bag_metrics(p, y) | spread
 
 
 def probabilities(found: Aggregate) -> Tensor:

@@ -1,19 +1,20 @@
 """Attribute inference: from a model's released prediction and what is known of a person, guess what is not."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
+from torch.utils.data import TensorDataset
 
 from regbench.methods.errors import ConfigError
-from regbench.methods.method import Method, Metrics, hyperparameter
+from regbench.methods.method import Metrics, hyperparameter
 from regbench.methods.run import Run
 from regbench.methods.shared.data.private import PrivateData
+from regbench.methods.training import Estimator
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Model:
     information: float
 
 
-class AttributeMethod(Method):
+class AttributeMethod(Estimator):
     """Fits a model of private rows in one round and infers a sensitive attribute of the people behind them.
 
     A seed draws a share of the training rows. Two attackers know some columns of a person and what the model released, and
@@ -52,11 +53,6 @@ class AttributeMethod(Method):
     share: float = hyperparameter(0.8, gt=0, le=1, help="share of the training rows that a seed draws")
     utility_floor: float = hyperparameter(0.0, ge=0, le=1, help="utility below which exposure grows")
 
-    @property
-    def rounds(self) -> int:
-        """A model is fitted at once."""
-        return 1
-
     @abstractmethod
     def fit(self, x: Tensor, y: Tensor, data: PrivateData) -> Model:
         """The model of rows ``[N, F]``, float64, and targets ``[N]``."""
@@ -65,7 +61,7 @@ class AttributeMethod(Method):
     def utility(self, released: Tensor, y: Tensor) -> Metrics:
         """How useful released predictions ``[N]`` are against targets ``[N]``; the first entry is what the floor is about."""
 
-    def train(self, run: Run) -> Iterator[Metrics]:
+    def fit_and_judge(self, run: Run) -> Metrics:
         """Fits, releases and attacks."""
         data = run.data
         if not isinstance(data, PrivateData) or "sensitive" not in data.meta:
@@ -74,26 +70,19 @@ class AttributeMethod(Method):
         order = torch.randperm(len(x), generator=run.generator("rows", shared=True))
         rows = order[: round(self.share * len(x))].sort().values.to(run.device)
         model = self.fit(x[rows], y[rows], data)
-        run.restore()
-        for _ in run.rounds(self.rounds):
-            found = self.judge(model, x[rows], "validation", run)
-            metrics = {f"val/{name}": value for name, value in found.items()}
-            if run.test:
-                found = self.judge(model, x[rows], "test", run)
-                metrics |= {f"test/{name}": value for name, value in found.items()}
-            yield metrics
+        return run.judge(lambda split: self.judge(model, x[rows], split, run))
 
-    def judge(self, model: Model, people: Tensor, split: Literal["validation", "test"], run: Run) -> Metrics:
+    def judge(self, model: Model, people: Tensor, split: TensorDataset, run: Run) -> Metrics:
         """Utility on a split, and the success of the attacks on half of the people."""
-        data = run.data
+        data, name = run.data, run.split_name(split)
         assert isinstance(data, PrivateData)
-        noise = run.generator(f"release/{split}", run.device, shared=True)
-        x, y = run.tensors(getattr(data, split))[:2]
+        noise = run.generator(f"release/{name}", run.device, shared=True)
+        x, y = run.tensors(split)[:2]
         metrics = self.utility(model.release(model.predict(x), noise), y)
         utility = next(iter(metrics.values()))
         attack, advantage = attribute_attack(
             model,
-            people[split == "test" :: 2],
+            people[name == "test" :: 2],
             run.tensors(data.auxiliary)[0],
             data.meta["sensitive"],
             data.meta["known"],

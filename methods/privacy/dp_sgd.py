@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 from torch.nn.functional import cross_entropy
+from torch.utils.data import TensorDataset
 
 from regbench.methods.method import Metrics, Paper, hyperparameter, weight
 from regbench.methods.privacy.accountant import privacy_loss
@@ -50,12 +51,15 @@ class DPSGD(PrivacyMethod):
         network = super().build_model(data)
         return separate(network) if self.noise_multiplier else network
 
-    def train_epoch(self, model: nn.Module, optimizer: torch.optim.Optimizer, epoch: int, run: Run) -> Metrics:
+    def train_epoch(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, split: TensorDataset, epoch: int, run: Run
+    ) -> Metrics:
         """As many steps as an epoch has batches."""
         if not self.noise_multiplier:
-            return super().train_epoch(model, optimizer, epoch, run)
+            return super().train_epoch(model, optimizer, split, epoch, run)
+        model.train()
         network = model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
-        x, y = run.tensors(run.data.train)[:2]
+        x, y = run.tensors(split)[:2]
         # All workers draw the same sample and the same noise, and each takes its share of the sample.
         sampling, noise = (run.generator(use, run.device, shared=True) for use in ("sample", "noise"))
         rate, steps = self.batch_size / len(x), math.ceil(len(x) / self.batch_size)
@@ -70,10 +74,9 @@ class DPSGD(PrivacyMethod):
                 draw = torch.randn(parameter.shape, generator=noise, device=run.device)
                 parameter.grad = (everyone + self.noise_multiplier * self.clip_norm * draw) / self.batch_size
             optimizer.step()
-        done = (epoch + 1) * steps
         return {
-            "loss": total.item() * run.world.size / (steps * self.batch_size),
-            "epsilon": privacy_loss(min(rate, 1.0), self.noise_multiplier, done, self.delta),
+            "train/loss": total.item() * run.world.size / (steps * self.batch_size),
+            "train/epsilon": privacy_loss(min(rate, 1.0), self.noise_multiplier, epoch * steps, self.delta),
         }
 
 

@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from regbench.methods.privacy import networks
 from regbench.methods.shared.data.private import PrivateData
+from regbench.methods.training import descend
 
 Answers = Callable[[Tensor], Tensor]
 """What may be asked of the attacked model: images ``[B, C, H, W]`` to answers ``[B, K]``, drawn anew each time."""
@@ -65,7 +66,7 @@ def learn_inversion(
     for _ in range(epochs):
         asked = (observe(x) - mean) / deviation
         for rows in _batches(len(x), x.device):
-            _descend(mse_loss(decoder(asked[rows]), x[rows]), optimizer)
+            descend(mse_loss(decoder(asked[rows]), x[rows]), optimizer)
     decoder.eval()
 
     def reconstruct(private: Tensor) -> Tensor:
@@ -135,9 +136,9 @@ def attackers_prior(
             with torch.no_grad():
                 fake = generator(z)
             loss = critic(fake).mean() - critic(real).mean() + PENALTY * _gradient_penalty(critic, real, fake)
-            _descend(loss, optimizers[1])
+            descend(loss, optimizers[1])
             if step % CRITIC_STEPS == 0:
-                _descend(-critic(generator(z)).mean(), optimizers[0])
+                descend(-critic(generator(z)).mean(), optimizers[0])
     return _fixed(generator), _fixed(critic)
 
 
@@ -163,7 +164,7 @@ def judge(data: PrivateData, architecture: networks.Architecture, epochs: int, d
         optimizer = torch.optim.Adam(classifier.parameters(), lr=1e-3)
         for _ in range(epochs):
             for rows in _batches(len(x), device):
-                _descend(cross_entropy(classifier(x[rows]), y[rows]), optimizer)
+                descend(cross_entropy(classifier(x[rows]), y[rows]), optimizer)
     return _fixed(classifier)
 
 
@@ -185,12 +186,6 @@ def _gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
 def _batches(count: int, device: torch.device) -> tuple[Tensor, ...]:
     # A last batch of one image has no batch statistics.
     return tuple(rows for rows in torch.randperm(count, device=device).split(BATCH) if len(rows) > 1)
-
-
-def _descend(loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
 
 
 def _fixed(network: nn.Module) -> nn.Module:

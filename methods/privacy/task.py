@@ -8,9 +8,10 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.utils.data import TensorDataset
 
 from regbench.methods.errors import ConfigError
-from regbench.methods.method import Method, Metric, Metrics, Track, hyperparameter
+from regbench.methods.method import Metric, Metrics, Track, hyperparameter
 from regbench.methods.privacy import networks
 from regbench.methods.privacy.inversion import (
     Answers,
@@ -25,6 +26,7 @@ from regbench.methods.privacy.inversion import (
 from regbench.methods.run import Run
 from regbench.methods.shared.data import Data
 from regbench.methods.shared.data.private import PrivateData
+from regbench.methods.training import Means, NetworkMethod, descend
 
 TRACK = Track(
     name="privacy",
@@ -60,7 +62,7 @@ class Batch:
     y: Tensor
 
 
-class PrivacyMethod(Method):
+class PrivacyMethod(NetworkMethod):
     """Trains a classifier of private images and attacks it.
 
     Two attackers have images of their own, but none of the private ones, and may ask the model anything:
@@ -104,9 +106,9 @@ class PrivacyMethod(Method):
     judge_epochs: int = hyperparameter(30, ge=1, help="passes in training the independent classifier")
 
     @property
-    def rounds(self) -> int:
-        """One metrics mapping per ``report_every`` epochs."""
-        return -(-self.epochs // self.report_every)
+    def epochs_per_round(self) -> int:
+        """``report_every``: attackers take longer than an epoch."""
+        return self.report_every
 
     def objective(self, model: nn.Module, batch: Batch, weights: SimpleNamespace) -> tuple[Tensor, dict[str, Tensor]]:
         """The training objective of one mini-batch, as a pure function of its arguments and torch's random numbers.
@@ -133,47 +135,41 @@ class PrivacyMethod(Method):
         """What an attacker who knows the defense makes of answers ``[B, K]``, averaged or not, before it decodes them."""
         return answers
 
-    def train(self, run: Run) -> Iterator[Metrics]:
-        """Trains for ``epochs``; attacks the model after every ``report_every`` of them and yields the metrics."""
-        network = self.build_model(run.data).to(run.device)
-        optimizer = self._build_optimizer(network)
-        model = run.prepare(network)
-        run.restore(model=network, optimizer=optimizer)
-        for number in run.rounds(self.rounds):
-            start = (number - 1) * self.report_every
-            metrics: Metrics = {}
-            for epoch in range(start, min(start + self.report_every, self.epochs)):
-                for group in optimizer.param_groups:
-                    group["lr"] = self.learning_rate * self._rate(epoch / self.epochs)
-                model.train()
-                metrics = {f"train/{name}": value for name, value in self.train_epoch(model, optimizer, epoch, run).items()}
-                run.average_buffers(network)
-            network.eval()
-            metrics |= {f"val/{name}": value for name, value in self.evaluate(network, "validation", run).items()}
-            if run.test and run.last:
-                metrics |= {f"test/{name}": value for name, value in self.evaluate(network, "test", run).items()}
-            yield metrics
+    def build_optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
+        """Adam, or SGD with momentum."""
+        if self.optimizer == "adam":
+            return torch.optim.Adam(network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
+        return torch.optim.SGD(network.parameters(), lr=self.learning_rate, momentum=0.9, weight_decay=self.weight_decay)
 
-    def train_epoch(self, model: nn.Module, optimizer: torch.optim.Optimizer, epoch: int, run: Run) -> Metrics:
-        """One pass over the training images; returns the means of the objective and its facts over this worker's batches."""
-        weights = self.weight_values()
-        found: dict[str, list[Tensor]] = {}
-        for x, y, _ in run.loader(run.data.train, self.batch_size):
-            loss, facts = self.objective(model, Batch(x, y), weights)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            for name, value in (facts | {"loss": loss}).items():
-                found.setdefault(name, []).append(value.detach())
-        return {name: torch.stack(values).mean().item() for name, values in found.items()}
+    def rate(self, epoch: int) -> float:
+        """The schedule."""
+        done = (epoch - 1) / self.epochs
+        return 0.2 ** ((done >= 0.4) + (done >= 0.7)) if self.schedule == "step" else 1.0
 
-    def evaluate(self, network: nn.Module, split: Literal["validation", "test"], run: Run) -> Metrics:
+    def batches(self, split: TensorDataset, epoch: int, run: Run) -> Iterator[Batch]:
+        """Mini-batches of images and labels."""
+        for x, y, _ in run.loader(split, self.batch_size):
+            yield Batch(x, y)
+
+    def train_epoch(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, split: TensorDataset, epoch: int, run: Run
+    ) -> Metrics:
+        """One pass over images; returns the means of the objective and its facts over this worker's batches."""
+        model.train()
+        weights, means = self.weight_values(), Means()
+        for batch in self.batches(split, epoch, run):
+            loss, facts = self.objective(model, batch, weights)
+            descend(loss, optimizer)
+            means.add(**facts, loss=loss)
+        return means.metrics()
+
+    def evaluate(self, network: nn.Module, split: TensorDataset, run: Run) -> Metrics:
         """Accuracy on a split and the success of the attacks, names without the split's prefix."""
-        data = run.data
+        data, name = run.data, run.split_name(split)
         if not isinstance(data, PrivateData):
             raise ConfigError(f"{data.name} has no images for an attacker: choose one of {', '.join(TRACK.data)}")
-        x, y = run.tensors(getattr(data, split))[:2]
-        private, labels = (tensor[split == "test" :: 2] for tensor in run.tensors(data.train)[:2])
+        x, y = run.tensors(split)[:2]
+        private, labels = (tensor[name == "test" :: 2] for tensor in run.tensors(data.train)[:2])
         own = run.tensors(data.auxiliary)[0]
 
         def answers(images: Tensor) -> Tensor:
@@ -183,7 +179,7 @@ class PrivacyMethod(Method):
         judging = judge(data, self.architecture, self.judge_epochs, run.device)
         prior = attackers_prior(data, self.architecture, self.latent_dim, self.prior_steps, run.device)
         # The same numbers for every worker, round and resumed run.
-        with isolated(run.numpy_seed(f"attack/{split}"), run.device):
+        with isolated(run.numpy_seed(f"attack/{name}"), run.device):
             accuracy = (ask(answers, x, 1).argmax(1) == y).double().mean().item()
             errors, hits = zip(
                 *(self._decode(answers, own, private, labels, judging, q) for q in (1, self.queries)), strict=True
@@ -209,12 +205,3 @@ class PrivacyMethod(Method):
             lambda images: self.undo(ask(answers, images, queries)), own, self.architecture, epochs=self.decoder_epochs
         )(private)
         return (found - private).square().double().mean().item(), hit_rate(judging, found, labels)
-
-    def _build_optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
-        if self.optimizer == "adam":
-            return torch.optim.Adam(network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
-        return torch.optim.SGD(network.parameters(), lr=self.learning_rate, momentum=0.9, weight_decay=self.weight_decay)
-
-    def _rate(self, done: float) -> float:
-        """The factor on the learning rate when that share of the epochs is done."""
-        return 0.2 ** ((done >= 0.4) + (done >= 0.7)) if self.schedule == "step" else 1.0

@@ -6,8 +6,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
-from regbench.methods.classification.adversarial import is_off
-from regbench.methods.method import Paper, hyperparameter, weight
+from regbench.methods.method import Paper, hyperparameter, is_off, weight
 from regbench.methods.privacy.mutual_information_defense import PAPER
 from regbench.methods.private_regression.task import Batch, PrivateRegressionMethod, covariance, gaussian_information
 

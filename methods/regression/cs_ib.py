@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, Self
 import torch
 from torch import Tensor
 
-from regbench.methods.method import Paper, hyperparameter, weight
+from regbench.methods.method import Paper, hyperparameter, is_off, weight
 from regbench.methods.regression.kernels import (
     Denominator,
     automatic_width,
@@ -81,7 +81,7 @@ class CauchySchwarzBottleneck(RegressionMethod):
             )
         else:
             loss = torch.nn.functional.mse_loss(found.prediction, batch.y)
-        if not isinstance(weights.beta, Tensor) and weights.beta == 0:
+        if is_off(weights.beta):
             return loss, found
         return loss + weights.beta * self.compression(batch.x, found.t, weights), found
 

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from regbench.methods.method import Method, Metric, Metrics, Track, hyperparameter
+from regbench.methods.method import Metric, Metrics, Track, hyperparameter
 from regbench.methods.regression.attacks import fgsm, pgd
 from regbench.methods.regression.kernels import cs_divergence, log_kernel, normalized_cs_qmi
 from regbench.methods.regression.network import Bottleneck, Encoding
 from regbench.methods.run import Run
 from regbench.methods.shared.data import Data
+from regbench.methods.training import NetworkMethod
 
 TRACK = Track(
     name="regression",
@@ -69,7 +70,7 @@ class Batch:
     generator: torch.Generator
 
 
-class RegressionMethod(Method):
+class RegressionMethod(NetworkMethod):
     """Trains encoder, bottleneck and decoder with Adam, and validates them after each epoch, without noise on the code.
 
     A method of the track overrides ``objective``, and ``learned_noise`` where its encoder has a variance. Of the metrics,
@@ -93,15 +94,9 @@ class RegressionMethod(Method):
     schedule: Literal["constant", "step"] = hyperparameter(
         "constant", help="learning rate over epochs: constant, or x0.6 every ten epochs (released code)"
     )
-    weight_decay: float = hyperparameter(0.0, ge=0, help="decoupled decay")
     attack_radius: float = hyperparameter(
         0.1, ge=0, help="l-inf radius of the attacks, in standard deviations of the inputs; 0 leaves them out"
     )
-
-    @property
-    def rounds(self) -> int:
-        """One metrics mapping per epoch."""
-        return self.epochs
 
     @property
     def learned_noise(self) -> bool:
@@ -132,35 +127,15 @@ class RegressionMethod(Method):
         (features,) = data.meta["shape"]
         return Bottleneck(features, self.layers, self.width, self.bottleneck_dim, self.learned_noise)
 
-    def train(self, run: Run) -> Iterator[Metrics]:
-        """Trains for ``epochs`` and yields training loss and validation metrics after each."""
-        network = self.build_model(run.data).to(run.device)
-        optimizer = torch.optim.AdamW(network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
-        model = run.prepare(network)
-        run.restore(model=network, optimizer=optimizer)
-        for epoch in run.rounds(self.epochs):
-            metrics = {"train/loss": self.train_epoch(model, optimizer, epoch, run)}
-            network.eval()
-            metrics |= {f"val/{name}": value for name, value in self.evaluate(network, run.data.validation, run).items()}
-            if run.test and run.last:
-                metrics |= {f"test/{name}": value for name, value in self.evaluate(network, run.data.test, run).items()}
-            yield metrics
+    def rate(self, epoch: int) -> float:
+        """The schedule."""
+        return STEP_FACTOR ** ((epoch - 1) // STEP_EPOCHS) if self.schedule == "step" else 1.0
 
-    def train_epoch(self, model: nn.Module, optimizer: torch.optim.Optimizer, epoch: int, run: Run) -> float:
-        """One pass over the training split; returns the mean objective of this worker's batches."""
-        model.train()
-        factor = STEP_FACTOR ** ((epoch - 1) // STEP_EPOCHS) if self.schedule == "step" else 1.0
-        for group in optimizer.param_groups:
-            group["lr"], group["weight_decay"] = self.learning_rate * factor, self.weight_decay
-        weights, noise = self.weight_values(), run.generator("code", run.device)
-        total, seen = torch.zeros((), device=run.device), 0
-        for x, y, _ in run.loader(run.data.train, self.batch_size):
-            loss, _ = self.objective(model, Batch(x, y, noise), weights)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            total, seen = total + loss.detach() * len(y), seen + len(y)
-        return total.item() / seen
+    def batches(self, split: TensorDataset, epoch: int, run: Run) -> Iterator[Batch]:
+        """Mini-batches with the stream of noise on codes."""
+        noise = run.generator("code", run.device)
+        for x, y, _ in run.loader(split, self.batch_size):
+            yield Batch(x, y, noise)
 
     def evaluate(self, network: nn.Module, split: TensorDataset, run: Run) -> Metrics:
         """Metrics of a network in evaluation mode on a split, names without the split's prefix."""

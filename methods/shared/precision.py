@@ -6,8 +6,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-MIXED_PRECISION_HELP = "run the network in bfloat16 in training; parameters, losses and evaluation stay in single precision"
-
 
 class MixedPrecision(nn.Module):
     """Runs a network under ``torch.autocast`` to bfloat16, and gives its outputs in single precision.

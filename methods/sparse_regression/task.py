@@ -7,12 +7,14 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.utils.data import TensorDataset
 
 from regbench.methods.errors import ConfigError
-from regbench.methods.method import Method, Metric, Metrics, Track, hyperparameter
+from regbench.methods.method import Metric, Metrics, Track, hyperparameter
 from regbench.methods.multiple_instance.metrics import auroc
 from regbench.methods.run import Run
 from regbench.methods.shared.data.sparse_problems import Outcome, Problem, Problems
+from regbench.methods.shared.problems import ProblemMethod
 from regbench.methods.sparse_regression.likelihoods import LIKELIHOODS
 from regbench.methods.sparse_regression.linear import PenalizedLinear
 from regbench.methods.sparse_regression.penalties import Lasso
@@ -90,13 +92,11 @@ class Fit:
     diagnostics: Metrics = field(default_factory=dict)
 
 
-class SparseRegressionMethod(Method):
-    """Fits one validation problem a round and yields the means over the problems fitted so far.
+class SparseRegressionMethod(ProblemMethod):
+    """Fits one problem a round and yields the means over the problems fitted so far.
 
-    A run's seed draws its problems from the data set's pools, so that two methods with the same seed fit the same problems, and
-    fresh seeds mean fresh problems. Covariates are brought to mean 0 and variance 1, continuous outcomes too, and the
-    coefficients back to their own units: weights mean the same on all scales. Each fit is judged on the problem's unseen rows
-    and by the truth behind it. Several workers fit the same problems.
+    Covariates are brought to mean 0 and variance 1, continuous outcomes too, and the coefficients back to their own units:
+    weights mean the same on all scales. Each fit is judged on the problem's unseen rows and by the truth behind it.
 
     A method of the track overrides ``fit``; this class maximizes the likelihood, which is also what every penalized method does
     when its weights are off.
@@ -107,11 +107,6 @@ class SparseRegressionMethod(Method):
     problems: int = hyperparameter(5, ge=1, help="problems that are drawn and fitted, in validation and again in test")
     solver_steps: int = hyperparameter(2000, ge=1, help="at most so many iterations of a solver, for each value on a path")
     tolerance: float = hyperparameter(1e-6, gt=0, help="residual of the optimality condition at which a solver stops")
-
-    @property
-    def rounds(self) -> int:
-        """One metrics mapping per validation problem."""
-        return self.problems
 
     def fit(self, design: Design, weights: SimpleNamespace) -> Fit:
         """Estimates the coefficients of one problem.
@@ -129,31 +124,15 @@ class SparseRegressionMethod(Method):
         return fit_of(coefficients, iterations=steps)
 
     def train(self, run: Run) -> Iterator[Metrics]:
-        """Fits the problems; the last round of a run with ``run.test`` fits as many test problems too."""
-        # Drawn before a checkpoint sets the generators to where they stood after drawing.
-        validation = self._choose(run.data.validation, "validation", run)
-        test = self._choose(run.data.test, "test", run)
-        totals: dict[str, float] = {}
-        run.restore(totals=totals)
-        for number in run.rounds(self.problems):
-            _add(totals, self._judge(run.data.validation, validation[number - 1], run))
-            metrics = {f"val/{name}": total / number for name, total in totals.items()}
-            if run.test and run.last:
-                tested: dict[str, float] = {}
-                for index in test:
-                    _add(tested, self._judge(run.data.test, index, run))
-                metrics |= {f"test/{name}": total / len(test) for name, total in tested.items()}
-            yield metrics
-
-    def _choose(self, pool: object, split: str, run: Run) -> list[int]:
-        if not isinstance(pool, Problems):
+        """Fits the run's problems."""
+        if not isinstance(run.data.validation, Problems):
             raise ConfigError(f"{run.data.name} holds no regression problems: choose one of {', '.join(self.track.data)}")
-        if self.problems > len(pool):
-            raise ConfigError(f"{run.data.name} holds {len(pool)} {split} problems: set problems to at most {len(pool)}")
-        generator = run.generator(f"{split} problems", shared=True)
-        return torch.randperm(len(pool), generator=generator)[: self.problems].tolist()
+        drawn, totals = self.draw(run), dict[str, float]()
+        run.restore(totals=totals)
+        yield from self.solve_all(drawn, totals, run)
 
-    def _judge(self, pool: object, index: int, run: Run) -> Metrics:
+    def judge(self, pool: TensorDataset, index: int, run: Run) -> Metrics:
+        """Fits one problem and judges the fit on its unseen rows and by the truth behind it."""
         assert isinstance(pool, Problems)
         problem = pool.draw(index).to(run.device)
         design, units = standardize(problem)
@@ -220,8 +199,3 @@ def fit_metrics(fit: Fit, coefficients: Tensor, problem: Problem) -> Metrics:
         "npv": ((~selected & ~relevant).sum() / (~selected).sum().clamp(min=1)).item(),
         "selected": float(selected.sum()),
     }
-
-
-def _add(totals: dict[str, float], values: Metrics) -> None:
-    for name, value in values.items():
-        totals[name] = totals.get(name, 0.0) + value

@@ -6,13 +6,12 @@ from functools import cache
 from types import SimpleNamespace
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from regbench.methods.errors import ConfigError
-from regbench.methods.method import Method, Metric, Metrics, Track, hyperparameter
+from regbench.methods.method import Metric, Metrics, Track
 from regbench.methods.run import Run
+from regbench.methods.shared.problems import ProblemMethod
 from regbench.methods.transport.linear_program import solve_exactly
 
 TRACK = Track(
@@ -42,12 +41,8 @@ class Solution:
     iterations: int
 
 
-class TransportMethod(Method):
-    """Solves one validation problem a round and yields the means over the problems solved so far.
-
-    There is nothing to learn and no training data. A run's seed draws its problems from the data set's pools, so that two
-    methods with the same seed solve the same problems, and fresh seeds mean fresh problems. A scheduler that stops a
-    configuration early spares it the remaining problems.
+class TransportMethod(ProblemMethod):
+    """Solves one problem a round and yields the means over the problems solved so far.
 
     A method of the track overrides ``solve``; this class solves the linear program, which is also what every regularized
     method does when its weights are off. The primary metric of the exact solver is 0, so the comparison tells what smoothness
@@ -55,13 +50,6 @@ class TransportMethod(Method):
     """
 
     track: ClassVar[Track] = TRACK
-
-    problems: int = hyperparameter(5, ge=1, help="problems that are drawn and solved, in validation and again in test")
-
-    @property
-    def rounds(self) -> int:
-        """One metrics mapping per validation problem."""
-        return self.problems
 
     def solve(self, cost: Tensor, a: Tensor, b: Tensor, weights: SimpleNamespace) -> Solution:
         """Finds a transport plan.
@@ -75,29 +63,13 @@ class TransportMethod(Method):
         return Solution(*solve_exactly(cost, a, b))
 
     def train(self, run: Run) -> Iterator[Metrics]:
-        """Solves the problems; the last round of a run with ``run.test`` solves as many test problems too."""
-        # Drawn before a checkpoint sets the generators to where they stood after drawing.
-        validation = self._draw(run.data.validation, "validation", run)
-        test = self._draw(run.data.test, "test", run)
-        results: dict[str, float] = {}
+        """Solves the run's problems."""
+        drawn, results = self.draw(run), dict[str, float]()
         run.restore(results=results)
-        for number in run.rounds(self.problems):
-            _add(results, self._judge(run.data.validation, validation[number - 1], run))
-            metrics = {f"val/{name}": total / number for name, total in results.items()}
-            if run.test and run.last:
-                totals: dict[str, float] = {}
-                for index in test:
-                    _add(totals, self._judge(run.data.test, index, run))
-                metrics |= {f"test/{name}": total / len(test) for name, total in totals.items()}
-            yield metrics
+        yield from self.solve_all(drawn, results, run)
 
-    def _draw(self, pool: TensorDataset, split: str, run: Run) -> list[int]:
-        if self.problems > len(pool):
-            raise ConfigError(f"{run.data.name} holds {len(pool)} {split} problems: set problems to at most {len(pool)}")
-        generator = run.generator(f"{split} problems", shared=True)
-        return torch.randperm(len(pool), generator=generator)[: self.problems].tolist()
-
-    def _judge(self, pool: TensorDataset, index: int, run: Run) -> Metrics:
+    def judge(self, pool: TensorDataset, index: int, run: Run) -> Metrics:
+        """Solves one problem and judges the plan."""
         cost, a, b = (tensor[index] for tensor in run.tensors(pool))
         solution = self.solve(cost, a, b, self.weight_values())
         return plan_metrics(solution.plan, cost, a, b, exact_cost(pool, index)) | {"iterations": float(solution.iterations)}
@@ -137,8 +109,3 @@ def plan_metrics(plan: Tensor, cost: Tensor, a: Tensor, b: Tensor, least: float)
         "cost_gap": total - least,
         "cost": total,
     }
-
-
-def _add(totals: dict[str, float], values: Metrics) -> None:
-    for name, value in values.items():
-        totals[name] = totals.get(name, 0.0) + value

@@ -1,13 +1,13 @@
 """What each method is worth on its small benchmark, beside what its paper claims: measured once, and kept with the code."""
 
+import csv
 import io
-import json
 import math
 from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
-import pandas as pd
 import yaml
 from pydantic import Field
 from rich import box
@@ -15,20 +15,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from regbench.methods.errors import ConfigError, nearest
-from regbench.methods.registry import create
-from regbench.methods.run import Run
 from regbench.methods.strict import Strict
-from regbench.platform.comparison.compare import FRAMES, Comparison, Paired, Row, estimate, paired, rows_of, verdict
-from regbench.platform.comparison.tables import difference_text, mean_text, p_text
-from regbench.platform.execution.training_cost import training_seconds
-from regbench.platform.records.records import Records
+from regbench.platform.comparison.text import difference_text, mean_text, p_text
 
 FOLDER = "regbench.effects"
-WEIGHTS_OFF = "its weights off"
-COST_REPEATS = 3
-# Tables of a comparison that are kept with the effects, because their plots say what no row of effects can.
-PLOTTED = ("trade_offs", "spectra")
+Effect = dict[str, Any]
 COLUMNS = [
     "method", "suite", "data", "metric", "mode", "entry", "against", "seeds", "mean", "low", "high",
     "other_mean", "difference", "difference_low", "difference_high", "p", "verdict", "cost",
@@ -36,6 +27,7 @@ COLUMNS = [
 """Of the measured effects: a row for each method, metric and opponent. ``cost`` is that of a training relative to the baseline,
 
 without evaluations; see ``training_seconds``. It is empty where it has not been measured so."""
+TEXT = ("method", "suite", "data", "metric", "mode", "entry", "against", "verdict")
 
 
 class Claim(Strict):
@@ -60,99 +52,10 @@ def claims() -> dict[str, list[Claim]]:
 
 
 @cache
-def measured() -> pd.DataFrame:
-    """The effects that were measured; see ``COLUMNS``."""
-    return pd.read_csv(io.StringIO((files(FOLDER) / "effects.csv").read_text(encoding="utf-8")))
-
-
-@cache
-def plotted() -> Comparison:
-    """What was kept of the sweeps for plots: the tables ``PLOTTED``, and the entries in them; all others are empty."""
-    kept = {name: pd.read_csv(io.StringIO((files(FOLDER) / f"{name}.csv").read_text(encoding="utf-8"))) for name in PLOTTED}
-    entries = pd.concat([frame[["track", "data", "entry"]] for frame in kept.values()]).drop_duplicates()
-    empty = {name: pd.DataFrame(columns=list(kinds)) for name, kinds in FRAMES.items()}
-    return Comparison(**(empty | kept | {"entries": entries}), suites={})
-
-
-def measure(slug: str, claim: Claim, records: Records, found: Comparison) -> pd.DataFrame:
-    """The effect of a method in a sweep of its suite.
-
-    Args:
-        slug: the method.
-        claim: what to compare.
-        records: of the sweep, confirmed.
-        found: the sweep's comparison.
-
-    Raises:
-        ConfigError: the sweep lacks an entry or a metric that the claim names.
-    """
-    rows = found.entries[(found.entries["data"] == claim.data) & (found.entries["entry"] == claim.entry)]
-    if rows.empty:
-        raise ConfigError(f"claim of {slug}: suite {claim.suite} has no entry '{claim.entry}' on {claim.data}")
-    baseline = str(rows.iloc[0]["compared_with"])
-    cost = _cost(records, claim.data, claim.entry, baseline)
-    opponents = [(name, name, "confirm") for name in dict.fromkeys([baseline, *claim.competitors])]
-    opponents.append((WEIGHTS_OFF, claim.entry, "ablate"))
-    measured = []
-    for metric in claim.metrics:
-        mode, own = _values(found, claim, metric, claim.entry, "confirm", slug)
-        for against, entry, stage in opponents:
-            if against == WEIGHTS_OFF and not _has(found, claim, entry, stage):
-                continue
-            other = _values(found, claim, metric, entry, stage, slug)[1]
-            pair = paired(own, other)
-            measured.append(
-                {"method": slug, "suite": claim.suite, "data": claim.data, "metric": metric, "mode": mode}
-                | {"entry": claim.entry, "against": against}
-                | _figures(own, other, pair, mode)
-                | {"cost": cost}
-            )
-    return pd.DataFrame(measured, columns=COLUMNS)
-
-
-def _figures(own: dict[int, float], other: dict[int, float], pair: Paired, mode: str) -> Row:
-    alone = estimate(list(own.values()))
-    shared = pair.differences.keys()
-    return {
-        "seeds": pair.estimate.n,
-        "mean": alone.mean,
-        "low": alone.low,
-        "high": alone.high,
-        "other_mean": sum(other[seed] for seed in shared) / len(shared),
-        "difference": pair.estimate.mean,
-        "difference_low": pair.estimate.low,
-        "difference_high": pair.estimate.high,
-        "p": pair.p,
-        "verdict": verdict(pair, pair.p, mode),
-    }
-
-
-def _has(found: Comparison, claim: Claim, entry: str, stage: str) -> bool:
-    seeds = found.seeds
-    return bool(((seeds["data"] == claim.data) & (seeds["entry"] == entry) & (seeds["stage"] == stage)).any())
-
-
-def _values(found: Comparison, claim: Claim, metric: str, entry: str, stage: str, slug: str) -> tuple[str, dict[int, float]]:
-    """A test metric's mode, and its values by seed."""
-    seeds, metrics = found.seeds, found.metrics
-    here = seeds[(seeds["data"] == claim.data) & (seeds["entry"] == entry) & (seeds["stage"] == stage)]
-    chosen = here[here["metric"] == metric]
-    if chosen.empty:
-        known = sorted(set(here["metric"])) or sorted(set(seeds["entry"]))
-        raise ConfigError(f"claim of {slug}: no confirmed {metric} of '{entry}' on {claim.data}; {nearest(metric, known)}")
-    mode = str(metrics["mode"][metrics["metric"] == metric].iloc[0])
-    return mode, {int(row["seed"]): float(row["value"]) for row in rows_of(chosen)}
-
-
-def _cost(records: Records, data: str, entry: str, baseline: str) -> float:
-    """Processor time of a training of an entry as confirmed, relative to one of the baseline; the least of three each."""
-    trials = records.trials().to_pylist()
-    seconds: dict[str, float] = {}
-    for name in (baseline, entry):
-        row = next(row for row in trials if (row["data"], row["stage"], row["entry"]) == (data, "confirm", name))
-        method = create(row["method"], json.loads(row["settings"]))
-        seconds[name] = min(training_seconds(method, Run(data, seed=seed)) for seed in range(COST_REPEATS))
-    return seconds[entry] / seconds[baseline]
+def measured() -> list[Effect]:
+    """The effects that were measured; see ``COLUMNS``. A number that is missing is nan."""
+    rows = csv.DictReader(io.StringIO((files(FOLDER) / "effects.csv").read_text(encoding="utf-8")))
+    return [{name: value if name in TEXT else float(value or "nan") for name, value in row.items()} for row in rows]
 
 
 def note(slug: str) -> str:
@@ -163,16 +66,23 @@ def note(slug: str) -> str:
     return ""
 
 
-def effects_of(slug: str, claim: Claim | None = None) -> pd.DataFrame:
+def effects_of(slug: str, claim: Claim | None = None) -> list[Effect]:
     """The measured rows of a method, of one of its claims or of all; empty where nothing was measured."""
-    found = measured()
-    found = found[found["method"] == slug]
-    return found if claim is None else found[(found["suite"] == claim.suite) & (found["data"] == claim.data)]
+    return [
+        row
+        for row in measured()
+        if row["method"] == slug and (claim is None or (row["suite"], row["data"]) == (claim.suite, claim.data))
+    ]
+
+
+def measured_methods() -> list[str]:
+    """The methods whose effects were measured, in the order of the table."""
+    return list(dict.fromkeys(row["method"] for row in measured()))
 
 
 def measured_claims(slug: str) -> list[Claim]:
     """The claims of a method that were measured."""
-    return [claim for claim in claims()[slug] if len(effects_of(slug, claim))]
+    return [claim for claim in claims()[slug] if effects_of(slug, claim)]
 
 
 def effects_page(slugs: Iterable[str]) -> RenderableType:
@@ -182,7 +92,7 @@ def effects_page(slugs: Iterable[str]) -> RenderableType:
         table = Table(header_style="dim", box=box.SIMPLE_HEAD, pad_edge=False)
         for name in ("metric", "mean", "against", "difference", "p", "verdict", "cost"):
             table.add_column(name, no_wrap=name == "difference")
-        for row in rows_of(effects_of(slug, claim)):
+        for row in effects_of(slug, claim):
             table.add_row(*cells(row))
         parts += [
             Text(f"Measured effect of {slug}", style="bold"),
@@ -194,7 +104,7 @@ def effects_page(slugs: Iterable[str]) -> RenderableType:
     return Group(*parts, Text(legend, style="dim"))
 
 
-def cells(row: Row) -> list[str]:
+def cells(row: Effect) -> list[str]:
     """A measured effect as text: metric, mean, opponent, difference, p, verdict, cost."""
     return [
         f"{row['metric']} ({row['mode']})",

@@ -10,8 +10,12 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from regbench.methods.registry import find_method
-from regbench.platform.comparison import plots, tables
-from regbench.platform.comparison.compare import ALPHA, IMPORTANCE_TRIALS, Comparison, compare, rows_of
+from regbench.platform.comparison import plots, tables, text, tuning_plots
+from regbench.platform.comparison.compare import compare
+from regbench.platform.comparison.drawing import Styles, styles
+from regbench.platform.comparison.frames import Comparison, rows_of
+from regbench.platform.comparison.importance import IMPORTANCE_TRIALS
+from regbench.platform.comparison.statistics import ALPHA
 from regbench.platform.records.records import Records
 from regbench.platform.records.storage import Storage
 
@@ -41,14 +45,14 @@ def render(comparison: Comparison) -> str:
     """The report of a comparison, as HTML."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {
-        "number": tables.number,
-        "p": tables.p_text,
-        "duration": tables.duration,
-        "settings": tables.configuration_text,
-        "direction": tables.direction,
+        "number": text.number,
+        "p": text.p_text,
+        "duration": text.duration,
+        "settings": text.configuration_text,
+        "direction": text.direction,
     }
-    environment.globals |= {"mean": tables.mean_text, "difference": tables.difference_text}
-    look = plots.styles(comparison)
+    environment.globals |= {"mean": text.mean_text, "difference": text.difference_text}
+    look = styles(comparison)
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         title=" and ".join(comparison.suites) or "empty sweep",
         sweeps=[_sweep(name, suite, comparison) for name, suite in comparison.suites.items()],
@@ -75,16 +79,16 @@ def _sweep(name: str, recorded: dict[str, Any], comparison: Comparison) -> dict[
             f"{row['trials']}: {row['completed']} completed, {row['stopped']} stopped early, {row['failed']} failed"
         )
         facts["started"] = f"{row['started']:%Y-%m-%d %H:%M} UTC"
-        facts["wall time"] = f"{tables.duration(row['wall_seconds'])}, first start to last end"
-        facts["training time"] = f"{tables.duration(row['training_seconds'])}, sum over trials"
+        facts["wall time"] = f"{text.duration(row['wall_seconds'])}, first start to last end"
+        facts["training time"] = f"{text.duration(row['training_seconds'])}, sum over trials"
         facts["machines"] = row["hosts"] + (f" ({row['devices']})" if row["devices"] else "")
     facts["search"] = _search(suite)
     facts["confirmation"] = _confirmation(suite.get("confirm") or {})
-    facts["fixed settings"] = tables.configuration_text(json.dumps(suite.get("settings") or {}))
+    facts["fixed settings"] = text.configuration_text(json.dumps(suite.get("settings") or {}))
     software = {key: provenance.get(key) for key in ("regbench", "python", "torch", "ray", "optuna", "mlflow")}
     facts["software"] = ", ".join(f"{key} {version}" for key, version in software.items() if version)
     facts["git commit"] = str(provenance.get("git") or "")
-    known = {label: text for label, text in facts.items() if text not in ("", tables.NONE)}
+    known = {label: value for label, value in facts.items() if value not in ("", text.NONE)}
     return {"name": name, "description": suite.get("description") or "", "facts": known}
 
 
@@ -111,7 +115,7 @@ def _confirmation(confirm: dict[str, Any]) -> str:
     return f"{confirm['seeds']} fresh seeds{first}" + (", also with the weights off" if confirm.get("ablate") else "")
 
 
-def _section(comparison: Comparison, track: str, data: str, look: plots.Styles) -> dict[str, Any]:
+def _section(comparison: Comparison, track: str, data: str, look: Styles) -> dict[str, Any]:
     """All that the page shows of a track on a data set."""
     entries = comparison.of("entries", track, data)
     first = entries.iloc[0]
@@ -141,11 +145,13 @@ def _section(comparison: Comparison, track: str, data: str, look: plots.Styles) 
             "calibration": Markup(plots.calibration(*place, look)),
             "curves": Markup(plots.curves(*place, look)),
             "spectra": Markup(plots.spectra(*place, look)),
-            "importance": Markup(plots.importance(*place, look)),
-            "learning": Markup(plots.learning(*place, look)),
+            "importance": Markup(tuning_plots.importance(*place, look)),
+            "learning": Markup(tuning_plots.learning(*place, look)),
             "trade_offs": Markup(plots.trade_offs(*place, look)),
         },
-        "sensitivity": [(entry, Markup(svg)) for entry in entries["entry"] if (svg := plots.sensitivity(*place, entry, look))],
+        "sensitivity": [
+            (entry, Markup(svg)) for entry in entries["entry"] if (svg := tuning_plots.sensitivity(*place, entry, look))
+        ],
     }
 
 
@@ -183,7 +189,7 @@ def _metrics(metrics: pd.DataFrame, order: list[str]) -> dict[str, Any]:
     return {"heads": list(heads.items()), "rows": rows}
 
 
-def _track(comparison: Comparison, track: str, look: plots.Styles) -> dict[str, Any]:
+def _track(comparison: Comparison, track: str, look: Styles) -> dict[str, Any]:
     """Average ranks over the data sets of a track."""
     row = comparison.friedman[comparison.friedman["track"] == track].iloc[0]
     return {

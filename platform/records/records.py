@@ -17,11 +17,11 @@ import json
 import math
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from regbench.methods.errors import StorageError
@@ -34,6 +34,8 @@ Status = Literal["completed", "stopped", "failed"]
 
 UPLOAD_SECONDS = 5.0
 FILES_AT_ONCE = 100
+READERS = 16
+SUMMARY = ["key", "stage", "entry", "data", "number", "status", "reason", "values"]
 
 _METRICS = pa.map_(pa.string(), pa.float64())
 
@@ -346,7 +348,25 @@ class Records:
         """The ``curves`` table of the sweep, sorted by key, then round."""
         return self._table("curves", CURVES).sort_by([("key", "ascending"), ("round", "ascending")])
 
+    def summary(self) -> list[dict[str, Any]]:
+        """What is told of each trial that has ended while a sweep runs, sorted by key; damaged records are left out."""
+        names = self.storage.names("records/trials")
+        with ThreadPoolExecutor(READERS) as threads:
+            return [row for rows in threads.map(self._summary, names) for row in rows]
+
+    def _summary(self, name: str) -> list[dict[str, Any]]:
+        try:
+            rows: list[dict[str, Any]] = (
+                pq.ParquetFile(io.BytesIO(self.storage.read(f"records/trials/{name}"))).read(columns=SUMMARY).to_pylist()
+            )
+        except pa.ArrowInvalid:
+            return []
+        return rows
+
     def _table(self, name: str, schema: pa.Schema) -> pa.Table:
+        # Brings pandas with it.
+        import pyarrow.dataset as ds
+
         folder = f"records/{name}"
         paths = [f"{self.storage.root}/{folder}/{file}" for file in self.storage.names(folder)]
         # An open data set keeps the description of each of its files, which is larger than a trial's data.

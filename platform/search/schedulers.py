@@ -209,17 +209,19 @@ def scheduler_for(suite: Suite, study: Study, ended: int) -> TrialScheduler:
     rounds = create(study.method.slug, study.fixed).rounds
     match spec.name:
         case "asha":
-            return ASHAScheduler(**common, max_t=rounds, grace_period=min(spec.grace, rounds), reduction_factor=spec.reduction)
+            return ASHAScheduler(**common, max_t=rounds, grace_period=spec.grace_of(rounds), reduction_factor=spec.reduction)
         case "hyperband":
             return _HyperBand(study.trials - ended, **common, max_t=rounds, reduction_factor=spec.reduction)
         case "median":
             # An endless time slice turns its pausing off: paused trials without a checkpoint would start again.
-            return MedianStoppingRule(**common, grace_period=spec.grace, min_samples_required=3, min_time_slice=float("inf"))
+            return MedianStoppingRule(
+                **common, grace_period=spec.grace_of(rounds), min_samples_required=3, min_time_slice=float("inf")
+            )
         case _:
             mutable = {name: _domain(limits) for name, limits in study.space.items()}
             return PopulationBasedTraining(
                 **common,
-                perturbation_interval=spec.grace,
+                perturbation_interval=spec.grace or 1,
                 hyperparam_mutations={"params": mutable},
                 custom_explore_fn=lambda config: config | {"params": _within(study.space, config["params"])},
             )

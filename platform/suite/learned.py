@@ -12,7 +12,7 @@ from regbench.methods.registry import create
 from regbench.methods.shared.bilevel.learning import LearnedMethod
 from regbench.methods.shared.bilevel.weights import HYPERGRADIENT, Learnable, Range, WeightLearning, learnable
 from regbench.platform.suite.spec import Entry
-from regbench.search_spaces import space as default_space
+from regbench.search_spaces.ranges import space as default_space
 
 NO_GUARANTEE = "implicit differentiation, no guarantee"
 

@@ -12,14 +12,14 @@ from optuna.distributions import (
     distribution_to_json,
 )
 
-from regbench.methods.errors import ConfigError, nearest
+from regbench.methods.errors import ConfigError
 from regbench.methods.method import Method, Metric, Track
 from regbench.methods.registry import create, method_class
-from regbench.methods.shared.data import sources
 from regbench.platform.records.records import Stage, Trial
 from regbench.platform.suite.learned import NO_GUARANTEE, how_learned, plan_learning
+from regbench.platform.suite.names import check_names, data_for, with_baselines
 from regbench.platform.suite.spec import Entry, Suite
-from regbench.search_spaces import extremes, resolve
+from regbench.search_spaces.ranges import extremes, resolve
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,10 @@ class Study:
             "data": self.data,
             "fixed": self.fixed,
             "space": {name: distribution_to_json(distribution) for name, distribution in self.space.items()},
+            "trials": self.trials,
+            "objectives": [metric.validation for metric in self.objectives],
+            "modes": [metric.mode for metric in self.objectives],
+            "weights": sorted(self.method.weights()),
         }
 
 
@@ -116,38 +120,16 @@ def studies(suite: Suite) -> list[Study]:
     Raises:
         ConfigError: something does not fit; one line that says what to change.
     """
+    check_names(suite)
     found = [
-        study
-        for name, entry in _with_baselines(suite).items()
-        for data in _data_for(suite, method_class(entry.method or name).track)
-        for study in [_study(suite, name, entry, data)]
+        _study(suite, name, entry, data)
+        for name, entry in with_baselines(suite).items()
+        for data in data_for(suite, method_class(entry.method or name).track.name)
     ]
     for study in found:
         _check_sampler(suite, study)
         _check_measured(study)
-    known = set().union(*(study.method.model_fields for study in found))
-    for setting in suite.settings:
-        if setting not in known:
-            raise ConfigError(f"settings: no method of the suite has '{setting}'; {nearest(setting, known)}")
     return found
-
-
-def _with_baselines(suite: Suite) -> dict[str, Entry]:
-    present = [entry.method or name for name, entry in suite.methods.items()]
-    tracks = sorted((method_class(slug).track for slug in present), key=lambda track: track.name)
-    return {track.baseline: Entry() for track in tracks if track.baseline not in present} | suite.methods
-
-
-def _data_for(suite: Suite, track: Track) -> list[str]:
-    if suite.data is None:
-        return [track.data[0]]
-    for name in suite.data:
-        if name not in sources():
-            raise ConfigError(f"unknown data set '{name}'; {nearest(name, sources())}")
-    fitting = [name for name in suite.data if name in track.data]
-    if not fitting:
-        raise ConfigError(f"none of the data sets {suite.data} fits track {track.name}; it has {', '.join(track.data)}")
-    return fitting
 
 
 def _study(suite: Suite, name: str, entry: Entry, data: str) -> Study:
@@ -188,9 +170,6 @@ def _objectives(suite: Suite, track: Track) -> tuple[Metric, ...]:
     if suite.objectives is None:
         return (track.primary,)
     known = {metric.name: metric for metric in track.metrics}
-    for name in suite.objectives:
-        if name not in known:
-            raise ConfigError(f"objectives: track {track.name} has no metric '{name}'; {nearest(name, known)}")
     return tuple(known[name] for name in suite.objectives)
 
 

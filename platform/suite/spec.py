@@ -7,12 +7,15 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from regbench.methods.errors import ConfigError
-from regbench.methods.strict import Strict, explain, read_mapping
+from regbench.methods.strict import Strict, explain, matching, read_mapping
 
 SamplerName = Literal["grid", "random", "tpe", "gp", "cmaes", "nsga2", "bilevel"]
 SchedulerName = Literal["none", "asha", "hyperband", "pbt", "median"]
 # Names become parts of file names.
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+Name = Annotated[
+    str,
+    matching(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", "at most 64 letters, digits, '_', '-' and '.', a letter or digit first"),
+]
 
 
 def _named(value: Any) -> Any:
@@ -36,8 +39,17 @@ class Scheduler(Strict):
     """Which trials are stopped early, paused or changed."""
 
     name: SchedulerName = Field("none", description="none, asha, hyperband, pbt or median")
-    grace: int = Field(1, ge=1, description="rounds that every trial may run (asha, median); rounds between changes (pbt)")
+    grace: int | None = Field(
+        None,
+        ge=1,
+        description="rounds that every trial may run (asha, median), by default a third of the planned ones; rounds between "
+        "changes (pbt), by default 1",
+    )
     reduction: int = Field(3, ge=2, description="one in so many trials goes on at each rung (asha, hyperband)")
+
+    def grace_of(self, rounds: int) -> int:
+        """Rounds that every trial of so many planned ones may run before the scheduler judges it."""
+        return min(self.grace or max(1, rounds // 3), rounds)
 
 
 class Confirm(Strict):

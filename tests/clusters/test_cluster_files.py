@@ -5,18 +5,21 @@ import re
 import shlex
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import jsonschema
 import pytest
 import yaml
 from click.testing import Result
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from ray.autoscaler._private.util import prepare_config, validate_config
 from typer.main import get_command
 from typer.testing import CliRunner
 
 from regbench.clusters import kuberay, slurm
-from regbench.clusters.cloud import launcher_config, launcher_file
+from regbench.clusters.cloud import ON_NODES, launcher_config, launcher_file
 from regbench.clusters.environment import ENVIRONMENT_FILE, runtime_environment
 from regbench.clusters.kinds import KINDS, parse_cluster, read_cluster, ready_made_clusters
 from regbench.clusters.ship import add_environment, passed_on, zipped
@@ -311,3 +314,34 @@ def test_documented_commands_exist():
         options = {option for parameter in known[name].params for option in parameter.opts}
         assert program == "regbench"
         assert {argument for argument in arguments if argument.startswith("--")} <= options
+
+
+@pytest.mark.parametrize("kind", ["aws", "gcp"])
+def test_cloud_nodes_install_all_that_regbench_needs(kind):
+    config = launcher_config(read_cluster(kind))
+    (place,) = (node for node, here in config["file_mounts"].items() if here.endswith("requirements.txt"))
+    assert any("pip install" in line and place in line for line in config["setup_commands"])
+    pinned = {canonicalize_name(requirement.name): requirement for requirement in requirements(config["file_mounts"][place])}
+    for line in metadata.requires("regbench"):
+        needed = Requirement(line)
+        if needed.marker is None:
+            assert pinned[canonicalize_name(needed.name)].extras >= needed.extras, needed
+    assert "default" in pinned["ray"].extras, "the job server"
+    assert all(str(requirement.specifier).startswith("==") for requirement in pinned.values())
+    assert "+" not in str(pinned["torch"].specifier), "PyTorch for CPUs on a GPU"
+
+
+def requirements(path: str) -> list[Requirement]:
+    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    return [Requirement(line) for line in lines if not line.startswith("#")]
+
+
+def test_what_cloud_nodes_install_is_what_tests_run_with():
+    for requirement in requirements(launcher_config(read_cluster("aws"))["file_mounts"][ON_NODES]):
+        assert requirement.specifier.contains(metadata.version(requirement.name)), requirement
+
+
+def test_an_image_that_has_all_installs_nothing():
+    config = launcher_config(parse_cluster(changed("aws", install=False)))
+    assert not any("pip" in line for line in config["setup_commands"])
+    assert list(config["file_mounts"]) == ["~/.ray/auth_token"]

@@ -3,6 +3,7 @@
 import math
 from abc import abstractmethod
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, ClassVar, Literal, Self, get_args
 
 import torch
@@ -12,7 +13,7 @@ from torch.utils.data import TensorDataset
 
 from regbench.methods.errors import ConfigError
 from regbench.methods.method import Method, Metrics, hyperparameter
-from regbench.methods.run import Run
+from regbench.methods.run import Run, prefixed
 from regbench.methods.shared.bilevel.derivative_free import DerivativeFree, DerivativeFreeOptions, Searcher
 from regbench.methods.shared.bilevel.hoag import Hoag, HoagOptions
 from regbench.methods.shared.bilevel.learner import Learner, Record
@@ -154,13 +155,11 @@ class LearnedMethod(Method):
             theta = shown.pop("theta").to(problem.theta0)
             if not book["metrics"]:
                 book["metrics"] = self.evaluate(theta, run.data.validation, run)
-            metrics = {f"val/{name}": value for name, value in book["metrics"].items()}
+            metrics = prefixed("val", book["metrics"])
             if self.learns:
                 metrics |= {f"learn/{name}": float(value) for name, value in shown.items()}
-                metrics |= {f"weight/{name}": value for name, value in self.learned(theta).items()}
-            if run.test and run.last:
-                metrics |= {f"test/{name}": value for name, value in self.evaluate(theta, run.data.test, run).items()}
-            yield metrics
+                metrics |= prefixed("weight", self.learned(theta))
+            yield metrics | run.judge_test(partial(self.evaluate, theta, run=run))
 
     def build_learner(self, problem: BilevelProblem, seed: int = 0) -> Learner:
         """The learner of these settings at the start; a sampler draws random numbers from the seed."""

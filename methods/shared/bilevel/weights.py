@@ -29,7 +29,7 @@ FIRST_STEP, GROWTH, SHRINKAGE, LARGEST_STEP = 0.2, 1.2, 0.5, 0.4
 OF_CONFIDENCES = ("nll", "ece")
 
 # Where a method changes one of these, its weights may act on more than the objective.
-OWN = ("train", "train_epoch", "build_model", "evaluate")
+OWN = ("train", "train_epoch", "step", "batches", "build_model", "evaluate")
 
 
 @dataclass(frozen=True)

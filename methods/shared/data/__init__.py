@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
-
-from torch.utils.data import TensorDataset
+from typing import TYPE_CHECKING, Any
 
 from regbench.methods.errors import ConfigError, DataError, nearest
+
+if TYPE_CHECKING:
+    from torch.utils.data import TensorDataset
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,9 +32,9 @@ class Data:
     """
 
     name: str
-    train: TensorDataset
-    validation: TensorDataset
-    test: TensorDataset
+    train: "TensorDataset"
+    validation: "TensorDataset"
+    test: "TensorDataset"
     meta: Mapping[str, Any] = field(default_factory=dict)
 
 

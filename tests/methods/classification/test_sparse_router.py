@@ -12,7 +12,7 @@ from regbench.methods import Run
 from regbench.methods.classification.sparse_router import Experts, SparseRouter, combine, route
 from regbench.methods.errors import ConfigError, DivergedError
 from regbench.methods.registry import create
-from regbench.search_spaces import extremes, space
+from regbench.search_spaces.ranges import extremes, space
 
 STEPS = 500
 

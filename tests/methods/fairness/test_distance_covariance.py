@@ -11,7 +11,6 @@ import torch
 
 from regbench.methods.fairness import distance_covariance as dc
 from regbench.methods.fairness.sorted_covariance import slopes, sorted_covariance
-from regbench.methods.shared.compiled_slopes import compiled
 
 X = torch.tensor([0.1, 0.4, 0.35, 0.8, 0.65], dtype=torch.float64)
 S = torch.tensor([[0.0, 0.2], [0.0, 0.9], [1.0, 0.4], [1.0, 0.6], [1.0, 0.1]], dtype=torch.float64)[:, :, None]
@@ -170,13 +169,6 @@ def test_sorting_gives_what_pairs_give_and_dcor(n, ties, dcor):
     torch.testing.assert_close(slopes(x.detach(), y).sum(0), gradients[1])
     reference = [dcor.u_distance_covariance_sqr(x.detach().numpy(), row.numpy(), method="mergesort") for row in y[:2]]
     np.testing.assert_allclose(found[:2].detach(), reference, atol=1e-12)
-
-
-def test_where_what_is_compiled_cannot_be_kept_it_is_compiled_all_the_same():
-    namespace = {}
-    # Numba keeps nothing of a function that is in no file.
-    exec("def double(x): return 2 * x", namespace)
-    assert compiled("float64(float64)")(namespace["double"])(3.0) == 6.0
 
 
 def test_among_many_samples_attributes_of_mixed_type_take_both_routes(dcor):

@@ -25,7 +25,7 @@ from regbench.methods.generative.task import TRACK, Step
 from regbench.methods.generative.wgan import WassersteinGAN
 from regbench.methods.registry import create, tracks
 from regbench.methods.shared.data import load
-from regbench.search_spaces import extremes, space
+from regbench.search_spaces.ranges import extremes, space
 
 SMOKE = {"iterations": 12, "report_every": 6}
 # Forms other than the default one, which the contract examines.

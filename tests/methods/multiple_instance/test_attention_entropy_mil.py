@@ -222,5 +222,5 @@ def test_mean_pooling_has_no_attention_to_spread():
 def test_a_bag_cannot_be_shared(uneven):
     world = Alone()
     world.size = 2
-    with pytest.raises(ConfigError, match="batch_size 1 leaves some of 2 workers without a bag"):
+    with pytest.raises(ConfigError, match="batch_size 1 leaves some of 2 workers without rows"):
         next(AttentionMIL().train(Run(uneven, world=world)))

@@ -180,10 +180,10 @@ def test_the_schedule_falls_every_ten_epochs():
     rates = []
 
     class Watched(MeanSquaredError):
-        def train_epoch(self, model, optimizer, epoch, run):
-            loss = super().train_epoch(model, optimizer, epoch, run)
+        def train_epoch(self, model, optimizer, split, epoch, run):
+            metrics = super().train_epoch(model, optimizer, split, epoch, run)
             rates.append(optimizer.param_groups[0]["lr"])
-            return loss
+            return metrics
 
     curve(Watched(epochs=21, schedule="step", learning_rate=1.0e-3, width=4, bottleneck_dim=2, attack_radius=0.0))
     assert rates == pytest.approx([1e-3] * 10 + [6e-4] * 10 + [3.6e-4])

@@ -17,7 +17,7 @@ from regbench.methods.transport.linear_program import solve_exactly
 from regbench.methods.transport.sinkhorn import Sinkhorn
 from regbench.methods.transport.sparse_transport import SparseTransport
 from regbench.methods.transport.task import TRACK, plan_metrics
-from regbench.search_spaces import extremes, space
+from regbench.search_spaces.ranges import extremes, space
 
 METHODS = [
     ExactTransport(problems=3),

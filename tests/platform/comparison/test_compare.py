@@ -14,17 +14,11 @@ from rich.console import Console
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from regbench.platform.comparison import tables
-from regbench.platform.comparison.compare import (
-    FRAMES,
-    average_ranks,
-    compare,
-    critical_difference,
-    estimate,
-    friedman,
-    holm,
-    paired,
-)
+from regbench.methods.registry import method_class
+from regbench.platform.comparison import tables, text
+from regbench.platform.comparison.compare import compare
+from regbench.platform.comparison.frames import FRAMES
+from regbench.platform.comparison.statistics import average_ranks, critical_difference, estimate, friedman, holm, paired
 from regbench.platform.records.records import Records, Report, Trial
 from regbench.platform.records.storage import Storage
 
@@ -315,10 +309,26 @@ def test_without_confirmation_only_validation_is_shown(sweep):
     assert found.metrics.empty
 
 
+def test_notes_say_how_many_trials_ended_and_warn_where_nothing_but_the_defaults_did(tmp_path):
+    sweep = Sweep(tmp_path)
+    sweep.tune("cross_entropy", 4, space={}, stopped=(3,))
+    default = {"searched": {"smoothing": method_class("label_smoothing")().smoothing}}
+    values = [{"val/accuracy": 0.9, "val/nll": 0.3}]
+    sweep.trial("label_smoothing", "tune", 0, values * 3, **default)
+    for number in (1, 2):
+        sweep.trial("label_smoothing", "tune", number, values, searched={"smoothing": 0.3}, status="stopped")
+    sweep.describe()
+    found = compare(sweep.records)
+    notes = {row["entry"]: row["note"] for row in found.notes.to_dict("records") if "trained to the end" in row["note"]}
+    assert notes[""] == "trained to the end, and therefore to choose from: cross_entropy 3 of 4, label_smoothing 1 of 3"
+    assert "only its default settings trained to the end" in notes["label_smoothing"]
+    assert "cross_entropy" not in notes
+
+
 def test_nothing_ended(sweep):
     found = compare(sweep.records)
     assert found.tables() == []
-    assert "nothing to compare" in text(found)
+    assert "nothing to compare" in shown_text(found)
 
 
 def test_all_trials_failed(sweep):
@@ -456,7 +466,7 @@ def test_write_gives_csv_and_parquet_of_every_table(four, tmp_path):
         assert list(pd.read_csv(tmp_path / "out" / f"{name}.csv").columns) == list(columns)
 
 
-def text(comparison, width=100):
+def shown_text(comparison, width=100):
     """What the terminal shows."""
     console = Console(file=io.StringIO(), width=width, force_terminal=False)
     console.print(tables.terminal(comparison))
@@ -466,7 +476,7 @@ def text(comparison, width=100):
 def test_terminal_fits_100_columns_and_shows_every_entry(four):
     four.confirm("[b]odd[/b]", ALIKE, method="confidence_penalty")
     four.tune("late", 3, method="label_smoothing")
-    shown = text(compare(four.records))
+    shown = shown_text(compare(four.records))
     assert max(map(len, shown.splitlines())) <= 100
     for name in (
         "cross_entropy",
@@ -494,16 +504,16 @@ def test_terminal_fits_100_columns_and_shows_every_entry(four):
     ],
 )
 def test_numbers_have_the_decimals_that_their_interval_bears(mean, low, high, shown):
-    assert tables.mean_text(mean, low, high) == shown
+    assert text.mean_text(mean, low, high) == shown
 
 
 def test_other_texts():
-    assert tables.difference_text(0.0123, 0.001, 0.0236) == "+0.012 [+0.001, +0.024]"
-    assert tables.difference_text(1.39e-5, 1.1e-5, 1.68e-5) == "+1.39e−05 [+1.10e−05, +1.68e−05]"
-    assert tables.p_text(1e-9) == "<0.001"
-    assert tables.p_text(math.nan) == tables.NONE
-    assert (tables.duration(5), tables.duration(90), tables.duration(7200)) == ("5 s", "1.5 min", "2.0 h")
-    assert tables.configuration_text('{"a": 0.123456, "b": "adam"}') == "a=0.1235, b=adam"
+    assert text.difference_text(0.0123, 0.001, 0.0236) == "+0.012 [+0.001, +0.024]"
+    assert text.difference_text(1.39e-5, 1.1e-5, 1.68e-5) == "+1.39e−05 [+1.10e−05, +1.68e−05]"
+    assert text.p_text(1e-9) == "<0.001"
+    assert text.p_text(math.nan) == text.NONE
+    assert (text.duration(5), text.duration(90), text.duration(7200)) == ("5 s", "1.5 min", "2.0 h")
+    assert text.configuration_text('{"a": 0.123456, "b": "adam"}') == "a=0.1235, b=adam"
 
 
 def test_no_warnings_reach_the_user(four):

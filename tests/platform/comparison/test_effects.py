@@ -10,20 +10,19 @@ from scipy import stats
 from regbench.methods.errors import ConfigError
 from regbench.methods.registry import all_methods
 from regbench.platform import sweep as engine
-from regbench.platform.comparison.compare import FRAMES, compare
+from regbench.platform.comparison.compare import compare
 from regbench.platform.comparison.effects import (
     COLUMNS,
-    PLOTTED,
-    WEIGHTS_OFF,
     Claim,
     claims,
     effects_of,
     effects_page,
-    measure,
     measured,
+    measured_methods,
     note,
-    plotted,
 )
+from regbench.platform.comparison.frames import FRAMES
+from regbench.platform.comparison.measurement import PLOTTED, WEIGHTS_OFF, measure, plotted
 from regbench.platform.records.records import Records
 from regbench.platform.records.storage import Storage
 from regbench.platform.suite.plan import studies
@@ -109,20 +108,20 @@ def test_a_claim_names_what_its_suite_has(slug, claim):
 
 def test_measured_effects_belong_to_claims_and_are_shown():
     claimed = {(slug, claim.suite, claim.data) for slug, found in claims().items() for claim in found}
-    assert set(measured()[["method", "suite", "data"]].itertuples(index=False, name=None)) <= claimed
+    assert {(row["method"], row["suite"], row["data"]) for row in measured()} <= claimed
     console = Console(width=120, file=io.StringIO())
-    console.print(effects_page(dict.fromkeys(measured()["method"])))
+    console.print(effects_page(measured_methods()))
     text = console.file.getvalue()
-    assert all(slug in text for slug in measured()["method"])
+    assert all(slug in text for slug in measured_methods())
 
 
 def test_kept_plots_belong_to_what_was_measured():
     for name in PLOTTED:
         kept = getattr(plotted(), name)
         assert list(kept) == list(FRAMES[name])
-        assert set(kept["data"]) <= set(measured()["data"])
+        assert set(kept["data"]) <= {row["data"] for row in measured()}
         assert set(kept["entry"]) <= set(plotted().entries["entry"])
 
 
 def test_a_method_without_a_measurement_has_no_effects():
-    assert effects_of("cross_entropy").empty
+    assert effects_of("cross_entropy") == []

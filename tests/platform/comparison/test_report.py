@@ -8,8 +8,9 @@ from optuna.distributions import FloatDistribution
 from test_compare import ALIKE, BASE, BETTER, WORSE, Sweep
 
 from regbench.methods.errors import StorageError
-from regbench.platform.comparison import plots
+from regbench.platform.comparison import drawing, plots, tuning_plots
 from regbench.platform.comparison.compare import compare
+from regbench.platform.comparison.drawing import styles
 from regbench.platform.comparison.report import finding, publish, render
 from regbench.platform.records.records import Records
 from regbench.platform.records.storage import Storage
@@ -123,14 +124,14 @@ def test_every_entry_and_section_is_there(html):
 
 
 def test_figures_take_the_colour_of_the_page(html):
-    assert plots.INK not in html
+    assert drawing.INK not in html
     assert "currentColor" in html
     assert html.count("<svg") == html.count('role="img"') > 8
 
 
 def test_entries_keep_their_colour_and_do_not_share_it(sweep):
     found = compare(sweep.records)
-    look = plots.styles(found)
+    look = styles(found)
     assert len(set(look.values())) == 4
     for data in ("digits", "digits_noisy"):
         assert look["bad"][0].lower() in plots.forest(found, "classification", data, look).lower()
@@ -148,11 +149,13 @@ def test_plots_of_nothing_are_empty(tmp_path):
     sweep = Sweep(tmp_path)
     sweep.trial("label_smoothing", "tune", 0, [], status="failed", reason="x")
     found = compare(sweep.records)
-    place = (found, "classification", "digits", plots.styles(found))
-    drawn = [draw(*place) for draw in (plots.forest, plots.calibration, plots.curves, plots.importance, plots.trade_offs)]
+    place = (found, "classification", "digits", styles(found))
+    drawn = [
+        draw(*place) for draw in (plots.forest, plots.calibration, plots.curves, tuning_plots.importance, plots.trade_offs)
+    ]
     assert drawn == [""] * 5
     assert plots.differences(*place, "baseline") == ""
-    assert plots.sensitivity(*place[:3], "label_smoothing", place[3]) == ""
+    assert tuning_plots.sensitivity(*place[:3], "label_smoothing", place[3]) == ""
 
 
 CALIBRATION = {"cross_entropy": (0.05, 0.40, 0.015), "label_smoothing": (0.20, 0.45, 0.008), "mixup": (0.10, 0.30, 0.009)}
@@ -173,7 +176,7 @@ def calibrated(folder, *, seeds=3, aurc=True):
 
 def test_calibration_is_drawn_where_it_is(tmp_path):
     found = calibrated(tmp_path)
-    look = plots.styles(found)
+    look = styles(found)
     drawn = plots.calibration(found, "classification", "digits", look)
     marks = {}
     for x, y, colour in re.findall(r'<use [^>]*x="([\d.]+)" y="([\d.]+)" style="fill: (#\w{6})', drawn):
@@ -240,7 +243,7 @@ def test_spectra_hold_what_the_trials_ended_with(tmp_path):
 
 def test_spectra_are_drawn_with_the_unit_circle_and_the_systems_own(tmp_path):
     found = spectral(tmp_path)
-    look = plots.styles(found)
+    look = styles(found)
     drawn = plots.spectra(found, "dynamics", "van_der_pol", look)
     # Three operators each; of the second, the conjugate that is not recorded is drawn too. A legend adds none in these colours.
     for entry, count in (("koopman_autoencoder", 3 * 3), ("koopman_information", 3 * 5)):

@@ -16,6 +16,7 @@ from regbench.platform import sweep as engine
 from regbench.platform.execution.trial import Place, train
 from regbench.platform.records.records import CURVES, TRIALS, Records, Report, Trial
 from regbench.platform.records.storage import Storage
+from regbench.platform.records.sweeps import open_sweep
 from regbench.platform.suite.spec import parse_suite
 
 SETTINGS = create("label_smoothing", {"epochs": 2}).model_dump()
@@ -263,7 +264,7 @@ def test_any_parquet_reader_takes_the_folder_as_one_table(records):
 def test_a_sweep_runs_on_a_file_system_that_is_not_local(tmp_path):
     storage = Storage(f"fsspec+memory://{tmp_path.name}")
     assert engine.start(parse_suite(ONE_TRIAL), storage, "none", Console(quiet=True)).complete
-    records = engine.open_sweep("s", storage)
+    records = open_sweep("s", storage)
     # Two tuned, two confirmed, one with its weight off.
     assert len(records.ended()) == records.trials().num_rows == 5
     assert storage.exists("s/report/report.html")
@@ -273,7 +274,7 @@ def test_a_record_that_was_damaged_afterwards_is_made_again(tmp_path):
     spec = parse_suite(ONE_TRIAL | {"confirm": {"seeds": 0}, "methods": ["cross_entropy"]})
     storage = Storage(tmp_path)
     assert engine.start(spec, storage, "none", Console(quiet=True)).complete
-    records = engine.open_sweep("s", storage)
+    records = open_sweep("s", storage)
     before = records.trials().to_pylist()[0]
     storage.write(f"s/records/trials/{before['key']}.parquet", b"damaged")
     assert engine.resume("s", storage, "none", Console(quiet=True)).complete

@@ -83,7 +83,7 @@ def test_an_entry_overrides_a_shared_setting_by_a_value_or_a_range():
         ({"settings": {"epoch": 3}}, "no method of the suite has 'epoch'; did you mean 'epochs'?"),
         ({"settings": {"epochs": 0}}, "epochs"),
         ({"methods": {"label_smoothing": {"settings": {"smoothin": 0.1}}}}, "did you mean 'smoothing'?"),
-        ({"methods": {"label_smoothing": {"settings": {"smoothing": 1.5}}}}, "smoothing: Input should be less than or equal"),
+        ({"methods": {"label_smoothing": {"settings": {"smoothing": 1.5}}}}, "smoothing: must be at most 1"),
         ({"methods": {"label_smoothing": {"space": {"smoothin": [0.1]}}}}, "did you mean 'smoothing'?"),
         ({"methods": searched(smoothing={"low": 0.0, "high": 1.5})}, "includes 1.5, which the method refuses"),
         ({"methods": searched(smoothing=[0.1, -1.0])}, "includes -1.0, which the method refuses"),

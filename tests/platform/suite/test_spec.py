@@ -178,5 +178,5 @@ def test_entries_may_share_and_override_details(tmp_path):
 def test_a_missing_file_or_suite_says_what_is_there(tmp_path):
     with pytest.raises(ConfigError, match=r"cannot read suite .*none\.yaml: No such file"):
         read_suite(tmp_path / "none.yaml")
-    with pytest.raises(ConfigError, match=r"no suite 'quickstat'; did you mean 'quickstart'\?"):
+    with pytest.raises(ConfigError, match=r"no suite and no file 'quickstat'; did you mean 'quickstart'\?"):
         read_suite("quickstat")

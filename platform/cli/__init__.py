@@ -1,0 +1,21 @@
+"""The command line. Heavy imports happen inside the commands, so that ``--help`` answers at once."""
+
+import sys
+
+import typer
+
+from regbench.methods.errors import RegbenchError
+from regbench.platform.cli import looking, running, tracking
+from regbench.platform.cli.options import app, data_app
+
+app.add_typer(data_app, name="data")
+__all__ = ["app", "looking", "main", "running", "tracking"]
+
+
+def main() -> None:
+    """Runs the command line; a user's mistake ends with one line on standard error and exit status 2."""
+    try:
+        app()
+    except RegbenchError as error:
+        typer.secho(f"error: {error}", fg="red", err=True)
+        sys.exit(2)

@@ -1,0 +1,234 @@
+"""Commands that train: one method here, a sweep here, a sweep on a cluster."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from regbench.platform.cli.looking import print_comparison
+from regbench.platform.cli.options import (
+    DEFAULT_STORAGE,
+    AddressOption,
+    ClusterOption,
+    CpusOption,
+    DataOption,
+    DetachOption,
+    GpusOption,
+    MethodArgument,
+    SetOption,
+    StorageOption,
+    SuiteArgument,
+    SweepArgument,
+    TrackingOption,
+    app,
+    terminal,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from regbench.platform.records.records import Records
+    from regbench.platform.records.storage import Storage
+    from regbench.platform.suite.spec import Suite
+    from regbench.platform.sweep import Outcome
+
+
+@app.command()
+def run(
+    method: MethodArgument,
+    settings: SetOption = None,
+    data: DataOption = None,
+    seed: Annotated[int, typer.Option(min=0, help="seed of the training")] = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …")] = "cpu",
+    test: Annotated[bool, typer.Option("--test", help="compute the test metrics at the end")] = False,
+    off: Annotated[bool, typer.Option("--off", help="with every regularization weight switched off")] = False,
+) -> None:
+    """Train one method once, here, and print its metrics."""
+    from regbench.platform.inventory.inventory import inventory
+
+    found, values = inventory().method(method), _settings(settings or [])
+    found.require_settings(values)
+    if data is not None:
+        inventory().require_fitting(data, found.track)
+    from regbench.platform.execution.single import run_once
+
+    run_once(method, values, data, seed=seed, device=device, test=test, off=off, console=terminal())
+
+
+@app.command()
+def sweep(
+    suite: SuiteArgument,
+    storage: StorageOption = DEFAULT_STORAGE,
+    tracking: TrackingOption = None,
+    name: Annotated[str | None, typer.Option(help="name of the sweep; default: the suite's")] = None,
+    continue_: Annotated[bool, typer.Option("--continue", help="continue the sweep if it exists already")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="check everything and show what would run")] = False,
+    address: AddressOption = None,
+    cpus: CpusOption = None,
+    gpus: GpusOption = None,
+) -> None:
+    """Run a suite: tune every method under the same budget, confirm on fresh seeds, compare."""
+    from regbench.platform.suite.names import check_names
+    from regbench.platform.suite.spec import read_suite
+
+    spec, console = read_suite(suite), terminal()
+    if name is not None:
+        spec = _renamed(spec, name)
+    if dry_run:
+        from regbench.platform.catalog import plan_table
+        from regbench.platform.suite.outline import outline
+
+        console.print(plan_table(spec, outline(spec)))
+        return
+    check_names(spec)
+    from regbench.platform import sweep as engine
+    from regbench.platform.records.storage import Storage
+    from regbench.platform.records.sweeps import open_sweep, sweep_names
+
+    store = Storage(storage)
+    cluster = {"address": address, "cpus": cpus, "gpus": gpus}
+    if continue_ and spec.name in sweep_names(store):
+        _require_same(spec, open_sweep(spec.name, store))
+        outcome = engine.resume(spec.name, store, tracking, console, **cluster)
+    else:
+        outcome = engine.start(spec, store, tracking, console, **cluster)
+    _conclude(spec.name, outcome, store, storage, tracking, console)
+
+
+@app.command()
+def resume(
+    name: SweepArgument,
+    storage: StorageOption = DEFAULT_STORAGE,
+    tracking: TrackingOption = None,
+    address: AddressOption = None,
+    cpus: CpusOption = None,
+    gpus: GpusOption = None,
+    cluster: Annotated[str | None, typer.Option(help="continue there: a cluster file or a ready-made one's name")] = None,
+    detach: DetachOption = False,
+) -> None:
+    """Continue an interrupted sweep: nothing that has ended is run again."""
+    from regbench.platform.records.storage import Storage
+    from regbench.platform.records.sweeps import open_sweep
+
+    if cluster is not None:
+        _relaunch(name, cluster, storage, detach)
+    store, console = Storage(storage), terminal()
+    open_sweep(name, store)
+    from regbench.platform import sweep as engine
+
+    outcome = engine.resume(name, store, tracking, console, address=address, cpus=cpus, gpus=gpus)
+    _conclude(name, outcome, store, storage, tracking, console)
+
+
+@app.command()
+def launch(
+    suite: SuiteArgument,
+    cluster: ClusterOption,
+    name: Annotated[str | None, typer.Option(help="name of the sweep; default: the suite's")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="check everything, show every file and command, start nothing")
+    ] = False,
+    detach: DetachOption = False,
+) -> None:
+    """Run a suite on a cluster, as a job that does not need this terminal."""
+    from regbench.clusters.kinds import Local, read_cluster
+    from regbench.platform import launch as launcher
+    from regbench.platform.suite.spec import read_suite
+
+    spec, place = read_suite(suite), read_cluster(cluster)
+    if name is not None:
+        spec = _renamed(spec, name)
+    if isinstance(place, Local):
+        launcher.pass_on_here(place)
+        sweep(suite, place.storage, place.tracking, name, dry_run=dry_run, cpus=place.cpus, gpus=place.gpus)
+        return
+    raise typer.Exit(launcher.launch(spec, place, terminal(), dry_run=dry_run, detach=detach))
+
+
+@app.command()
+def logs(name: SweepArgument, storage: StorageOption = DEFAULT_STORAGE) -> None:
+    """Show the log of a launched sweep until it ends; leaving does not stop it."""
+    from regbench.platform.launch import logs as show
+    from regbench.platform.records.storage import Storage
+
+    raise typer.Exit(show(name, Storage(storage), terminal()))
+
+
+@app.command()
+def stop(name: SweepArgument, storage: StorageOption = DEFAULT_STORAGE) -> None:
+    """Stop a launched sweep: it can be continued, and nothing that has ended is lost."""
+    from regbench.platform.launch import find
+    from regbench.platform.records.storage import Storage
+
+    find(name, Storage(storage)).stop()
+    terminal().print(f"Stopping. Continue with: regbench resume {name} --cluster FILE", soft_wrap=True, highlight=False)
+
+
+def _settings(pairs: list[str]) -> dict[str, Any]:
+    import yaml
+
+    from regbench.methods.errors import ConfigError
+
+    found = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise ConfigError(f"--set takes KEY=VALUE, not '{pair}'")
+        try:
+            found[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise ConfigError(f"--set {key.strip()}: '{value}' is not a YAML value") from None
+    return found
+
+
+def _renamed(suite: "Suite", name: str) -> "Suite":
+    from regbench.platform.suite.spec import parse_suite
+
+    return parse_suite(suite.model_dump() | {"name": name}, "--name")
+
+
+def _require_same(suite: "Suite", records: "Records") -> None:
+    """Refuses to continue a sweep with another suite than the one that it was started with."""
+    import json
+
+    from regbench.methods.errors import ConfigError
+    from regbench.platform.suite.spec import Suite, parse_suite
+
+    started = parse_suite(json.loads(records.storage.read("suite.json"))["suite"], "suite.json")
+    changed = [key for key in Suite.model_fields if key != "description" and getattr(suite, key) != getattr(started, key)]
+    if changed:
+        raise ConfigError(
+            f"the suite differs in {', '.join(changed)} from the one that sweep '{suite.name}' was started with: "
+            f"continue that one with `regbench resume {suite.name}`, or start another with --name"
+        )
+
+
+def _relaunch(name: str, cluster: str, storage: str, detach: bool) -> None:
+    from regbench.clusters.kinds import Local, read_cluster
+    from regbench.methods.errors import ConfigError
+    from regbench.platform.launch import relaunch
+
+    place = read_cluster(cluster)
+    if isinstance(place, Local):
+        raise ConfigError(f"{cluster} is this machine: continue here with `regbench resume {name}`, without --cluster")
+    if storage not in (DEFAULT_STORAGE, place.storage):
+        raise ConfigError(f"the cluster's storage is {place.storage}, not {storage}: it must be where the sweep is")
+    raise typer.Exit(relaunch(name, place, terminal(), detach=detach))
+
+
+def _conclude(name: str, outcome: "Outcome", store: "Storage", storage: str, tracking: str | None, console: "Console") -> None:
+    """Says how a sweep ended and what to do next; exits non-zero where it did not do its work."""
+    place = "" if storage == DEFAULT_STORAGE else f" --storage {storage}"
+    if outcome.comparison is None:
+        console.print(f"Stopped. Nothing is lost: continue with [bold]regbench resume {name}{place}[/bold]", soft_wrap=True)
+        raise typer.Exit(130)
+    print_comparison(outcome.comparison, store.child(name).child("report"), console)
+    for key, reason in outcome.failed.items():
+        console.print(f"[yellow]failed[/yellow] {key}: {reason}", soft_wrap=True, highlight=False)
+    if outcome.tracking_problem:
+        console.print(f"[yellow]MLflow is not up to date:[/yellow] {outcome.tracking_problem}", soft_wrap=True)
+    elif tracking != "none":
+        console.print(f"MLflow: [bold]regbench ui{place}[/bold]", soft_wrap=True)
+    if outcome.barren:
+        console.print(f"[red]No trial of {', '.join(outcome.barren)} was trained to the end.[/red]")
+    if outcome.barren or outcome.tracking_problem:
+        raise typer.Exit(1)

@@ -1,0 +1,56 @@
+"""Commands on MLflow: its UI, and bringing it up to date."""
+
+import os
+from typing import Annotated
+
+import typer
+
+from regbench.platform.cli.options import DEFAULT_STORAGE, StorageOption, SweepArgument, TrackingOption, app, terminal
+
+
+@app.command()
+def ui(
+    storage: StorageOption = DEFAULT_STORAGE,
+    tracking: TrackingOption = None,
+    host: Annotated[str, typer.Option(help="address to listen on; only this machine by default")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
+) -> None:
+    """Open the MLflow UI on the results (Ctrl-C ends it)."""
+    import subprocess
+
+    from regbench.platform.records.storage import Storage
+    from regbench.platform.records.sweeps import open_sweep, sweep_names
+    from regbench.platform.tracking.exporter import Exporter, default_uri, ui_command
+
+    store, console = Storage(storage), terminal()
+    uri = tracking or default_uri(store)
+    served = uri.startswith(("http://", "https://"))
+    address = uri.rstrip("/") if served else f"http://{host}:{port}"
+    console.print(f"MLflow UI: [bold]{address}[/bold]" + ("" if served else "  (Ctrl-C ends it)"), soft_wrap=True)
+    for name in sweep_names(store):
+        for track, page in Exporter(open_sweep(name, store), uri).pages().items():
+            console.print(f"compare {name}, {track}: {address}{page}", soft_wrap=True, highlight=False)
+    if served:
+        return
+    command, environment = ui_command(uri, host, port)
+    raise typer.Exit(subprocess.run(command, env=os.environ | environment, check=False).returncode)
+
+
+@app.command()
+def sync(
+    name: SweepArgument,
+    storage: StorageOption = DEFAULT_STORAGE,
+    tracking: TrackingOption = None,
+) -> None:
+    """Bring MLflow up to date with a sweep's records; doing it twice adds nothing."""
+    from regbench.platform.records.storage import Storage
+    from regbench.platform.records.sweeps import open_sweep
+
+    store = Storage(storage)
+    records = open_sweep(name, store)
+    from regbench.platform.tracking.exporter import Exporter, check, default_uri
+
+    uri = tracking or default_uri(store)
+    check(uri)
+    result = Exporter(records, uri).sync(final=True)
+    terminal().print(f"{name}: {result}")

@@ -1,0 +1,211 @@
+"""Who is compared: the sweeps as read, the entries on each data set, by what they are judged and with whom."""
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+from optuna.distributions import BaseDistribution, json_to_distribution
+
+from regbench.methods.method import Weight
+from regbench.methods.registry import find_method
+from regbench.platform.comparison.frames import Row
+from regbench.platform.records.records import Records, Stage
+
+
+@dataclass
+class Source:
+    """A sweep as read: its name (made unique), its trials as rows, and its ``suite.json``."""
+
+    name: str
+    records: Records
+    trials: list[Row]
+    suite: dict[str, Any]
+
+    @cached_property
+    def curves(self) -> pa.Table:
+        """Every curve of the sweep, read once."""
+        return self.records.curves()
+
+    def space(self, entry: str, data: str) -> dict[str, BaseDistribution]:
+        """The search space of an entry on a data set; empty where ``suite.json`` does not tell."""
+        for study in self.suite.get("studies", []):
+            if (study.get("entry"), study.get("data")) == (entry, data):
+                return {name: json_to_distribution(text) for name, text in study.get("space", {}).items()}
+        return {}
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """By what a track's entries are judged: the metric, the modes of all known metrics, the baseline, what is traded off."""
+
+    metric: str
+    modes: dict[str, str]
+    baseline: str | None
+    trade_off: tuple[str, str] | None
+
+    @property
+    def mode(self) -> str:
+        """``max`` or ``min``, of the judged metric."""
+        return self.modes[self.metric]
+
+
+@dataclass
+class Candidate:
+    """An entry on a data set: its trials, and what they say."""
+
+    label: str
+    name: str
+    source: Source
+    trials: list[Row]
+    yardstick: Yardstick
+
+    @property
+    def method(self) -> str:
+        """Slug of its method."""
+        return str(self.trials[0]["method"])
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether its method is the track's baseline."""
+        return self.method == self.yardstick.baseline
+
+    def stage(self, stage: Stage, status: str | None = None) -> list[Row]:
+        """Its trials of a stage, by number, of one status or all."""
+        found = [row for row in self.trials if row["stage"] == stage and status in (None, row["status"])]
+        return sorted(found, key=lambda row: row["number"])
+
+    def scores(self, stage: Stage, metric: str) -> dict[int, float]:
+        """``test/<metric>`` by seed, over the stage's completed trials."""
+        found = {row["seed"]: row["metrics"].get(f"test/{metric}", math.nan) for row in self.stage(stage, "completed")}
+        return {seed: value for seed, value in sorted(found.items()) if math.isfinite(value)}
+
+    @cached_property
+    def confirmed(self) -> dict[int, float]:
+        """The judged test metric of the confirmed configuration, by seed."""
+        return self.scores("confirm", self.yardstick.metric)
+
+    @cached_property
+    def best(self) -> Row | None:
+        """The best fully trained tuning trial, by the first objective on validation data; None when there is none."""
+        rows = [row for row in self.stage("tune", "completed") if row["values"] and math.isfinite(row["values"][0])]
+        return max(
+            rows, key=lambda row: ((1 if row["modes"][0] == "max" else -1) * row["values"][0], -row["number"]), default=None
+        )
+
+    @property
+    def best_is_default(self) -> bool:
+        """Whether the best tuning trial has the method's own default for each searched setting."""
+        known = find_method(self.method)
+        return (
+            self.best is not None
+            and known is not None
+            and all(known.model_fields[name].default == value for name, value in self.best["searched"].items())
+        )
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """The searched settings of the confirmed configuration; before confirmation, of the best tuning trial.
+
+        Of a method that learns by itself, on each seed anew, what the best tuning trial learned.
+        """
+        chosen = self.stage("confirm") or ([self.best] if self.best else [])
+        if self.best and self.learned and not self.best["searched"]:
+            found = {name: value for name, value in self.best["metrics"].items() if name.startswith("weight/")}
+            return {name.removeprefix("weight/"): value for name, value in found.items()}
+        return chosen[0]["searched"] if chosen else {}
+
+    @property
+    def learned(self) -> str:
+        """How its weights were learned in the best tuning trial, with what guarantee; "" where they were not."""
+        return (self.best["learned"] or "") if self.best else ""
+
+    @property
+    def weights(self) -> dict[str, Weight]:
+        """The regularization weights of its method; empty for a method that this installation does not have."""
+        known = find_method(self.method)
+        return known.weights() if known else {}
+
+    @property
+    def weightless(self) -> bool:
+        """Whether its method is known to have no weights."""
+        return find_method(self.method) is not None and not self.weights
+
+
+def read_sources(records: Iterable[Records]) -> list[Source]:
+    """Reads sweeps; names that two of them have are made unique."""
+    found: dict[str, Source] = {}
+    for item in records:
+        trials = item.trials().to_pylist()
+        for row in trials:
+            row["metrics"] = dict(row["metrics"] or [])
+            row["searched"] = json.loads(row["searched"])
+        suite = _suite(item)
+        base = trials[0]["sweep"] if trials else suite.get("suite", {}).get("name", "sweep")
+        name = next(name for name in [base, *(f"{base} #{n}" for n in range(2, len(found) + 3))] if name not in found)
+        found[name] = Source(name, item, trials, suite)
+    return list(found.values())
+
+
+def _suite(records: Records) -> dict[str, Any]:
+    try:
+        return json.loads(records.storage.read("suite.json"))
+    except FileNotFoundError:
+        return {}
+
+
+def grouped(sources: list[Source]) -> dict[tuple[str, str], list[Candidate]]:
+    """The candidates of each (track, data), sorted; an entry's label names its sweep where two sweeps have the entry."""
+    found: dict[tuple[str, str], dict[tuple[str, str], list[Row]]] = defaultdict(lambda: defaultdict(list))
+    by_name = {source.name: source for source in sources}
+    order = list(by_name)
+    for source in sources:
+        for row in source.trials:
+            found[row["track"], row["data"]][row["entry"], source.name].append(row)
+    groups = {}
+    for (track, data), entries in sorted(found.items()):
+        yardstick = _yardstick([row for trials in entries.values() for row in trials])
+        names = [name for name, _ in entries]
+        groups[track, data] = [
+            Candidate(name if names.count(name) == 1 else f"{name} ({source})", name, by_name[source], trials, yardstick)
+            for (name, source), trials in sorted(entries.items(), key=lambda item: (item[0][0], order.index(item[0][1])))
+        ]
+    return groups
+
+
+def _yardstick(trials: list[Row]) -> Yardstick:
+    """The metric that all entries were tuned on; where sweeps differ in it, the track's primary one."""
+    known = next((method.track for row in trials if (method := find_method(row["method"]))), None)
+    modes: dict[str, str] = {metric.name: metric.mode for metric in known.metrics} if known else {}
+    modes |= {
+        objective.removeprefix("val/"): mode
+        for row in trials
+        for objective, mode in zip(row["objectives"], row["modes"], strict=True)
+    }
+    tuned = dict.fromkeys(row["objectives"][0].removeprefix("val/") for row in trials)
+    metric = known.primary.name if known and len(tuned) > 1 else next(iter(tuned))
+    return Yardstick(metric, modes, known.baseline if known else None, known.trade_off if known else None)
+
+
+def baselines_of(candidates: list[Candidate]) -> dict[str, Candidate]:
+    """The candidate to compare with, by sweep: the baseline of the sweep itself, else of the first sweep that has one."""
+    found: dict[str, Candidate] = {}
+    # An entry called as the baseline's slug is the plain one; others of that method are variants of it.
+    for candidate in sorted(candidates, key=lambda candidate: candidate.name != candidate.method):
+        if candidate.is_baseline and candidate.confirmed:
+            found.setdefault(candidate.source.name, candidate)
+    return (
+        {candidate.source.name: found.get(candidate.source.name, next(iter(found.values()))) for candidate in candidates}
+        if found
+        else {}
+    )
+
+
+def on_shared_seeds(candidates: list[Candidate]) -> pd.DataFrame:
+    """The judged test metric, seed by entry, over the seeds that every confirmed entry has."""
+    return pd.DataFrame({c.label: pd.Series(c.confirmed, dtype=float) for c in candidates if c.confirmed}).dropna()

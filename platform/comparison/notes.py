@@ -1,0 +1,70 @@
+"""What a reader must know to read the numbers rightly, one sentence each."""
+
+from collections.abc import Iterable, Mapping
+
+from regbench.platform.comparison.candidates import Candidate, on_shared_seeds
+
+
+def notes_on(candidates: list[Candidate], baselines: Mapping[str, Candidate]) -> Iterable[tuple[str, str]]:
+    """What a reader must know to read a table rightly: entry ("" for the whole table) and one sentence."""
+    yardstick = candidates[0].yardstick
+    confirmed = [c for c in candidates if c.confirmed]
+    seeds = sorted(set().union(*(c.confirmed for c in confirmed)))
+    for c in candidates:
+        yield from ((c.label, note) for note in _entry_notes(c, seeds, baselines.get(c.source.name)))
+    if confirmed and not baselines:
+        yield "", f"no confirmed baseline ({yardstick.baseline or 'the track is not installed here'}): no paired differences"
+    if len(confirmed) > 1 and len(blocks := on_shared_seeds(candidates)) < len(seeds):
+        yield "", f"ranks are over the {len(blocks)} of {len(seeds)} seeds that every confirmed entry has"
+    if any(c.stage("tune", "stopped") for c in candidates):
+        yield (
+            "",
+            "trained to the end, and therefore to choose from: "
+            + ", ".join(f"{c.label} {len(c.stage('tune', 'completed'))} of {len(c.stage('tune'))}" for c in candidates),
+        )
+    for what, values in _unequal(candidates).items():
+        yield "", f"the comparison is not at equal {what}: " + ", ".join(f"{label} {value}" for label, value in values.items())
+
+
+def _entry_notes(candidate: Candidate, seeds: list[int], baseline: Candidate | None) -> Iterable[str]:
+    test = f"test/{candidate.yardstick.metric}"
+    if candidate.learned:
+        again = any(row["learned"] for row in candidate.stage("confirm"))
+        where = "training data, and again on each seed" if again else "validation data"
+        yield f"weights learned by {candidate.learned}, in one tuning trial, on {where}"
+    if candidate.best and candidate.stage("tune", "stopped") and len(candidate.stage("tune", "completed")) == 1:
+        chosen = "its default settings" if candidate.best_is_default else "one configuration"
+        yield f"only {chosen} trained to the end: nothing else could be chosen; raise `grace`, or use no scheduler"
+    if not candidate.confirmed:
+        if any(row["status"] == "completed" for row in candidate.stage("confirm")):
+            yield f"its confirmation trials report no {test}"
+        elif candidate.best is None:
+            yield "no tuning trial was trained to its end: nothing to confirm"
+        else:
+            yield "not confirmed: known is only the validation value of its best tuning trial, optimistic and no test result"
+        return
+    if missing := [seed for seed in seeds if seed not in candidate.confirmed]:
+        yield f"has no result for seed {', '.join(map(str, missing))}: compared over the seeds that both sides have"
+    if len(candidate.confirmed) == 1:
+        yield "one seed only: no interval and no test"
+    if len(values := candidate.confirmed) > 1 and max(values.values()) == min(values.values()):
+        yield f"gives the same {test} at every seed: its interval has no width"
+    if (tuned := candidate.trials[0]["objectives"][0]) != f"val/{candidate.yardstick.metric}":
+        yield f"tuned on {tuned}, but judged on {test}"
+    if baseline and baseline.source is not candidate.source:
+        yield f"compared with {baseline.label} of another sweep, {baseline.source.name}"
+
+
+def _unequal(candidates: list[Candidate]) -> dict[str, dict[str, int]]:
+    """Budgets that differ between the entries of a table; a training that learns by gradient has rounds of another kind."""
+    searched = [c for c in candidates if c.weights and not c.learned] if any(c.learned for c in candidates) else candidates
+    budgets = {
+        "numbers of tuning trials": {c.label: len(tuning) for c in searched if (tuning := c.stage("tune"))},
+        "lengths of training (rounds)": {
+            c.label: max(lengths)
+            for c in candidates
+            if not any(row["learned"] for row in c.stage("confirm"))
+            and (lengths := [row["planned_rounds"] for row in c.trials if not row["learned"]])
+        },
+    }
+    return {what: values for what, values in budgets.items() if len(set(values.values())) > 1}

@@ -1,0 +1,131 @@
+"""Pure functions on numbers: estimates, paired tests, corrections, ranks, verdicts.
+
+* **Mean**: over seeds, with the two-sided 95 % t interval, mean ± t(0.975, n - 1) s / √n.
+* **Paired differences**: their 95 % t interval and the paired t test; Holm's method corrects the p-values of a family.
+* **Ranks**: ties averaged; the Friedman test, and Nemenyi's critical difference (Demšar, "Statistical Comparisons of
+  Classifiers over Multiple Data Sets", JMLR 7, 2006).
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+
+CONFIDENCE = 0.95
+
+ALPHA = 0.05
+
+ROUNDING = 1e-12
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over ``n`` values with its 95 % t interval; nan where ``n`` is too small for a quantity."""
+
+    n: int
+    mean: float
+    std: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Differences of two series over the seeds that both have, and the p-value of the paired t test.
+
+    ``p`` is 1 where all differences are zero, and nan where there is nothing to test: fewer than two pairs, or a difference
+    that is the same at every seed.
+    """
+
+    differences: dict[int, float]
+    estimate: Estimate
+    p: float
+
+
+def estimate(values: Sequence[float]) -> Estimate:
+    """The mean of ``values``, their standard deviation (n - 1), and the mean's two-sided 95 % t interval."""
+    n = len(values)
+    mean = float(np.mean(values)) if n else math.nan
+    if n < 2:
+        return Estimate(n, mean, math.nan, math.nan, math.nan)
+    std = float(np.std(values, ddof=1))
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * std / math.sqrt(n)
+    return Estimate(n, mean, std, mean - half, mean + half)
+
+
+def paired(first: Mapping[int, float], second: Mapping[int, float]) -> Paired:
+    """Compares two series, seed -> value, over the seeds that both have: ``first`` minus ``second``."""
+    seeds = sorted(first.keys() & second.keys())
+    # Sums of equal numbers in another order differ by 1e-17: below this, a difference is rounding.
+    rounding = ROUNDING * max((abs(value) for seed in seeds for value in (first[seed], second[seed])), default=0.0)
+    differences = {seed: first[seed] - second[seed] for seed in seeds}
+    differences = {seed: value if abs(value) > rounding else 0.0 for seed, value in differences.items()}
+    found = estimate(list(differences.values()))
+    if found.n < 2:
+        return Paired(differences, found, math.nan)
+    if found.std <= rounding:
+        return Paired(differences, found, math.nan if found.mean else 1.0)
+    return Paired(differences, found, float(stats.ttest_rel([first[s] for s in seeds], [second[s] for s in seeds]).pvalue))
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Holm's step-down correction over the p-values that are numbers; nan stays nan."""
+    corrected = np.array(p, dtype=float)
+    tested = np.isfinite(corrected)
+    if tested.any():
+        corrected[tested] = multipletests(corrected[tested], alpha=ALPHA, method="holm")[1]
+    return corrected.tolist()
+
+
+def verdict(pair: Paired, p: float, mode: str, words: tuple[str, str, str] = ("better", "worse", "no difference shown")) -> str:
+    """What a paired comparison says, in words.
+
+    Args:
+        pair: the differences.
+        p: their corrected p-value.
+        mode: whether a larger (``max``) or a smaller (``min``) value is good.
+        words: for a good and for a bad difference that the test confirms, and for one that it does not.
+    """
+    n = pair.estimate.n
+    good, bad, undecided = words
+    if n < 2:
+        return "not tested: no seed in common" if n == 0 else "not tested: 1 seed"
+    word = good if (pair.estimate.mean > 0) == (mode == "max") else bad
+    if math.isnan(p):
+        return f"{word} by the same amount at all {n} seeds: nothing to test"
+    if not any(pair.differences.values()):
+        return f"identical at {n} seeds"
+    return word if p < ALPHA else f"{undecided} at {n} seeds"
+
+
+def average_ranks(scores: pd.DataFrame, mode: str) -> pd.Series:
+    """Average rank of each column (1 is best) over the rows, ties averaged."""
+    return scores.rank(axis=1, ascending=mode == "min", method="average").mean()
+
+
+def friedman(scores: pd.DataFrame) -> tuple[float, float]:
+    """Friedman's test, corrected for ties, that the columns rank alike in all rows.
+
+    Args:
+        scores: one row per data set, one column per entry.
+
+    Returns:
+        Statistic and p-value; nan for fewer than three entries or two data sets, 0 and 1 where all ranks are tied.
+    """
+    rows, columns = scores.shape
+    if rows < 2 or columns < 3:
+        return math.nan, math.nan
+    if (scores.nunique(axis=1) == 1).all():
+        return 0.0, 1.0
+    found = stats.friedmanchisquare(*(scores[name] for name in scores))
+    return float(found.statistic), float(found.pvalue)
+
+
+def critical_difference(entries: int, data_sets: int) -> float:
+    """Nemenyi's critical difference of average ranks at 5 %: q √(k (k + 1) / 6 N), q the studentized range over √2."""
+    q = stats.studentized_range.ppf(1 - ALPHA, entries, np.inf) / math.sqrt(2)
+    return float(q * math.sqrt(entries * (entries + 1) / (6 * data_sets)))

@@ -1,0 +1,61 @@
+"""Refuses what a suite names and regbench does not have, before anything heavy is imported."""
+
+from regbench.methods.errors import ConfigError, nearest
+from regbench.platform.inventory.facts import Inventory, MethodFacts
+from regbench.platform.inventory.inventory import inventory
+from regbench.platform.suite.spec import Entry, Suite
+
+
+def with_baselines(suite: Suite) -> dict[str, Entry]:
+    """The entries of a suite, each track's baseline added where it is missing.
+
+    Raises:
+        ConfigError: an entry's method does not exist.
+    """
+    known = inventory()
+    present = [entry.method or name for name, entry in suite.methods.items()]
+    tracks = sorted({known.track_of(slug).name for slug in present})
+    baselines = [known.tracks[name].baseline for name in tracks]
+    return {slug: Entry() for slug in baselines if slug not in present} | suite.methods
+
+
+def data_for(suite: Suite, track: str) -> list[str]:
+    """The data sets of a suite that fit a track, by default the track's own.
+
+    Raises:
+        ConfigError: one does not exist, or none fits.
+    """
+    known = inventory()
+    fitting = known.tracks[track].data
+    if suite.data is None:
+        return fitting[:1]
+    for name in suite.data:
+        known.data_set(name)
+    if not (found := [name for name in suite.data if name in fitting]):
+        raise ConfigError(f"none of the data sets {suite.data} fits track {track}; it has {', '.join(fitting)}")
+    return found
+
+
+def check_names(suite: Suite) -> None:
+    """Refuses unknown methods, data sets, settings and objectives.
+
+    Raises:
+        ConfigError: one line that names the nearest known ones.
+    """
+    known, entries = inventory(), with_baselines(suite)
+    methods = {name: known.method(entry.method or name) for name, entry in entries.items()}
+    for name, method in methods.items():
+        method.require_settings([*entries[name].settings, *entries[name].space])
+        data_for(suite, method.track)
+        _check_objectives(suite, known, method)
+    settings = {setting.name for method in methods.values() for setting in method.settings}
+    for setting in suite.settings:
+        if setting not in settings:
+            raise ConfigError(f"settings: no method of the suite has '{setting}'; {nearest(setting, settings)}")
+
+
+def _check_objectives(suite: Suite, known: Inventory, method: MethodFacts) -> None:
+    metrics = [metric.name for metric in known.tracks[method.track].metrics]
+    for name in suite.objectives or ():
+        if name not in metrics:
+            raise ConfigError(f"objectives: track {method.track} has no metric '{name}'; {nearest(name, metrics)}")

@@ -1,0 +1,93 @@
+"""What a suite would run, as plain data; remembered, so that it is told at once the next time."""
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from regbench.platform.inventory.cache import remembered
+from regbench.platform.inventory.facts import Plain
+from regbench.platform.suite.names import check_names
+from regbench.platform.suite.spec import Suite
+
+if TYPE_CHECKING:
+    from regbench.platform.suite.plan import Study
+
+
+class StudyOutline(Plain):
+    """A study that a suite would run.
+
+    Attributes:
+        name: entry and data set.
+        entry: the entry.
+        data: the data set.
+        objectives: validation metrics with their modes, as text.
+        tune: tuning trials.
+        rounds: of a full training.
+        grace: rounds after which the first of them may be stopped; None where none is.
+        confirm: trainings of the chosen configuration.
+        ablate: the same with the weights off.
+        searched: a line for each searched setting, or how its weights are learned.
+    """
+
+    name: str
+    entry: str
+    data: str
+    objectives: str
+    tune: int
+    rounds: int
+    grace: int | None
+    confirm: int
+    ablate: int
+    searched: list[str]
+
+
+class Outline(Plain):
+    """The studies that a suite would run."""
+
+    studies: list[StudyOutline]
+
+    @property
+    def trainings(self) -> int:
+        """How many trials there are in all."""
+        return sum(study.tune + study.confirm + study.ablate for study in self.studies)
+
+
+def outline(suite: Suite) -> Outline:
+    """What a suite would run.
+
+    Raises:
+        ConfigError: something does not fit; one line that says what to change.
+    """
+
+    def make() -> Outline:
+        # Imports the methods.
+        from regbench.platform.suite.plan import studies
+
+        return Outline(studies=[_study_outline(study, suite) for study in studies(suite)])
+
+    check_names(suite)
+    digest = hashlib.sha256(suite.model_dump_json(exclude={"name", "description"}).encode()).hexdigest()[:16]
+    return remembered(f"suite-{digest}", Outline, make)
+
+
+def _study_outline(study: "Study", suite: Suite) -> StudyOutline:
+    from regbench.methods.registry import create
+    from regbench.search_spaces.ranges import range_text
+
+    method = create(study.method.slug, study.fixed)
+    learned = study.trial("tune", 0, study.seed, {}).learned
+    if study.learning_rounds:
+        how = [f"learned in {study.learning_rounds} upper iterations"]
+    else:
+        how = [f"learned by {learned}"] if learned else []
+    return StudyOutline(
+        name=study.name,
+        entry=study.entry,
+        data=study.data,
+        objectives=", ".join(f"{metric.validation} ({metric.mode})" for metric in study.objectives),
+        tune=study.trials,
+        rounds=study.learning_rounds or method.rounds,
+        grace=suite.scheduler.grace_of(method.rounds) if suite.scheduler.name in ("asha", "median") else None,
+        confirm=suite.confirm.seeds,
+        ablate=suite.confirm.seeds if suite.confirm.ablate and study.method.weights() else 0,
+        searched=[f"{name}: {range_text(limits)}" for name, limits in study.space.items()] + how,
+    )

@@ -1,0 +1,112 @@
+"""The search space of each method, and a suite's own ranges in its place."""
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+import regbench.search_spaces
+from regbench.methods.errors import ConfigError, RegbenchError, nearest
+from regbench.methods.registry import create, method_class
+
+Space = dict[str, BaseDistribution]
+
+
+@cache
+def all_spaces() -> dict[str, Space]:
+    """The default search space of every method, by slug."""
+    found: dict[str, Space] = {}
+    for module in pkgutil.iter_modules(regbench.search_spaces.__path__, "regbench.search_spaces."):
+        if not module.ispkg and module.name != __name__:
+            found |= importlib.import_module(module.name).SPACES
+    return found
+
+
+def space(slug: str) -> Space:
+    """The default search space of a method.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    if slug not in all_spaces():
+        raise ConfigError(
+            f"{slug} has no search space: add an entry to SPACES in search_spaces/{method_class(slug).track.name}.py"
+        )
+    return dict(all_spaces()[slug])
+
+
+def resolve(slug: str, fixed: Mapping[str, Any], ranges: Mapping[str, Any]) -> Space:
+    """A method's search space in a suite: its default without the settings that are fixed, with the suite's own ranges.
+
+    Args:
+        slug: the method.
+        fixed: settings with one value; these are not searched.
+        ranges: setting -> ``{low, high, log, step}`` or a list of choices, in place of the default or in addition.
+
+    Raises:
+        ConfigError: a setting is unknown, both fixed and ranged, or its range holds values that the method refuses.
+    """
+    fields = method_class(slug).model_fields
+    for name in ranges:
+        if name not in fields:
+            raise ConfigError(f"{slug} has no setting '{name}'; {nearest(name, fields)}")
+        if name in fixed:
+            raise ConfigError(f"{slug}: '{name}' is both fixed to {fixed[name]!r} and searched; keep one")
+    found = {name: distribution for name, distribution in space(slug).items() if name not in fixed}
+    found |= {name: distribution(slug, name, value) for name, value in ranges.items()}
+    for name, limits in found.items():
+        for value in extremes(limits):
+            try:
+                create(slug, {**fixed, name: value})
+            except RegbenchError as error:
+                raise ConfigError(
+                    f"search range of {slug}.{name} includes {value!r}, which the method refuses: {error}"
+                ) from None
+    return found
+
+
+def distribution(slug: str, name: str, value: Any) -> BaseDistribution:
+    """An Optuna distribution from a suite's notation: a list of choices, or ``{low, high}`` with ``log`` or ``step``.
+
+    Raises:
+        ConfigError: it is neither, or its limits make no range.
+    """
+    where = f"range of {slug}.{name}"
+    if isinstance(value, list) and value:
+        return CategoricalDistribution(value)
+    if not isinstance(value, dict) or not {"low", "high"} <= set(value):
+        raise ConfigError(f"{where}: write a list of choices, or {{low: …, high: …}} with log: true or step: …")
+    if unknown := set(value) - {"low", "high", "log", "step"}:
+        raise ConfigError(f"{where}: unknown key '{min(unknown)}'; {nearest(min(unknown), ['low', 'high', 'log', 'step'])}")
+    whole = (
+        all(isinstance(value[key], int) for key in ("low", "high"))
+        and method_class(slug).model_fields[name].annotation is not float
+    )
+    try:
+        return (IntDistribution if whole else FloatDistribution)(**value)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def extremes(limits: BaseDistribution) -> tuple[Any, ...]:
+    """The values at which a distribution can break a method's own limits: its ends, or its choices."""
+    if isinstance(limits, CategoricalDistribution):
+        return limits.choices
+    assert isinstance(limits, FloatDistribution | IntDistribution)
+    return (limits.low, limits.high)
+
+
+def range_text(distribution: BaseDistribution) -> str:
+    """A search range in a few characters, such as ``0.01 … 0.3 log``."""
+    if isinstance(distribution, CategoricalDistribution):
+        return ", ".join(str(choice) for choice in distribution.choices)
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    return f"{distribution.low:g} … {distribution.high:g}" + (" log" if distribution.log else "")
