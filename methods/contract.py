@@ -4,38 +4,43 @@
         clause(MyMethod)
     distributed(MyMethod)
 
-A clause trains the method for moments, with the smoke settings of its track on the track's default data set. It raises
-ContractError when it is broken, NotApplicable when it has nothing to ask; its docstring says what must hold.
+A clause trains the method for moments, with the smoke settings of its track on the track's default data set; what several
+clauses ask of one training, they look up in it. A clause raises ContractError when it is broken, NotApplicable when it has
+nothing to ask; its docstring says what must hold.
 """
 
-import copy
-import dataclasses
-import inspect
 import io
 import json
 import math
-import os
+import multiprocessing
 import pickle
-import random
 import re
 import tempfile
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from pydantic import ValidationError
-from torch import Tensor, nn
+from torch import Tensor
 
+from regbench.methods.contract_trainings import (
+    curve_of,
+    frozen_copy,
+    has_objective,
+    reference,
+    retrained,
+    smoke,
+    smoke_run,
+    train,
+)
 from regbench.methods.errors import ContractError
 from regbench.methods.method import Method, Metrics, Paper
 from regbench.methods.registry import method_class
-from regbench.methods.run import ProcessGroup, Run
+from regbench.methods.run import ProcessGroup
 from regbench.methods.strict import explain
 
 Clause = Callable[[type[Method]], None]
@@ -68,7 +73,7 @@ def described(method: type[Method]) -> None:
 
 def recordable(method: type[Method]) -> None:
     """Its settings survive JSON, in which trials are recorded and sent to workers."""
-    for instance in (method(), _smoke(method)):
+    for instance in (method(), smoke(method)):
         try:
             again = method(**json.loads(json.dumps(instance.model_dump())))
         except TypeError as error:
@@ -81,16 +86,12 @@ def frozen(method: type[Method]) -> None:
     config = method.model_config
     closed = config.get("frozen") and config.get("extra") == "forbid" and not config.get("allow_inf_nan", True)
     _require(method, bool(closed), "it changes model_config: keep it frozen, extra='forbid', allow_inf_nan=False")
-    instance = _smoke(method)
-    before = dict(vars(instance)), copy.copy(instance.__pydantic_private__)
-    next(iter(instance.train(_run(method))))
-    after = dict(vars(instance)), instance.__pydantic_private__
-    _require(method, before == after, "training leaves something on the method itself: hand it to run.restore")
+    _require(method, not retrained(method).kept, "training leaves something on the method itself: hand it to run.restore")
 
 
 def reports(method: type[Method]) -> None:
     """It yields ``rounds`` mappings of names to finite floats, with every validation metric of its track."""
-    instance, curve = _smoke(method), _curve(method)
+    instance, curve = smoke(method), reference(method)
     _require(method, len(curve) == instance.rounds, f"rounds is {instance.rounds}, but train yields {len(curve)} mappings")
     for number, metrics in enumerate(curve, start=1):
         for name, value in metrics.items():
@@ -102,69 +103,63 @@ def reports(method: type[Method]) -> None:
 
 def tests_last(method: type[Method]) -> None:
     """Test metrics come in the last round only, only when asked for, and change no other number."""
-    curve, tested = _curve(method), _curve(method, test=True)
+    curve, tested = reference(method), reference(method, test=True)
     early = [name for metrics in (*curve, *tested[:-1]) for name in metrics if name.startswith("test/")]
     _require(method, not early, f"it reports {', '.join(early[:1])} before the last round, or unasked")
-    _require_metrics(method, _smoke(method), tested[-1], "test")
+    _require_metrics(method, smoke(method), tested[-1], "test")
     rest = [{name: value for name, value in metrics.items() if not name.startswith("test/")} for metrics in tested]
     _require_same(method, rest, curve, "computing test metrics")
 
 
 def repeats(method: type[Method]) -> None:
     """The same seed gives the same curve, to the last bit."""
-    _require_same(method, _train(_smoke(method), _run(method)), _curve(method), "training again with the same seed")
+    _require_same(method, retrained(method).curve, reference(method), "training again with the same seed")
 
 
 def follows_seed(method: type[Method]) -> None:
     """Another seed gives another curve, where training draws random numbers."""
-    run = _run(method, seed=1)
+    run = smoke_run(method, seed=1)
     start = torch.get_rng_state()
-    curve, state = _train(_smoke(method), run), run.state()
+    if any(found != expected for found, expected in zip(smoke(method).train(run), reference(method), strict=True)):
+        return
+    state = run.state()
     if not state["generators"] and torch.equal(start, state["rng"]):
         raise NotApplicable("it draws no random numbers")
-    _require(method, curve != _curve(method), "seeds 0 and 1 give the same curve: its random numbers do not follow the seed")
+    raise ContractError(f"{method.slug}: seeds 0 and 1 give the same curve: its random numbers do not follow the seed")
 
 
 def resumes(method: type[Method]) -> None:
     """Interrupted after every round and resumed from a checkpoint file, it gives the curve of one that was not."""
-    rounds, checkpoint, curve = _smoke(method).rounds, None, []
+    rounds, checkpoint, curve = smoke(method).rounds, None, []
     for _ in range(rounds):
-        run = _run(method, checkpoint=checkpoint)
-        training = iter(_smoke(method).train(run))
+        run = smoke_run(method, checkpoint=checkpoint)
+        training = iter(smoke(method).train(run))
         curve.append(next(training))
         checkpoint = _through_file(method, run.state())
-    _require_same(method, curve, _curve(method), "resuming after each round")
-    extra = _train(_smoke(method), _run(method, checkpoint=checkpoint))
+    _require_same(method, curve, reference(method), "resuming after each round")
+    extra = train(smoke(method), smoke_run(method, checkpoint=checkpoint))
     _require(method, not extra, f"resumed after its last round, it trains {len(extra)} more")
 
 
 def leaves_no_trace(method: type[Method]) -> None:
     """Between its rounds and after them, the process is as it was before, but for torch's random numbers."""
-    # Libraries may set what they like when they are first imported, which this training makes sure has happened.
-    _curve(method)
-    run, before = _run(method), _process_state()
-    training, ended = iter(_smoke(method).train(run)), False
-    # A training that waits inside `no_grad` is caught without leaving its caller there.
-    with torch.enable_grad():
-        while not ended:
-            ended = next(training, None) is None
-            for name, value in _process_state().items():
-                _require(method, value == before[name], f"training changes {name}")
+    changed = retrained(method).changed
+    _require(method, not changed, f"training changes {', '.join(changed[:1])}")
 
 
 def off(method: type[Method]) -> None:
     """With its weights off, its curve is that of the plain method ``off_equals``, to the last bit."""
     if not method.weights():
         raise NotApplicable("it has no weights")
-    instance = _smoke(method).baseline()
+    instance = smoke(method).baseline()
     for name, weight in method.weights().items():
         _require(method, getattr(instance, name) == weight.off, f"baseline() leaves {name} at {getattr(instance, name)!r}")
-    curve = _train(instance, _run(method))
+    curve = curve_of(instance)
     if method.off_equals in (None, method.slug):
         return
     plain = method_class(method.off_equals)
     shared = {name: getattr(instance, name) for name in plain.model_fields if name in method.model_fields}
-    expected = _train(plain(**shared), _run(method))
+    expected = curve_of(plain(**shared))
     both = curve[0].keys() & expected[0].keys()
     _require_same(
         method,
@@ -181,11 +176,11 @@ def differentiable(method: type[Method]) -> None:
     last round of a training begins.
     """
     names = [name for name, weight in method.weights().items() if weight.differentiable]
-    if list(inspect.signature(getattr(method, "objective", lambda: None)).parameters)[1:] != ["model", "batch", "weights"]:
+    if not has_objective(method):
         raise NotApplicable("its objective is not a function of (model, batch, weights)")
     if not names:
         raise NotApplicable("no weight is declared differentiable")
-    instance = _smoke(method)
+    instance = smoke(method)
     objective = _last_objective(method)
     values = vars(instance.weight_values())
     for name in names:
@@ -205,9 +200,9 @@ def runs_on_gpu(method: type[Method]) -> None:
     if not torch.cuda.is_available():
         raise NotApplicable("no GPU here")
     checkpoint = None
-    for expected in _curve(method):
-        run = _run(method, device="cuda", checkpoint=checkpoint)
-        metrics = next(iter(_smoke(method).train(run)))
+    for expected in reference(method):
+        run = smoke_run(method, device="cuda", checkpoint=checkpoint)
+        metrics = next(iter(smoke(method).train(run)))
         checkpoint = _through_file(method, run.state())
         _require(method, metrics.keys() == expected.keys(), "it reports other metrics on a GPU than on a CPU")
         _require(method, all(map(math.isfinite, metrics.values())), f"a metric of round {run.round} on a GPU is not finite")
@@ -232,11 +227,14 @@ CLAUSES: tuple[Clause, ...] = (
 def distributed(*methods: type[Method]) -> None:
     """Two workers that train it together have the same model after every round: equal, finite validation metrics.
 
-    Starts two processes once for all methods; these must be importable, and the caller's main module guarded by
+    Starts two processes for all methods; these must be importable, and the caller's main module guarded by
     ``if __name__ == "__main__"``.
     """
+    # Importing takes longer than training: a server imports, torch's compiler too, which the first optimizer would import, and
+    # these and later workers are forked from it.
+    multiprocessing.set_forkserver_preload([__name__, "torch._dynamo", *{method.__module__ for method in methods}])
     with tempfile.TemporaryDirectory() as folder:
-        torch.multiprocessing.spawn(_worker, (methods, folder), nprocs=2)
+        torch.multiprocessing.start_processes(_worker, (methods, folder), nprocs=2, start_method="forkserver")
         curves = [json.loads(Path(folder, f"rank{rank}.json").read_text()) for rank in range(2)]
     found = [(method.slug, _disagreement(*pair)) for method, *pair in zip(methods, *curves, strict=True)]
     if problems := [f"{slug}: {problem}" for slug, problem in found if problem]:
@@ -253,7 +251,7 @@ def _worker(rank: int, methods: Sequence[type[Method]], folder: str) -> None:
         # A method that exchanges nothing would leave the group while the other worker still connects to it.
         dist.barrier()
         try:
-            curves.append(_train(_smoke(method), _run(method, world=ProcessGroup())))
+            curves.append(train(smoke(method), smoke_run(method, world=ProcessGroup())))
         except Exception as error:
             curves.append(f"worker {rank} stopped with {type(error).__name__}: {' '.join(str(error).split())}")
         finally:
@@ -273,25 +271,6 @@ def _disagreement(first: list[Metrics] | str, second: list[Metrics] | str) -> st
         return f"worker 1 has another model than worker 0: {problem}"
     wrong = [name for metrics in first for name, value in metrics.items() if not math.isfinite(value)]
     return f"{wrong[0]} is not finite" if wrong else None
-
-
-def _smoke(method: type[Method]) -> Method:
-    """The method with those smoke settings of its track that it has."""
-    return method(**{name: value for name, value in method.track.smoke.items() if name in method.model_fields})
-
-
-def _run(method: type[Method], **options: Any) -> Run:
-    return Run(method.track.data[0], **options)
-
-
-def _train(instance: Method, run: Run) -> list[Metrics]:
-    return [dict(metrics) for metrics in instance.train(run)]
-
-
-@cache
-def _curve(method: type[Method], *, test: bool = False) -> list[Metrics]:
-    """The curve of seed 0, which many clauses compare with."""
-    return _train(_smoke(method), _run(method, test=test))
 
 
 def _require(method: type[Method], holds: bool, problem: str) -> None:
@@ -341,35 +320,9 @@ def _through_file(method: type[Method], state: dict[str, Any]) -> dict[str, Any]
         ) from None
 
 
-def _process_state() -> dict[str, Any]:
-    """What trainings in one process share, and must leave alone."""
-    return {
-        "torch's default dtype": torch.get_default_dtype(),
-        "torch's default device": torch.get_default_device(),
-        "torch's number of threads": torch.get_num_threads(),
-        "torch's gradient mode": torch.is_grad_enabled(),
-        "torch's deterministic mode": torch.are_deterministic_algorithms_enabled(),
-        "torch's matmul precision": torch.get_float32_matmul_precision(),
-        "NumPy's error handling": np.geterr(),
-        "NumPy's global random numbers": pickle.dumps(np.random.get_state()),
-        "Python's random numbers": random.getstate(),
-        "the environment": dict(os.environ),
-        "the working directory": Path.cwd(),
-    }
-
-
 def _last_objective(method: type[Method]) -> Callable[[SimpleNamespace], Tensor]:
     """The objective as a function of the weights alone, with all else as at the first batch of a training's last round."""
-    run, instance = _run(method), _smoke(method)
-    seen: list[tuple[Any, Any, Tensor]] = []
-
-    def watch(self: Any, model: Any, batch: Any, weights: SimpleNamespace) -> Any:
-        if run.last and not seen:
-            seen.append((_frozen_copy(model), _frozen_copy(batch), torch.get_rng_state()))
-        return method.objective(self, model, batch, weights)  # type: ignore[attr-defined]
-
-    watched = type(method.__name__, (method,), {"__module__": method.__module__, "objective": watch})
-    _train(watched(**instance.model_dump()), run)
+    instance, seen = smoke(method), retrained(method).seen
     if not seen:
         raise NotApplicable("its training does not call its objective")
     model, batch, rng = seen[0]
@@ -377,21 +330,6 @@ def _last_objective(method: type[Method]) -> Callable[[SimpleNamespace], Tensor]
     def objective(weights: SimpleNamespace) -> Tensor:
         torch.set_rng_state(rng)
         # Copies, because a forward pass may move buffers and generators.
-        return method.objective(instance, _frozen_copy(model), _frozen_copy(batch), weights)[0]  # type: ignore[attr-defined]
+        return method.objective(instance, frozen_copy(model), frozen_copy(batch), weights)[0]  # type: ignore[attr-defined]
 
     return objective
-
-
-def _frozen_copy(value: Any) -> Any:
-    """A copy in double precision of a model, a generator, a tensor, or a batch made of them."""
-    if isinstance(value, nn.Module):
-        return copy.deepcopy(value).double()
-    if isinstance(value, Tensor):
-        return value.detach().double() if value.is_floating_point() else value
-    if isinstance(value, torch.Generator):
-        return value.clone_state()
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return dataclasses.replace(
-            value, **{field.name: _frozen_copy(getattr(value, field.name)) for field in dataclasses.fields(value)}
-        )
-    return value

@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from regbench.clusters.ship import add_environment, pack, zipped
+from regbench.clusters.ship import add_environment, zipped
 from regbench.platform.records.records import Records
 from regbench.platform.records.storage import Storage
+from regbench.platform.shipment import pack
 from regbench.platform.suite.spec import parse_suite
 
 # Real clusters, which a loaded machine starts slowly.
@@ -213,7 +214,7 @@ def test_workers_find_zipped_code_and_the_shipped_environment(desk, head):
     program = f"""
 from regbench.clusters.kinds import read_cluster
 from regbench.clusters.job_server import job_server
-from regbench.clusters.ship import runtime_environment
+from regbench.clusters.environment import runtime_environment
 cluster = read_cluster("cluster.yaml")
 with job_server(cluster) as server:
     server.submit("look", ["python", "look.py"], runtime_environment(cluster, "file://{desk.folder}/{name}"))

@@ -14,7 +14,7 @@ import yaml
 
 from regbench.clusters import slurm
 from regbench.clusters.kinds import parse_cluster
-from regbench.clusters.ship import pack
+from regbench.platform.shipment import pack
 from regbench.platform.suite.spec import parse_suite
 
 # Real clusters, which a loaded machine starts slowly.

@@ -1,8 +1,11 @@
 """What `fairness.sorted_covariance.slopes` computes, compiled for CPUs, where tensor operations lose by their number.
 
-Importing this module compiles it, which takes about two seconds. So it is not in its track's folder, all of whose modules are
-imported to find methods.
+Importing this module compiles it, which takes about two seconds the first time. So it is not in the folder of its track, all of
+whose modules are imported to find methods.
 """
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +13,21 @@ from numba import njit
 
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int64]
+
+
+def compiled(signature: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """``numba.njit`` for one signature, once for all processes where what it compiles can be kept, else once for each.
+
+    Numba keeps it beside this file, or else in the user's folder for caches; in a container neither may be writable.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        try:
+            return njit(signature, cache=True)(function)
+        except RuntimeError:
+            return njit(signature)(function)
+
+    return decorate
 
 
 def slopes(x: Floats, y: Floats) -> Floats:
@@ -23,7 +41,7 @@ def slopes(x: Floats, y: Floats) -> Floats:
     return _slopes(ascending, np.ascontiguousarray(y), order)
 
 
-@njit("boolean(float64[::1])")
+@compiled("boolean(float64[::1])")
 def _repeats(ascending: Floats) -> bool:
     """Whether there are equal values."""
     for i in range(1, len(ascending)):  # noqa: SIM110 - Numba compiles no generators
@@ -32,7 +50,7 @@ def _repeats(ascending: Floats) -> bool:
     return False
 
 
-@njit("Tuple((int64[::1], float64[::1]))(float64[::1])")
+@compiled("Tuple((int64[::1], float64[::1]))(float64[::1])")
 def _merge_sort(y: Floats) -> tuple[Places, Floats]:
     """The order of y, and Σ (y_i - y_j) over all j with y_j <= y_i that stand before i.
 
@@ -65,7 +83,7 @@ def _merge_sort(y: Floats) -> tuple[Places, Floats]:
     return order, covered
 
 
-@njit("float64[:, ::1](float64[::1], float64[:, ::1], int64[:, ::1])")
+@compiled("float64[:, ::1](float64[::1], float64[:, ::1], int64[:, ::1])")
 def _slopes(x: Floats, y: Floats, order: Places) -> Floats:
     """See `slopes`.
 

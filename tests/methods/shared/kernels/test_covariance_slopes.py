@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from regbench.methods.shared.kernels.covariance_slopes import slopes
+from regbench.methods.shared.kernels.covariance_slopes import compiled, slopes
 
 
 def centered(y: np.ndarray) -> np.ndarray:
@@ -47,3 +47,10 @@ def test_inputs_are_left_alone():
     slopes(x, y)
     assert (x == before[0]).all()
     assert (y == before[1]).all()
+
+
+def test_where_what_is_compiled_cannot_be_kept_it_is_compiled_all_the_same():
+    namespace = {}
+    # Numba keeps nothing of a function that is in no file.
+    exec("def double(x): return 2 * x", namespace)
+    assert compiled("float64(float64)")(namespace["double"])(3.0) == 6.0

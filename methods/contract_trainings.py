@@ -1,0 +1,138 @@
+"""The trainings that the clauses of a method's contract look into: what several ask of one training is trained once."""
+
+import copy
+import dataclasses
+import inspect
+import os
+import pickle
+import random
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from regbench.methods.method import Method, Metrics
+from regbench.methods.run import Run
+
+
+def smoke(method: type[Method]) -> Method:
+    """The method with those smoke settings of its track that it has."""
+    return method(**{name: value for name, value in method.track.smoke.items() if name in method.model_fields})
+
+
+def smoke_run(method: type[Method], **options: Any) -> Run:
+    """A run on the default data set of the method's track."""
+    return Run(method.track.data[0], **options)
+
+
+def train(instance: Method, run: Run) -> list[Metrics]:
+    """The curve of a run: the metrics of each round."""
+    return [dict(metrics) for metrics in instance.train(run)]
+
+
+def reference(method: type[Method], *, test: bool = False) -> list[Metrics]:
+    """The curve of seed 0 with smoke settings, which many clauses compare with."""
+    return curve_of(smoke(method), test=test)
+
+
+def curve_of(instance: Method, *, test: bool = False) -> list[Metrics]:
+    """The curve of seed 0 of a configuration; methods that are equal to one plain method when off share that one's."""
+    return _trained_once(type(instance), instance.model_dump_json(), test)
+
+
+@cache
+def _trained_once(method: type[Method], settings: str, test: bool) -> list[Metrics]:
+    return train(method.model_validate_json(settings), smoke_run(method, test=test))
+
+
+@dataclasses.dataclass
+class Retrained:
+    """What a second training with seed 0 shows.
+
+    Attributes:
+        curve: its metrics.
+        kept: whether it leaves something on the method.
+        changed: what it changes in the process, first to last.
+        seen: model, batch and state of torch's random numbers at the first call of the objective in the last round, if any.
+    """
+
+    curve: list[Metrics] = dataclasses.field(default_factory=list)
+    kept: bool = False
+    changed: list[str] = dataclasses.field(default_factory=list)
+    seen: list[tuple[Any, Any, Tensor]] = dataclasses.field(default_factory=list)
+
+
+@cache
+def retrained(method: type[Method]) -> Retrained:
+    """Trains a second time, and looks at the method and the process after each round."""
+    # Libraries may set what they like when they are first imported, which this training makes sure has happened.
+    reference(method)
+    run, found = smoke_run(method), Retrained()
+    instance = _watched(method, run, found.seen)
+    fields, process = (dict(vars(instance)), copy.copy(instance.__pydantic_private__)), _process_state()
+    training, ended = iter(instance.train(run)), False
+    # A training that waits inside `no_grad` is caught without leaving its caller there.
+    with torch.enable_grad():
+        while not ended:
+            metrics = next(training, None)
+            ended = metrics is None
+            found.curve += [] if metrics is None else [dict(metrics)]
+            found.kept |= fields != (dict(vars(instance)), instance.__pydantic_private__)
+            found.changed += [name for name, value in _process_state().items() if value != process[name]]
+    return found
+
+
+def has_objective(method: type[Method]) -> bool:
+    """Whether it has ``objective(model, batch, weights)``."""
+    return list(inspect.signature(getattr(method, "objective", lambda: None)).parameters)[1:] == ["model", "batch", "weights"]
+
+
+def _watched(method: type[Method], run: Run, seen: list[tuple[Any, Any, Tensor]]) -> Method:
+    """The method with its smoke settings; its objective notes in ``seen`` the first call in the last round of the run."""
+
+    def watch(self: Any, model: Any, batch: Any, weights: SimpleNamespace) -> Any:
+        if run.last and not seen:
+            seen.append((frozen_copy(model), frozen_copy(batch), torch.get_rng_state()))
+        return method.objective(self, model, batch, weights)  # type: ignore[attr-defined]
+
+    instance = smoke(method)
+    if not has_objective(method):
+        return instance
+    watched = type(method.__name__, (method,), {"__module__": method.__module__, "objective": watch})
+    return watched(**instance.model_dump())
+
+
+def _process_state() -> dict[str, Any]:
+    """What trainings in one process share, and must leave alone."""
+    return {
+        "torch's default dtype": torch.get_default_dtype(),
+        "torch's default device": torch.get_default_device(),
+        "torch's number of threads": torch.get_num_threads(),
+        "torch's gradient mode": torch.is_grad_enabled(),
+        "torch's deterministic mode": torch.are_deterministic_algorithms_enabled(),
+        "torch's matmul precision": torch.get_float32_matmul_precision(),
+        "NumPy's error handling": np.geterr(),
+        "NumPy's global random numbers": pickle.dumps(np.random.get_state()),
+        "Python's random numbers": random.getstate(),
+        "the environment": dict(os.environ),
+        "the working directory": Path.cwd(),
+    }
+
+
+def frozen_copy(value: Any) -> Any:
+    """A copy in double precision of a model, a generator, a tensor, or a batch made of them."""
+    if isinstance(value, nn.Module):
+        return copy.deepcopy(value).double()
+    if isinstance(value, Tensor):
+        return value.detach().double() if value.is_floating_point() else value
+    if isinstance(value, torch.Generator):
+        return value.clone_state()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.replace(
+            value, **{field.name: frozen_copy(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        )
+    return value
