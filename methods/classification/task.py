@@ -132,6 +132,10 @@ class ClassificationMethod(Method):
         """Optimizer parameter groups: ``rate`` multiplies a group's learning rate, ``weight_decay`` replaces the default."""
         return [{"params": list(model.parameters())}]
 
+    def stepped_gradients(self, model: nn.Module) -> list[Tensor]:
+        """The gradients by which the optimizer steps; ``gradient_clip`` limits their norm."""
+        return [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+
     def diagnostics(self, model: nn.Module) -> Metrics:
         """Learned quantities to record each epoch."""
         return {}
@@ -183,7 +187,8 @@ class ClassificationMethod(Method):
             optimizer.zero_grad()
             loss.backward()
             if self.gradient_clip is not None:
-                nn.utils.clip_grad_norm_(model.parameters(), self.gradient_clip)
+                size = nn.utils.get_total_norm(self.stepped_gradients(model))
+                nn.utils.clip_grads_with_norm_(model.parameters(), self.gradient_clip, size)
             optimizer.step()
             self.remember(batch, logits.detach(), run)
             total, seen = total + loss.detach() * len(y), seen + len(y)
