@@ -66,14 +66,18 @@ class Block(nn.Module):
 
     def __init__(self, width: int, heads: int, activation: type[nn.Module]) -> None:
         super().__init__()
-        hidden = MLP_RATIO * width
         self.attention = nn.Sequential(nn.LayerNorm(width), SelfAttention(width, heads))
-        self.mlp = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, hidden), activation(), nn.Linear(hidden, width))
+        self.mlp = nn.Sequential(nn.LayerNorm(width), *perceptron(width, activation))
 
     def forward(self, x: Tensor) -> Tensor:
         """The block's output, of the shape of ``x``."""
         x = x + self.attention(x)
         return x + self.mlp(x)
+
+
+def perceptron(width: int, activation: type[nn.Module]) -> nn.Sequential:
+    """What a block applies to each token ``[..., D]``: one hidden layer, ``MLP_RATIO`` times as wide."""
+    return nn.Sequential(nn.Linear(width, MLP_RATIO * width), activation(), nn.Linear(MLP_RATIO * width, width))
 
 
 class SelfAttention(nn.Module):
