@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypeGuard
 
 import torch
 from torch import Tensor
@@ -55,7 +55,7 @@ def power_difference(s: Tensor, gap: float | Tensor) -> Tensor:
     return torch.where(near, s * series, quotient)
 
 
-def _floats(value: Any) -> bool:
+def _floats(value: Any) -> TypeGuard[Tensor]:
     return isinstance(value, Tensor) and value.is_floating_point()
 
 
