@@ -24,6 +24,8 @@ QUIET = {
     # Workers that are not there in a minute, on a busy machine or one that has to start, would be started anew for ever.
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "1800",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # Tune would take many seconds to end its trials in order; records make that needless.
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",

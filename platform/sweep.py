@@ -180,14 +180,16 @@ def _execute(search: Search, suite: Suite, place: Place, progress: SweepProgress
     if suite.execution == "inline":
         from regbench.platform.execution.inline import run_inline
 
-        run_inline(search, place, progress.watch)
+        with progress.interruptible("the last export"):
+            run_inline(search, place, progress.watch)
         return
     from regbench.platform.execution.ray_cluster import cluster
 
     with cluster(**options) as resources:
         from regbench.platform.execution.tune import run_tune
 
-        run_tune(search, suite, place, resources, progress.watch)
+        with progress.interruptible("Ray to end its processes, and the last export"):
+            run_tune(search, suite, place, resources, progress.watch)
 
 
 @contextmanager

@@ -1,6 +1,11 @@
 """MLflow's UI on the results: the command that serves it, and its pages that compare a sweep's runs."""
 
+import os
+import signal
+import subprocess
 import sys
+import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
@@ -21,6 +26,31 @@ def ui_command(uri: str, host: str = "127.0.0.1", port: int = 5000) -> tuple[lis
     # Without the last, MLflow starts eight more processes for jobs that we do not have.
     settings = {"MLFLOW_BACKEND_STORE_URI": uri, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     return command, ENVIRONMENT | settings
+
+
+def serve(uri: str, host: str = "127.0.0.1", port: int = 5000) -> int:
+    """Serves the MLflow UI on a database until it is interrupted or terminated, and leaves no process behind.
+
+    Returns:
+        MLflow's exit status; 0 where it was asked to end.
+    """
+    command, environment = ui_command(uri, host, port)
+    # A group of its own: MLflow starts processes that a signal to it alone would leave behind.
+    process = subprocess.Popen(command, env=os.environ | environment, process_group=0)
+    asked = threading.Event()
+
+    def end(*_: object) -> None:
+        asked.set()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, end)
+    status = process.wait()
+    wanted = asked.is_set()
+    # What MLflow started and did not wait for.
+    end()
+    return 0 if wanted else status
 
 
 def pages(records: Records, uri: str) -> dict[str, str]:
