@@ -54,7 +54,7 @@ def route(scores: Tensor, quadratic_weight: float | Tensor, max_nonzeros: int | 
         scores: W ``[m, n]``.
         quadratic_weight: γ ≥ 0, relative to the largest cost; 0 solves the linear program.
         max_nonzeros: k ≥ 1, tokens per expert; None is no limit. Needs γ > 0.
-        solver_steps: at most so many iterations of L-BFGS on the semi-dual.
+        solver_steps: at most so many iterations of L-BFGS on the semi-dual, smoothed ever less where it has kinks.
 
     Returns:
         T ``[m, n]``, float64. With γ > 0 its columns sum to 1/n and have at most k nonzeros even before the solver converges.
