@@ -6,6 +6,7 @@ from functools import cache
 from types import SimpleNamespace
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
