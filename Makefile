@@ -1,17 +1,21 @@
-# Two commands matter: `make demo` runs the main job, `make test` passes the tests. Both set up everything they need.
+# Two commands matter: `make demo` runs the main job, `make test` passes the tests. Both set up everything they need, as does
+# `make quick`: all tests but those that start processes or train at length.
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 # What is compiled once serves the hundreds of processes that sweeps and tests start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint types setup clean
+.PHONY: demo test quick lint types setup clean
 
 demo: setup
 	$(BIN)/regbench sweep quickstart --continue
 
 test: setup lint types
 	$(BIN)/python -m pytest
+
+quick: setup lint
+	$(BIN)/python -m pytest -m "not costly"
 
 lint: setup
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 import os
 import signal
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 # Before NumPy and PyTorch are imported: workers whose libraries each take all cores wait for each other most of the time.
@@ -13,6 +14,7 @@ os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - its name
 
 import pytest
 import torch
+from reach import PROCESSES, TRAININGS, reaches
 
 # A shell starts background commands with interrupts ignored; the programs that tests interrupt would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -25,13 +27,27 @@ if SHARED_DATA.is_dir():
 torch.set_num_threads(1)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Spreads the files that start clusters and servers among the others: all at once they would overload two cores.
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """A library that a test imports may set PyTorch's threads: later trainings would be many times slower."""
+    yield
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    assert threads == 1
 
-    Of the others, those with the most tests come first, so that no worker ends with a long file alone.
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what costs much, and spreads files that start processes among the others: at once they would overload two cores.
+
+    They mostly wait, and are through before the end, so that no worker ends with one of them alone. Of the others, those with
+    the most tests come first.
     """
     tests = Counter(item.path for item in items)
-    heavy = [file for file in tests if file.parent.name in ("clusters", "platform")]
-    light = sorted(tests.keys() - set(heavy), key=lambda file: (-tests[file], file))
-    place = {file: number / len(group) for group in (heavy, light) for number, file in enumerate(group)}
+    waiting = dict.fromkeys(item.path for item in items if reaches(item, PROCESSES))
+    computing = sorted(tests.keys() - waiting.keys(), key=lambda file: (-tests[file], file))
+    place = {file: number / len(computing) for number, file in enumerate(computing)}
+    place |= {file: 0.75 * number / len(waiting) for number, file in enumerate(waiting)}
     items.sort(key=lambda item: (place[item.path], item.path))
+    for item in items:
+        if reaches(item, PROCESSES | TRAININGS):
+            item.add_marker("costly")

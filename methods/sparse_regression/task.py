@@ -49,7 +49,7 @@ TRACK = Track(
         "abide_cortical_squares_binary",
     ),
     baseline="maximum_likelihood",
-    smoke={"problems": 2, "path_length": 4, "solver_steps": 100, "mi_grid": 64},
+    smoke={"problems": 2, "path_length": 4, "solver_steps": 40, "mi_grid": 64},
     iterative=False,
 )
 

@@ -1,6 +1,5 @@
 """What the tests that break sweeps share: the fault harness, and the records of a sweep that nobody disturbed."""
 
-import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -8,19 +7,14 @@ from typing import Any
 
 import pytest
 
-HARNESS = Path(__file__).parents[2] / "benchmarks" / "faults.py"
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
+import faults as harness
 
 
 @pytest.fixture(scope="session")
 def faults() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("faults", HARNESS)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    # Data classes look their module up.
-    sys.modules["faults"] = module
-    spec.loader.exec_module(module)
-    return module
+    return harness
 
 
 @pytest.fixture(scope="session")

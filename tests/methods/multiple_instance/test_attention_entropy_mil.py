@@ -41,10 +41,9 @@ def curve(method, data="digit_bags", **options):
     return list(method.train(Run(data, **options)))
 
 
-def model_after(method, data="digit_bags", **options):
+def curve_and_model(method, data, **options):
     run = Run(data, **options)
-    list(method.train(run))
-    return run.state()["state"]["model"]
+    return list(method.train(run)), run.state()["state"]["model"]
 
 
 @pytest.fixture(scope="module")
@@ -139,8 +138,8 @@ def test_switched_off_it_is_plain_attention_bit_for_bit(uneven, aggregator, sett
     settings = SMALL | settings | {"aggregator": aggregator}
     off = AttentionEntropyMIL(**settings, weight_annealing="cosine").baseline()
     plain = AttentionMIL(**settings)
-    assert curve(off, uneven, test=True) == curve(plain, uneven, test=True)
-    first, second = model_after(off, uneven), model_after(plain, uneven)
+    (found, first), (expected, second) = (curve_and_model(method, uneven, test=True) for method in (off, plain))
+    assert found == expected
     assert all(torch.equal(first[name], second[name]) for name in second)
 
 

@@ -137,15 +137,17 @@ def test_the_gradient_in_coefficients_is_the_weighted_equation():
     np.testing.assert_allclose(model.loss_gradient(unknowns(beta, tau, sigma))[:5].numpy(), total, atol=1e-12)
 
 
-def fitted(method, data="clustered", index=0):
+def fitted(method, data="clustered", index=0, covariates=None):
+    """A design with the leading covariates, its units, and the fit."""
     design, units = standardize(load(data).test.draw(index))
+    design = replace(design, x=design.x[:, : None if covariates is None else 1 + covariates])
     return design, units, method.fit(design, method.weight_values())
 
 
 @pytest.mark.parametrize("nu", [None, 4.0])
 def test_without_penalty_it_is_the_minimum_that_scipy_finds(nu):
-    method = TsallisMixedEffects(nu=nu, sparsity_weight=0.0, tolerance=1e-7, solver_steps=3000)
-    design, _, found = fitted(method)
+    method = TsallisMixedEffects(nu=nu, sparsity_weight=0.0, tolerance=1e-6, solver_steps=1500)
+    design, _, found = fitted(method, covariates=8)
     model = MixedModel(design.x, design.y, design.clusters, nu, Lasso(), 0.0)
 
     def loss(point):
@@ -157,15 +159,15 @@ def test_without_penalty_it_is_the_minimum_that_scipy_finds(nu):
 
 
 def test_a_fit_reports_its_index_and_its_least_trusted_cluster():
-    diagnostics = fitted(TsallisMixedEffects(path_length=3))[2].diagnostics
+    diagnostics = fitted(TsallisMixedEffects(path_length=3), covariates=8)[2].diagnostics
     assert diagnostics["tsallis_q"] == pytest.approx((4 + 5 + 2) / (4 + 5))
     assert 0 < diagnostics["least_weight"] < 1
 
 
 def test_from_the_largest_level_on_no_covariate_is_in():
-    _, _, found = fitted(TsallisMixedEffects(sparsity_weight=1.001, scad_a=None, path_length=2))
+    _, _, found = fitted(TsallisMixedEffects(sparsity_weight=1.001, scad_a=None, path_length=2, solver_steps=150), covariates=8)
     assert not found.selected.any()
-    _, _, found = fitted(TsallisMixedEffects(sparsity_weight=0.9, scad_a=None, path_length=2))
+    _, _, found = fitted(TsallisMixedEffects(sparsity_weight=0.9, scad_a=None, path_length=2, solver_steps=150), covariates=8)
     assert found.selected.any()
 
 
@@ -175,7 +177,7 @@ def test_outlying_clusters_hurt_the_gaussian_model_and_not_the_robust_one(seed):
     error = {}
     for data in ("clustered", "clustered_outliers"):
         for nu in (3.0, None):
-            method = TsallisMixedEffects(nu=nu, sparsity_weight=0.3, problems=1, path_length=3, tolerance=1e-4)
+            method = TsallisMixedEffects(nu=nu, sparsity_weight=0.3, problems=1, path_length=2, tolerance=1e-3)
             error[data, nu] = list(method.train(Run(data, seed=seed)))[-1]["val/estimation_error"]
     assert error["clustered_outliers", 3.0] < 0.4 * error["clustered_outliers", None]
     assert error["clustered_outliers", 3.0] < 1.6 * error["clustered", 3.0]
@@ -186,7 +188,7 @@ def test_outlying_clusters_hurt_the_gaussian_model_and_not_the_robust_one(seed):
 def test_with_random_slopes_too_outliers_hurt_the_gaussian_model_only(seed):
     error = {}
     for nu in (3.0, None):
-        method = TsallisMixedEffects(nu=nu, sparsity_weight=0.0, problems=1, tolerance=1e-4, random_slopes=2)
+        method = TsallisMixedEffects(nu=nu, sparsity_weight=0.0, problems=1, tolerance=1e-3, random_slopes=2)
         error[nu] = list(method.train(Run("clustered_slopes_outliers", seed=seed)))[-1]["val/estimation_error"]
     assert error[3.0] < 0.6 * error[None]
 
@@ -204,6 +206,7 @@ def test_random_slopes_find_their_variance_and_their_coefficients():
 
 def test_centring_a_covariate_with_a_random_slope_changes_no_coefficient():
     design, _ = standardize(load("clustered_slopes").test.draw(0))
+    design = replace(design, x=design.x[:, :9])
     moved = design.x.clone()
     moved[:, 1:3] += 1.5
     method = MixedEffects(random_slopes=2, tolerance=1e-8, solver_steps=5000)

@@ -102,15 +102,21 @@ def test_a_trial_interrupted_and_resumed_gives_the_curve_of_one_that_was_not(tmp
     assert records.trials().to_pylist()[0]["attempts"] == 2
 
 
+WILD = {"method": "cross_entropy", "space": {"learning_rate": [0.05, 1e20]}}
+# Most of these rates hardly learn, so that whoever trains first, some trial takes over another one's model.
+SLOW = {"space": {"learning_rate": {"low": 1e-6, "high": 0.1, "log": True}}}
+
+
 @pytest.mark.parametrize("scheduler", ["asha", "hyperband", "median", "pbt"])
 def test_schedulers_end_every_trial_and_confirm(tmp_path, scheduler):
     """Also where trials fail: one that does leaves its rung or bracket, and the others must not wait for it."""
+    trials = 8 if scheduler == "hyperband" else 9
     outcome, records = run(
         tmp_path,
-        scheduler={"name": scheduler, "grace": 2},
-        trials=9,
+        scheduler={"name": scheduler} | ({} if scheduler == "hyperband" else {"grace": 2}),
+        trials=trials,
         settings={"epochs": 9},
-        methods={"half_wild": {"method": "cross_entropy", "space": {"learning_rate": [0.05, 1e20]}}, "cross_entropy": {}},
+        methods={"half_wild": WILD, "cross_entropy": SLOW if scheduler == "pbt" else {}},
         confirm={"seeds": 1},
     )
     assert outcome.complete
@@ -120,33 +126,26 @@ def test_schedulers_end_every_trial_and_confirm(tmp_path, scheduler):
     assert all("diverged" in row["reason"] for row in failed)
     # Under population-based training, also a trial whose rate was changed to that.
     assert all(json.loads(row["settings"])["learning_rate"] == 1e20 for row in failed)
-    assert len([row for row in rows if row["stage"] == "tune"]) == 2 * 9
+    assert len([row for row in rows if row["stage"] == "tune"]) == 2 * trials
 
     sane = [row for row in rows if row["entry"] == "cross_entropy"]
-    assert {row["number"] for row in sane if row["stage"] == "tune"} == set(range(9))
+    assert {row["number"] for row in sane if row["stage"] == "tune"} == set(range(trials))
     assert all(row["rounds"] == 9 for row in sane if row["status"] == "completed")
+    tuned = [row for row in sane if row["stage"] == "tune"]
     stopped = [row for row in sane if row["status"] == "stopped"]
     assert all(row["rounds"] < 9 for row in stopped)
     if scheduler in ("asha", "median"):
-        worst_kept = min(row["values"][0] for row in sane if row["status"] == "completed" and row["stage"] == "tune")
+        worst_kept = min(row["values"][0] for row in tuned if row["status"] == "completed")
         assert min(row["values"][0] for row in stopped) < worst_kept
+    if scheduler == "hyperband":
+        halves_full_brackets(records, tuned)
     if scheduler == "pbt":
         assert not stopped
+        trains_its_population_together_and_records_what_it_changed(records, tuned)
 
 
-def test_hyperband_halves_full_brackets(tmp_path):
+def halves_full_brackets(records: Records, rows: list[dict]) -> None:
     """Of 8 trials of 9 rounds, 3 fill the first bracket, to train to the end, and 5 the second, of which 2 outlive round 3."""
-    outcome, records = run(
-        tmp_path,
-        scheduler="hyperband",
-        trials=8,
-        sampler="random",
-        settings={"epochs": 9},
-        methods=["cross_entropy"],
-        confirm={"seeds": 0},
-    )
-    assert outcome.complete
-    rows = records.trials().to_pylist()
     assert [row["status"] for row in rows].count("completed") == 5
     stopped = [row for row in rows if row["status"] == "stopped"]
     assert [row["rounds"] for row in stopped] == [3] * 3
@@ -155,6 +154,25 @@ def test_hyperband_halves_full_brackets(tmp_path):
     kept = [at_milestone[row["key"]] for row in halved if row["status"] == "completed"]
     assert kept
     assert min(kept) >= max(at_milestone[row["key"]] for row in stopped)
+
+
+def trains_its_population_together_and_records_what_it_changed(records: Records, rows: list[dict]) -> None:
+    logs = [records.log(row["key"]) for row in rows]
+    # On two CPUs: none is trained to its end before the others have begun, but for the one that has the other CPU and whose
+    # process may just be starting.
+    begun = sorted(log.attempts[0]["time"] for log in logs)
+    assert begun[-2] < min(log.reports[-1].time for log in logs)
+    planned = {trial.key: trial for trial in records.planned()}
+    changed = 0
+    for row, log in zip(rows, logs, strict=True):
+        rounds = [report.round for report in log.reports]
+        # A trial that takes over a model trained further goes on from that model's round.
+        assert rounds == sorted(set(rounds))
+        assert (rounds[0], rounds[-1]) == (1, 9)
+        assert all(report.searched for report in log.reports)
+        changed += log.reports[-1].searched != planned[row["key"]].searched
+        assert json.loads(row["searched"]) == log.reports[-1].searched
+    assert changed
 
 
 @pytest.mark.parametrize("sampler", ["grid", "random", "tpe", "gp", "cmaes", "nsga2"])
@@ -180,35 +198,6 @@ def test_samplers_search_inside_their_ranges(tmp_path, sampler):
         assert len({values["learning_rate"] for values in searched}) == 3
     else:
         assert searched[0] == {"learning_rate": 0.05, "weight_decay": 5e-4}
-
-
-def test_pbt_trains_its_population_together_and_records_the_values_it_changed(tmp_path):
-    _, records = run(
-        tmp_path,
-        scheduler={"name": "pbt", "grace": 2},
-        trials=6,
-        settings={"epochs": 8},
-        # Most of these rates hardly learn, so that whoever trains first, some trial takes over another one's model.
-        methods={"cross_entropy": {"space": {"learning_rate": {"low": 1e-6, "high": 0.1, "log": True}}}},
-        confirm={"seeds": 0},
-    )
-    logs = [records.log(trial.key) for trial in records.planned()]
-    # Six trials on two CPUs: none is trained to its end before the others have begun, but for the one that has the other CPU
-    # and whose process may just be starting.
-    begun = sorted(log.attempts[0]["time"] for log in logs)
-    assert begun[-2] < min(log.reports[-1].time for log in logs)
-    changed = 0
-    for trial in records.planned():
-        reports = records.log(trial.key).reports
-        rounds = [report.round for report in reports]
-        # A trial that takes over a model trained further goes on from that model's round.
-        assert rounds == sorted(set(rounds))
-        assert (rounds[0], rounds[-1]) == (1, 8)
-        assert all(report.searched for report in reports)
-        changed += reports[-1].searched != trial.searched
-        row = next(row for row in records.trials().to_pylist() if row["key"] == trial.key)
-        assert json.loads(row["searched"]) == reports[-1].searched
-    assert changed
 
 
 def test_pbt_continues_an_interrupted_trial_with_the_values_that_it_had(tmp_path):
