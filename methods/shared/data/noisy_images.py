@@ -4,12 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import skimage.data
 import torch
-from skimage.color import rgb2gray
-from skimage.io import imread
-from skimage.transform import resize
-from skimage.util import img_as_float
 from torch.utils.data import TensorDataset
 
 from regbench.methods.errors import DataError
@@ -53,6 +48,11 @@ def bsd_images() -> Data:
 
 
 def _photograph(name: str) -> np.ndarray:
+    import skimage.data
+    from skimage.color import rgb2gray
+    from skimage.transform import resize
+    from skimage.util import img_as_float
+
     image = getattr(skimage.data, name)()
     image = image[0] if isinstance(image, tuple) else image  # of a stereo pair, the left one
     grey = rgb2gray(image) if image.ndim == 3 else img_as_float(image)
@@ -62,6 +62,9 @@ def _photograph(name: str) -> np.ndarray:
 
 
 def _read(path: Path, shape: tuple[int, int]) -> np.ndarray:
+    from skimage.io import imread
+    from skimage.util import img_as_float
+
     try:
         image = img_as_float(imread(path))
     except (OSError, SyntaxError, ValueError) as error:
