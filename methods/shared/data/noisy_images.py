@@ -4,12 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import skimage.data
 import torch
-from skimage.color import rgb2gray
-from skimage.io import imread
-from skimage.transform import resize
-from skimage.util import img_as_float
 from torch.utils.data import TensorDataset
 
 from regbench.methods.errors import DataError
@@ -53,6 +48,10 @@ def bsd_images() -> Data:
 
 
 def _photograph(name: str) -> np.ndarray:
+    import skimage.data
+    from skimage.color import rgb2gray
+    from skimage.util import img_as_float
+
     image = getattr(skimage.data, name)()
     image = image[0] if isinstance(image, tuple) else image  # of a stereo pair, the left one
     return central_square(rgb2gray(image) if image.ndim == 3 else img_as_float(image), SIZE)
@@ -60,6 +59,8 @@ def _photograph(name: str) -> np.ndarray:
 
 def central_square(grey: np.ndarray, side: int) -> np.ndarray:
     """The middle of a grey image ``[H, W]``, resized to ``[side, side]`` with anti-aliasing."""
+    from skimage.transform import resize
+
     size = min(grey.shape)
     top, left = ((length - size) // 2 for length in grey.shape)
     return resize(grey[top : top + size, left : left + size], (side, side), anti_aliasing=True)
@@ -71,6 +72,9 @@ def read_image(path: Path) -> np.ndarray:
     Raises:
         DataError: it cannot be read.
     """
+    from skimage.io import imread
+    from skimage.util import img_as_float
+
     try:
         return img_as_float(imread(path))
     except (OSError, SyntaxError, ValueError) as error:

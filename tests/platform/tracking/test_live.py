@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,27 +20,24 @@ from regbench.platform.tracking.live import LiveExporter
 # A driver: says who its companion is, and ends the export in order when it is interrupted.
 DRIVER = """
 import signal, sys, time
+from contextlib import suppress
 from regbench.platform.records.records import Records
 from regbench.platform.records.storage import Storage
 from regbench.platform.tracking.live import LiveExporter
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
-live = LiveExporter(Records(Storage(sys.argv[1])), sys.argv[2])
-live.start()
-try:
+with suppress(KeyboardInterrupt), LiveExporter(sys.argv[2]) as live:
+    live.export(Records(Storage(sys.argv[1])))
     print(live._process.pid, flush=True)
     time.sleep(600)
-except KeyboardInterrupt:
-    live.stop()
 print(live.problem, flush=True)
 """
 
 
 def exported(records: Records, uri: str, patience_s: float = 120.0) -> str | None:
     """Exports records as at the end of a sweep; returns the problem."""
-    live = LiveExporter(records, uri, patience_s)
-    live.start()
-    live.stop()
+    with LiveExporter(uri, patience_s) as live:
+        live.export(records)
     return live.problem
 
 
@@ -69,13 +67,38 @@ def test_an_export_that_takes_too_long_is_given_up(tmp_path):
 
 
 def test_a_companion_that_dies_is_reported(tmp_path):
-    live = LiveExporter(finished(tmp_path), f"sqlite:///{tmp_path}/mlflow.db")
-    live.start()
-    live._process.kill()
-    live.stop()
+    with LiveExporter(f"sqlite:///{tmp_path}/mlflow.db") as live:
+        live.export(finished(tmp_path))
+        live._process.kill()
     assert live.problem is not None
     assert "ended with status -9" in live.problem
     assert "regbench sync demo" in live.problem
+
+
+def test_what_is_there_is_exported_when_told(tmp_path):
+    """A sweep that goes on is in MLflow before its end."""
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    with LiveExporter(uri) as live:
+        live.export(finished(tmp_path))
+        live.catch_up()
+        wait_until(lambda: live._exports == 3)
+        assert len(dump(uri)) == 4
+    assert live.problem is None
+
+
+def test_a_companion_without_a_sweep_leaves_nothing_behind(tmp_path):
+    with LiveExporter(f"sqlite:///{tmp_path}/mlflow.db") as live:
+        pass
+    assert not running(live._process.pid)
+    assert live.problem is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def wait_until(happened: Callable[[], bool]) -> None:
+    end = time.monotonic() + 300
+    while not happened():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 @pytest.fixture
@@ -100,10 +123,7 @@ def test_the_end_of_a_killed_driver_is_its_companions(driver):
     process, companion = driver
     assert running(companion)
     process.kill()
-    end = time.monotonic() + 60
-    while running(companion):
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    wait_until(lambda: not running(companion))
 
 
 def test_an_interrupt_of_the_process_group_lets_the_export_be_completed(driver, tmp_path):
