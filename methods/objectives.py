@@ -3,7 +3,6 @@
 import copy
 import dataclasses
 import inspect
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -20,6 +19,8 @@ from regbench.methods.run import Run
 LARGEST_SINGLE = 1e30
 # How far single precision may be from double precision: relative to the value, and to what rounding the parameters changes.
 RELATIVE, ROUNDINGS = 1e-3, 300.0
+# Where a weight's range ends without a limit of its own, see ``weight_cases``.
+NEAR, FAR = 100.0, 1000.0
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Case:
 CASES = (
     Case("the trained parameters"),
     Case("a tenth of all parameters", factor=0.1),
-    Case("ten times all parameters", factor=10.0),
+    Case("three times all parameters", factor=3.0),
     Case("all rows alike", alike=True),
 )
 
@@ -157,12 +158,12 @@ def catch(instance: Method, run: Run) -> CaughtObjective | None:
 def weight_cases(method: type[Method], instance: Method) -> Iterator[Weights]:
     """All weights as they are, off, and at the lower and upper ends of their ranges, those declared differentiable as tensors.
 
-    A range ends at the field's own limit where that belongs to it; below at a tenth of the way from an open limit to the
-    default; above, where there is no limit, at ten times the default.
+    A range ends at the field's own limit where that belongs to it; at a hundredth of the way from an open limit to the default;
+    and above, where there is no limit, at a thousand times the default: as far as the search spaces reach.
     """
     declared = method.weights()
     own = vars(instance.weight_values())
-    ends = {name: _ends(method, name) for name, value in own.items() if isinstance(value, float)}
+    ends = {name: weight_range(method, name) for name, value in own.items() if isinstance(value, float)}
     seen: list[dict[str, Any]] = []
     for name, values in (
         ("as they are", own),
@@ -178,20 +179,21 @@ def weight_cases(method: type[Method], instance: Method) -> Iterator[Weights]:
         yield Weights(name, numbers, tuple(tensors))
 
 
-def _ends(method: type[Method], name: str) -> tuple[float, float]:
+def weight_range(method: type[Method], name: str) -> tuple[float, float]:
+    """The ends of a weight's range, see ``weight_cases``."""
     field = method.model_fields[name]
     limits = {type(limit): limit for limit in field.metadata}
     default = float(field.default)
-    low, high = default / 10, 10 * default or 1.0
+    low, high = default / NEAR, FAR * default or 1.0
     if Ge in limits:
         low = float(limits[Ge].ge)
     elif Gt in limits:
-        low = limits[Gt].gt + (default - limits[Gt].gt) / 10
+        low = limits[Gt].gt + (default - limits[Gt].gt) / NEAR
     if Le in limits:
         high = float(limits[Le].le)
     elif Lt in limits:
-        high = limits[Lt].lt - (limits[Lt].lt - default) / 10
-    return low, high if math.isfinite(high) else 10 * default
+        high = limits[Lt].lt - (limits[Lt].lt - default) / NEAR
+    return low, high
 
 
 def _copied(value: Any, dtype: torch.dtype | None = None, *, alike: bool = False) -> Any:

@@ -1,4 +1,4 @@
-"""Shares in a capped simplex, the k-support norm, and plans made to fit, against bisection, closed forms and supports tried out."""
+"""Capped shares, the k-support norm, and plans made to fit, against bisection, closed forms and supports tried out."""
 
 import itertools
 
