@@ -315,38 +315,6 @@ def test_without_confirmation_only_validation_is_shown(sweep):
     assert found.metrics.empty
 
 
-def test_notes_say_how_many_trials_ended_and_warn_where_nothing_but_the_defaults_did(tmp_path):
-    sweep = Sweep(tmp_path)
-    sweep.tune("cross_entropy", 4, space={}, stopped=(3,))
-    default = {"searched": {"smoothing": method_class("label_smoothing")().smoothing}}
-    values = [{"val/accuracy": 0.9, "val/nll": 0.3}]
-    sweep.trial("label_smoothing", "tune", 0, values * 3, **default)
-    for number in (1, 2):
-        sweep.trial("label_smoothing", "tune", number, values, searched={"smoothing": 0.3}, status="stopped")
-    sweep.describe()
-    found = compare(sweep.records)
-    notes = {row["entry"]: row["note"] for row in found.notes.to_dict("records") if "trained to the end" in row["note"]}
-    assert notes[""] == "trained to the end, and therefore to choose from: cross_entropy 3 of 4, label_smoothing 1 of 3"
-    assert "only its default settings trained to the end" in notes["label_smoothing"]
-    assert "cross_entropy" not in notes
-
-
-def test_notes_say_how_many_trials_ended_and_warn_where_nothing_but_the_defaults_did(tmp_path):
-    sweep = Sweep(tmp_path)
-    sweep.tune("cross_entropy", 4, space={}, stopped=(3,))
-    default = {"searched": {"smoothing": method_class("label_smoothing")().smoothing}}
-    values = [{"val/accuracy": 0.9, "val/nll": 0.3}]
-    sweep.trial("label_smoothing", "tune", 0, values * 3, **default)
-    for number in (1, 2):
-        sweep.trial("label_smoothing", "tune", number, values, searched={"smoothing": 0.3}, status="stopped")
-    sweep.describe()
-    found = compare(sweep.records)
-    notes = {row["entry"]: row["note"] for row in found.notes.to_dict("records") if "trained to the end" in row["note"]}
-    assert notes[""] == "trained to the end, and therefore to choose from: cross_entropy 3 of 4, label_smoothing 1 of 3"
-    assert "only its default settings trained to the end" in notes["label_smoothing"]
-    assert "cross_entropy" not in notes
-
-
 def test_nothing_ended(sweep):
     found = compare(sweep.records)
     assert found.tables() == []
