@@ -32,7 +32,7 @@ TRACK = Track(
     ),
     data=("digits", "digits_noisy", "digits_noisy40", "digits_small", "fashion_mnist", "cifar10", "cifar100"),
     baseline="cross_entropy",
-    smoke={"epochs": 3, "learner": "maid", "budget": 200, "report_every": 100, "decay": 0.05, "solver_steps": 50},
+    smoke={"epochs": 3, "learner": "maid", "budget": 200, "report_every": 100, "decay": 0.05, "solver_steps": 15},
 )
 
 Logits = Callable[[Tensor], Tensor]
