@@ -43,7 +43,7 @@ from regbench.platform.comparison.compare import compare
 from regbench.platform.records.records import Records
 from regbench.platform.records.storage import Storage
 from regbench.platform.suite.spec import parse_suite
-from regbench.platform.tracking.exporter import ui_command
+from regbench.platform.tracking.ui import ui_command
 
 RESULTS = Path(__file__).parent / "results" / "faults.csv"
 NAME = "faults"
@@ -371,12 +371,12 @@ def tear_files(sweep: Sweep, kills: int, dice: random.Random) -> int:
 
 
 def interrupt(sweep: Sweep, kills: int, dice: random.Random) -> int:
-    """Ctrl-C in the middle of a trial, and again while the sweep stops: it must end by itself."""
+    """Ctrl-C in the middle of a trial, and again while the sweep stops: it must say so at once, and end by itself."""
     process = sweep.start()
     assert wait_until(lambda: bool(sweep.records.ended() and sweep.under_way()), process)
     sweep.look()
     os.killpg(process.pid, signal.SIGINT)
-    time.sleep(0.5)
+    assert wait_until(lambda: "Stopping" in sweep.output.read_text(), process)
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(DEADLINE_SECONDS) == 130
     assert "Traceback" not in sweep.output.read_text()

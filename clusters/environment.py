@@ -20,11 +20,15 @@ QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    # One idle worker a core, at the moment that all cores start the sweep: trials have workers of their own environment.
+    "RAY_prestart_worker_first_driver": "0",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",
     # Workers that are not there in a minute, on a busy machine or one that has to start, would be started anew for ever.
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "1800",
     "RAY_worker_register_timeout_seconds": "1800",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # Tune would take many seconds to end its trials in order; records make that needless.
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",

@@ -2,6 +2,8 @@
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -51,6 +53,16 @@ class SweepProgress:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._console.is_terminal:
             self._live.stop()
+
+    @contextmanager
+    def interruptible(self, waits_for: str) -> Iterator[None]:
+        """Says at once that an interrupt was understood, and what is waited for before the command ends."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self._bar.update(self._task, description="stopping")
+            self._console.print(f"Stopping; nothing is lost. Waiting for {waits_for} (Ctrl-C again: leave at once) …")
+            raise
 
     def watch(self, trial: Trial, report: Report | None) -> None:
         """A trial reported a round, or (None) ended."""

@@ -6,8 +6,8 @@ import socket
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -16,19 +16,23 @@ from rich.console import Console
 
 from regbench.methods.errors import ConfigError
 from regbench.methods.shared.data import load
+from regbench.platform.aside import import_aside
 from regbench.platform.execution.trial import Place
+from regbench.platform.inventory.inventory import inventory
 from regbench.platform.progress import SweepProgress
 from regbench.platform.records.lease import only_driver
-from regbench.platform.records.records import SCHEMA_VERSION, Records
+from regbench.platform.records.records import SCHEMA_VERSION, Records, Report, Trial
 from regbench.platform.records.storage import Storage
 from regbench.platform.records.sweeps import open_sweep
 from regbench.platform.search.search import Search
 from regbench.platform.suite.plan import Study, studies
 from regbench.platform.suite.spec import Suite, parse_suite
+from regbench.platform.tracking.live import LiveExporter
 
 if TYPE_CHECKING:
     from regbench.platform.comparison.frames import Comparison
 
+Watch = Callable[[Trial, Report | None], None]
 PACKAGES = ("regbench", "torch", "ray", "optuna", "mlflow", "pyarrow")
 
 
@@ -67,19 +71,26 @@ def start(suite: Suite, storage: Storage, tracking: str | None, console: Console
     Raises:
         RegbenchError: the suite is wrong, the sweep exists already, or storage or tracking cannot be used.
     """
-    planned = studies(suite)
     records = Records(storage.child(suite.name))
-    if records.storage.exists("suite.json"):
-        raise ConfigError(
-            f"sweep '{suite.name}' exists in {storage.uri}: continue it with `regbench resume {suite.name}`, "
-            "or start another with --name"
-        )
-    for name in sorted({study.data for study in planned}):
-        load(name)
-    storage.check()
-    _check_tracking(storage, tracking)
-    records.storage.write("suite.json", json.dumps(describe(suite, planned), indent=1).encode())
-    return _run(suite, planned, storage, records, tracking, console, cluster)
+    uri = _tracking_uri(storage, tracking)
+
+    def plan() -> tuple[Suite, list[Study]]:
+        planned = studies(suite)
+        if records.storage.exists("suite.json"):
+            raise ConfigError(
+                f"sweep '{suite.name}' exists in {storage.uri}: continue it with `regbench resume {suite.name}`, "
+                "or start another with --name"
+            )
+        for name in sorted({study.data for study in planned}):
+            # Embedded ones have no files that could be missing or damaged.
+            if inventory().data[name].folder is not None:
+                load(name)
+        storage.check()
+        _check_tracking(uri)
+        records.storage.write("suite.json", json.dumps(describe(suite, planned), indent=1).encode())
+        return suite, planned
+
+    return _run(plan, records, uri, console, cluster)
 
 
 def resume(name: str, storage: Storage, tracking: str | None, console: Console, **cluster: Any) -> Outcome:
@@ -89,10 +100,15 @@ def resume(name: str, storage: Storage, tracking: str | None, console: Console, 
         RegbenchError: there is no such sweep, or storage or tracking cannot be used.
     """
     records = open_sweep(name, storage)
-    suite = parse_suite(json.loads(records.storage.read("suite.json"))["suite"], name)
-    planned = studies(suite)
-    _check_tracking(storage, tracking)
-    return _run(suite, planned, storage, records, tracking, console, cluster)
+    uri = _tracking_uri(storage, tracking)
+
+    def plan() -> tuple[Suite, list[Study]]:
+        suite = parse_suite(json.loads(records.storage.read("suite.json"))["suite"], name)
+        planned = studies(suite)
+        _check_tracking(uri)
+        return suite, planned
+
+    return _run(plan, records, uri, console, cluster)
 
 
 def describe(suite: Suite, planned: list[Study]) -> dict[str, Any]:
@@ -125,85 +141,90 @@ def _git_commit() -> str | None:
 def _tracking_uri(storage: Storage, tracking: str | None) -> str | None:
     if tracking == "none":
         return None
-    from regbench.platform.tracking.exporter import default_uri
+    from regbench.platform.tracking.connection import default_uri
 
     return tracking or default_uri(storage)
 
 
-def _check_tracking(storage: Storage, tracking: str | None) -> None:
-    if uri := _tracking_uri(storage, tracking):
-        from regbench.platform.tracking.exporter import check
+def _check_tracking(uri: str | None) -> None:
+    if uri is not None:
+        from regbench.platform.tracking.connection import check
 
         check(uri)
 
 
 def _run(
-    suite: Suite,
-    planned: list[Study],
-    storage: Storage,
+    plan: Callable[[], tuple[Suite, list[Study]]],
     records: Records,
-    tracking: str | None,
+    uri: str | None,
     console: Console,
     cluster: dict[str, Any],
 ) -> Outcome:
+    """Runs what ``plan`` returns, once that has found everything in order, and exports it to MLflow at ``uri``."""
     comparison = None
-    try:
-        with only_driver(records.storage, console), _exported(records, _tracking_uri(storage, tracking)) as exported:
-            search = Search(suite, planned, records)
-            place = Place(
-                storage=records.storage.uri,
-                threads=max(1, int(suite.resources.cpu)),
-                device="auto",
-                checkpoint_seconds=suite.checkpoint_seconds,
-            )
-            if not search.done:
-                with SweepProgress(search, console) as progress, suppress(KeyboardInterrupt):
-                    _execute(search, suite, place, progress, cluster)
-            if search.done:
-                from regbench.platform.comparison.report import publish
+    with ExitStack() as export:
+        # MLflow is imported while the suite is checked.
+        live = export.enter_context(LiveExporter(uri)) if uri else None
+        suite, planned = plan()
+        try:
+            # One process exports a sweep: the driver stays its driver until the last export has ended.
+            with only_driver(records.storage, console), export.pop_all():
+                if live:
+                    live.export(records)
+                search = Search(suite, planned, records)
+                if not search.done:
+                    with SweepProgress(search, console) as progress, suppress(KeyboardInterrupt):
+                        _execute(search, records, progress, _watch(search, progress, live), cluster)
+                if search.done:
+                    from regbench.platform.comparison.report import publish
 
-                # Before the last export, so that MLflow gets the report as an artifact.
-                comparison = publish(records, records.storage.child("report"))
-    except KeyboardInterrupt:
-        # In the middle of the report or of the last export, which a resumed sweep makes anew.
-        return Outcome(comparison=None, failed={}, barren=[], tracking_problem=None)
+                    # Before the last export, so that MLflow gets the report as an artifact.
+                    comparison = publish(records, records.storage.child("report"))
+        except KeyboardInterrupt:
+            # In the middle of the report or of the last export, which a resumed sweep makes anew.
+            return Outcome(comparison=None, failed={}, barren=[], tracking_problem=None)
     rows = [row for state in search.states.values() for row in state.ended.values()]
     return Outcome(
         comparison=comparison,
         failed={row["key"]: row["reason"] for row in rows if row["status"] == "failed"},
         barren=[state.study.name for state in search.states.values() if state.tuned and state.best() is None],
-        tracking_problem=exported[0] if exported else None,
+        tracking_problem=live.problem if live else None,
     )
 
 
-def _execute(search: Search, suite: Suite, place: Place, progress: SweepProgress, options: dict[str, Any]) -> None:
+def _watch(search: Search, progress: SweepProgress, live: LiveExporter | None) -> Watch:
+    """What is told of every report and every end of a trial: shows it, and prepares the end of the sweep."""
+
+    def watch(trial: Trial, report: Report | None) -> None:
+        progress.watch(trial, report)
+        if search.suite.execution != "inline":
+            # While other processes train; earlier, it would keep them from starting.
+            import_aside("regbench.platform.comparison.report")
+        if live and search.done:
+            live.catch_up()
+
+    return watch
+
+
+def _execute(search: Search, records: Records, progress: SweepProgress, watch: Watch, options: dict[str, Any]) -> None:
+    suite = search.suite
+    place = Place(
+        storage=records.storage.uri,
+        threads=max(1, int(suite.resources.cpu)),
+        device="auto",
+        checkpoint_seconds=suite.checkpoint_seconds,
+    )
     if suite.execution == "inline":
         from regbench.platform.execution.inline import run_inline
 
-        run_inline(search, place, progress.watch)
+        with progress.interruptible("the last export"):
+            run_inline(search, place, watch)
         return
     from regbench.platform.execution.ray_cluster import cluster
 
+    import_aside("regbench.platform.execution.tune")
     with cluster(**options) as resources:
         from regbench.platform.execution.tune import run_tune
 
-        run_tune(search, suite, place, resources, progress.watch)
-
-
-@contextmanager
-def _exported(records: Records, uri: str | None) -> Iterator[list[str]]:
-    """Projects the records into MLflow while the sweep runs and once more at its end; yields the problems it had."""
-    problems: list[str] = []
-    if uri is None:
-        yield problems
-        return
-    from regbench.platform.tracking.exporter import Exporter, LiveExporter
-
-    live = LiveExporter(Exporter(records, uri))
-    live.start()
-    try:
-        yield problems
-    finally:
-        live.stop()
-        if live.problem:
-            problems.append(live.problem)
+        with progress.interruptible("Ray to end its processes, and the last export"):
+            run_tune(search, suite, place, resources, watch)

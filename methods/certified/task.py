@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -12,11 +12,11 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import TensorDataset
 
 from regbench.methods.certified import networks
-from regbench.methods.certified.augmentation import shift_and_flip
 from regbench.methods.certified.certificates import Certificates, certified_radius, lower_bound
 from regbench.methods.certified.smoothing import Fill, Partition, Parts, noisy_parts, partition_masks, votes
 from regbench.methods.method import Metric, Metrics, Track, hyperparameter
 from regbench.methods.run import Run
+from regbench.methods.shared.augmentation import AUGMENTATION_HELP, Augmentation, augment
 from regbench.methods.training import Means, MixedPrecisionMethod, descend, set_rate, span
 
 # Radii at which the certified accuracy is reported.
@@ -80,9 +80,7 @@ class CertifiedMethod(MixedPrecisionMethod):
     epochs: int = hyperparameter(60, ge=1, help="passes over the training data under noise")
     batch_size: int = hyperparameter(64, ge=1, help="mini-batch size over all workers, noise draws not counted")
     learning_rate: float = hyperparameter(2e-3, gt=0, help="of Adam; x0.1 after 62.5 % and 87.5 % of either stage's epochs")
-    augmentation: Literal["none", "shift_and_flip"] = hyperparameter(
-        "none", help="of training images: none, or moved by up to 4 pixels and mirrored"
-    )
+    augmentation: Augmentation = hyperparameter("none", help=AUGMENTATION_HELP)
     n0: int = hyperparameter(100, ge=1, help="votes of each network that choose an image's class")
     n: int = hyperparameter(2000, ge=1, help="votes of each network that bound its probability")
     alpha: float = hyperparameter(1e-3, gt=0, lt=1, help="probability with which a certificate may be wrong")
@@ -145,7 +143,7 @@ class CertifiedMethod(MixedPrecisionMethod):
         model.train()
         weights, generator, means = self.weight_values(), run.generator("noise", run.device), Means()
         for x, y, _ in run.loader(run.data.train, self.batch_size):
-            many = self._augment(x, run).repeat(self.num_noise, 1, 1, 1)
+            many = augment(x, self.augmentation, run).repeat(self.num_noise, 1, 1, 1)
             noise = torch.randn(many.shape, generator=generator, device=run.device)
             batch = Batch(noisy_parts(many, noise, masks, self.sigma, self.layout[1]), y, self.num_noise)
             loss, _ = self.objective(model, batch, weights)
@@ -158,13 +156,10 @@ class CertifiedMethod(MixedPrecisionMethod):
         model.train()
         means = Means()
         for x, y, _ in run.loader(run.data.train, self.batch_size):
-            loss = cross_entropy(model(self._augment(x, run)), y)
+            loss = cross_entropy(model(augment(x, self.augmentation, run)), y)
             descend(loss, optimizer)
             means.add(loss=loss)
         return means.metrics()
-
-    def _augment(self, x: Tensor, run: Run) -> Tensor:
-        return x if self.augmentation == "none" else shift_and_flip(x, run.generator("augmentation", run.device))
 
     def _rate(self, done: float) -> float:
         """The learning rate when that share of a stage's epochs is done."""

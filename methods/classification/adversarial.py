@@ -5,7 +5,7 @@ from collections.abc import Callable
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from regbench.methods.classification.attacks import Norm, ascend
+from regbench.methods.classification.attacks import Norm, ascend, in_evaluation
 from regbench.methods.classification.task import Batch, ClassificationMethod, Logits
 from regbench.methods.method import hyperparameter
 
@@ -24,20 +24,33 @@ class AdversarialMethod(ClassificationMethod):
     def worst(self, model: Logits, batch: Batch, radius: float | Tensor, objective: Callable[[Tensor], Tensor]) -> Tensor:
         """Inputs ``[B, *shape]`` within ``radius`` of the batch's, without gradient, that raise an objective of their logits.
 
+        The network is attacked in evaluation mode.
+
         Args:
             model: maps inputs to logits.
             batch: the mini-batch.
             radius: of the ball.
             objective: maps logits ``[B, K]`` to values ``[B]``.
         """
-        # Workers attack their own inputs: the wrapper, which averages parameters' gradients over them, has no part in it.
-        network = model.module if isinstance(model, DistributedDataParallel) else model
-        return ascend(
-            lambda x: objective(network(x)),
-            batch.x,
-            radius,
-            norm=self.norm,
-            steps=self.pgd_steps,
-            step_size=radius / 4 if self.pgd_step_size is None else self.pgd_step_size,
-            generator=batch.generator,
-        )
+        network = _own(model)
+        with in_evaluation(network):
+            return ascend(
+                lambda x: objective(network(x)),
+                batch.x,
+                radius,
+                norm=self.norm,
+                steps=self.pgd_steps,
+                step_size=radius / 4 if self.pgd_step_size is None else self.pgd_step_size,
+                generator=batch.generator,
+            )
+
+    def attacked(self, model: Logits, batch: Batch) -> Tensor:
+        """The logits ``[B, K]`` that an attack moves away from: the batch's in evaluation mode, without gradient."""
+        network = _own(model)
+        with in_evaluation(network):
+            return network(batch.x).detach()
+
+
+def _own(model: Logits) -> Logits:
+    """A worker's own network: it attacks its own inputs, without the wrapper that averages gradients over workers."""
+    return model.module if isinstance(model, DistributedDataParallel) else model

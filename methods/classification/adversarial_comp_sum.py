@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from regbench.methods.classification.adversarial import AdversarialMethod
@@ -35,7 +36,7 @@ class AdversarialCompSum(AdversarialMethod, CompSum):
         loss, logits = super().objective(model, batch, weights)
         if is_off(weights.nu) or self.radius == 0:
             return loss, logits
-        fixed = logits.detach()
+        fixed = self.attacked(model, batch)
         x = self.worst(model, batch, self.radius, lambda near: margin_change(fixed, near, batch.y))
         return loss + weights.nu * margin_change(logits, model(x), batch.y).mean(), logits
 
@@ -50,5 +51,5 @@ def margin_change(logits: Tensor, others: Tensor, labels: Tensor) -> Tensor:
     """
     change = others - logits
     margins = change.gather(1, labels[:, None]) - change  # [B, K], 0 at the label
-    # Away from 0, where the root has no derivative.
-    return (margins.square().sum(1) + 1e-12).sqrt()
+    # Away from 0, where the root has no derivative, by as little as there is.
+    return (margins.square().sum(1) + torch.finfo(margins.dtype).tiny).sqrt()

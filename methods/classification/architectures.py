@@ -3,13 +3,16 @@
 import math
 from typing import Literal
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
+from regbench.methods.classification.preactivation import PreActivationResNet
 from regbench.methods.classification.resnet import ResNet
+from regbench.methods.classification.transformer import VisionTransformer
 from regbench.methods.errors import ConfigError
 
-Architecture = Literal["mlp", "deep_mlp", "tiny_vit", "resnet18", "resnet34", "resnet50"]
+Architecture = Literal[
+    "mlp", "deep_mlp", "tiny_vit", "deit_ti", "resnet18", "resnet34", "resnet50", "preact_resnet18", "wide_resnet34_10"
+]
 Activation = Literal["relu", "gelu", "prelu"]
 
 # Hidden widths. "deep_mlp" is the deep narrow network of CRReLU's small benchmark, hard to train with plain ReLU.
@@ -20,103 +23,46 @@ RESNETS: dict[Architecture, tuple[tuple[int, ...], bool]] = {
     "resnet34": ((3, 4, 6, 3), False),
     "resnet50": ((3, 4, 6, 3), True),
 }
+# Channels of the stem, channels and blocks of each stage.
+PREACTIVATION: dict[Architecture, tuple[int, tuple[int, ...], int]] = {
+    "preact_resnet18": (64, (64, 128, 256, 512), 2),
+    "wide_resnet34_10": (16, (160, 320, 640), 5),
+}
+CONVOLUTIONAL = (*RESNETS, *PREACTIVATION)
+# Side of a patch, width, heads and blocks. For images of 32 x 32 pixels, DeiT-Ti's patches are a quarter of its own.
+TRANSFORMERS: dict[Architecture, tuple[int, int, int, int]] = {"tiny_vit": (2, 32, 4, 2), "deit_ti": (4, 192, 3, 12)}
 ACTIVATIONS: dict[Activation, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "prelu": nn.PReLU}
-
-# The tiny vision transformer.
-PATCH, WIDTH, HEADS, BLOCKS, MLP_RATIO = 2, 32, 4, 2, 4
 
 
 def build(architecture: Architecture, shape: tuple[int, ...], classes: int, activation: Activation) -> nn.Module:
-    """A network with fresh parameters (PyTorch's default initialization, but in ResNets), with an activation module a layer.
+    """A network with fresh parameters, with an activation module a layer.
+
+    Perceptrons and transformers start from PyTorch's default initialization, convolutional networks from that of He et al.
 
     Args:
-        architecture: one of ``WIDTHS`` or ``RESNETS``, or ``tiny_vit``.
+        architecture: one of ``WIDTHS``, ``CONVOLUTIONAL`` or ``TRANSFORMERS``.
         shape: shape of one input.
         classes: number of logits.
         activation: one of ``ACTIVATIONS``.
 
     Raises:
-        ConfigError: ``tiny_vit`` cannot cut such inputs into patches, or inputs of a ResNet are no images.
+        ConfigError: a transformer cannot cut such inputs into patches, or inputs of a convolutional network are no images.
     """
-    if architecture == "tiny_vit":
-        return TinyViT(shape, classes, activation)
+    active = ACTIVATIONS[activation]
+    if architecture in TRANSFORMERS:
+        patch, width, heads, depth = TRANSFORMERS[architecture]
+        return VisionTransformer(shape, classes, patch=patch, width=width, heads=heads, blocks=depth, activation=active)
+    if architecture in CONVOLUTIONAL and len(shape) != 3:
+        raise ConfigError(f"architecture {architecture} needs images, not inputs of shape {shape}; use mlp")
     if architecture in RESNETS:
-        if len(shape) != 3:
-            raise ConfigError(f"architecture {architecture} needs images, not inputs of shape {shape}; use mlp")
         blocks, bottleneck = RESNETS[architecture]
-        return ResNet(shape[0], classes, blocks, bottleneck=bottleneck, activation=ACTIVATIONS[activation])
+        return ResNet(shape[0], classes, blocks, bottleneck=bottleneck, activation=active)
+    if architecture in PREACTIVATION:
+        stem, widths, count = PREACTIVATION[architecture]
+        return PreActivationResNet(shape[0], classes, stem=stem, widths=widths, blocks=count, activation=active)
     layers: list[nn.Module] = [nn.Flatten()]
-    width = math.prod(shape)
+    inputs = math.prod(shape)
     for hidden in WIDTHS[architecture]:
-        layers += [nn.Linear(width, hidden), ACTIVATIONS[activation]()]
-        width = hidden
-    return nn.Sequential(*layers, nn.Linear(width, classes))
-
-
-class TinyViT(nn.Module):
-    """A vision transformer (Dosovitskiy et al., ICLR 2021) small enough for 8 x 8 images.
-
-    Patches of 2 x 2 pixels and a class token, with learned positions, pass through two pre-norm blocks; the class token's last
-    state gives the logits.
-
-    Args:
-        shape: ``[C, H, W]`` of one image, H and W even.
-        classes: number of logits K.
-        activation: of the blocks' MLPs.
-
-    Raises:
-        ConfigError: the images have another shape.
-    """
-
-    def __init__(self, shape: tuple[int, ...], classes: int, activation: Activation) -> None:
-        super().__init__()
-        if len(shape) != 3 or shape[1] % PATCH or shape[2] % PATCH:
-            raise ConfigError(
-                f"architecture tiny_vit needs images of even height and width, not inputs of shape {shape}; use mlp"
-            )
-        channels, height, width = shape
-        tokens = 1 + (height // PATCH) * (width // PATCH)
-        self.patches = nn.Conv2d(channels, WIDTH, PATCH, stride=PATCH)
-        self.class_token = nn.Parameter(torch.zeros(1, 1, WIDTH))
-        self.positions = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, tokens, WIDTH), std=0.02))
-        self.blocks = nn.Sequential(*(Block(activation) for _ in range(BLOCKS)))
-        self.head = nn.Sequential(nn.LayerNorm(WIDTH), nn.Linear(WIDTH, classes))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits ``[B, K]`` of images ``[B, C, H, W]``."""
-        patches = self.patches(x).flatten(2).transpose(1, 2)  # [B, T - 1, D]
-        tokens = torch.cat([self.class_token.expand(len(x), -1, -1), patches], dim=1)  # [B, T, D]
-        return self.head(self.blocks(tokens + self.positions)[:, 0])
-
-
-class Block(nn.Module):
-    """A pre-norm transformer block on ``[B, T, D]``: x + attention(norm(x)), then x + MLP(norm(x))."""
-
-    def __init__(self, activation: Activation) -> None:
-        super().__init__()
-        hidden = MLP_RATIO * WIDTH
-        self.attention = nn.Sequential(nn.LayerNorm(WIDTH), SelfAttention())
-        self.mlp = nn.Sequential(
-            nn.LayerNorm(WIDTH), nn.Linear(WIDTH, hidden), ACTIVATIONS[activation](), nn.Linear(hidden, WIDTH)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The block's output, of the shape of ``x``."""
-        x = x + self.attention(x)
-        return x + self.mlp(x)
-
-
-class SelfAttention(nn.Module):
-    """Multi-head self-attention on ``[B, T, D]``; written out, because PyTorch's fused kernels have no second derivative."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.projections = nn.Linear(WIDTH, 3 * WIDTH)
-        self.output = nn.Linear(WIDTH, WIDTH)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Mixes tokens; of the shape of ``x``."""
-        # [B, T, 3 D] -> three of [B, heads, T, D / heads]
-        q, k, v = self.projections(x).unflatten(2, (3, HEADS, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-        attention = (q @ k.transpose(2, 3) / math.sqrt(WIDTH // HEADS)).softmax(3)  # [B, heads, T, T]
-        return self.output((attention @ v).transpose(1, 2).flatten(2))
+        layers += [nn.Linear(inputs, hidden), active()]
+        inputs = hidden
+    return nn.Sequential(*layers, nn.Linear(inputs, classes))

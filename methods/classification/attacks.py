@@ -1,10 +1,13 @@
 """Attacks: inputs moved within a small ball so as to mislead a network, and the accuracy that is left."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+
+from regbench.methods.shared.numerics import in_double
 
 Norm = Literal["linf", "l2"]
 
@@ -15,6 +18,24 @@ LOWEST, HIGHEST = 0.0, 1.0
 EVALUATION_STEPS = 20
 EVALUATION_STEP = 1 / 8  # of the radius
 EVALUATION_BATCH = 1024
+
+
+@contextmanager
+def in_evaluation(network: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Puts a network in evaluation mode within, and each of its modules back into its own afterwards.
+
+    For an attack: batch normalization shall not take the attack's inputs into its statistics, nor dropout make the objective
+    another one in each step. What is no module has no modes.
+    """
+    modules = list(network.modules()) if isinstance(network, nn.Module) else []
+    modes = [module.training for module in modules]
+    for module in modules:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module, mode in zip(modules, modes, strict=True):
+            module.training = mode
 
 
 def ascend(
@@ -73,6 +94,7 @@ def project(shift: Tensor, radius: float | Tensor, norm: Norm) -> Tensor:
     return shift * (radius / length(shift).clamp(min=1e-30)).clamp(max=1)
 
 
+@in_double
 def length(x: Tensor) -> Tensor:
     """The 2-norm of each example, ``[B, 1, …]``, to be broadcast against ``x`` ``[B, *shape]``."""
     return x.flatten(1).norm(dim=1).view(-1, *[1] * (x.ndim - 1))

@@ -8,13 +8,11 @@ from torch import Tensor, nn
 
 from regbench.methods.classification.task import Batch, ClassificationMethod, Logits
 from regbench.methods.method import Paper, weight
+from regbench.methods.shared.numerics import power_difference
 
 PAPER = Paper(
     "Cross-Entropy Loss Functions: Theoretical Analysis and Applications", "Mao, Mohri, Zhong", 2023, "ICML", "2304.07288"
 )
-
-# Closer to 1 than this, the difference quotient loses more digits than the series below.
-NEAR_ONE = 1e-3
 
 
 def comp_sum_loss(logits: Tensor, labels: Tensor, tau: float | Tensor = 1.0, rho: float | Tensor = 1.0) -> Tensor:
@@ -23,7 +21,7 @@ def comp_sum_loss(logits: Tensor, labels: Tensor, tau: float | Tensor = 1.0, rho
     With p the softmax probability of the label for logits h / ρ and s = -log p,
     ℓ_τ = Φ^τ(Σ_{y'≠y} exp(-(h_y - h_y')/ρ)) = (exp((1 - τ) s) - 1) / (1 - τ), and ℓ_1 = s.
     τ = 0: sum-exponential; 1: cross-entropy; 1 < τ < 2: generalized cross-entropy with q = τ - 1; 2: 1 - p.
-    Differentiable in the logits, in τ (also at 1) and in ρ.
+    Differentiable in the logits, in τ (also at 1) and in ρ. It overflows with exp((1 - τ) s), where the loss itself does.
 
     Args:
         logits: ``[B, K]``.
@@ -33,15 +31,12 @@ def comp_sum_loss(logits: Tensor, labels: Tensor, tau: float | Tensor = 1.0, rho
     """
     if not isinstance(tau, Tensor) and tau == 1:
         return nn.functional.cross_entropy(logits / rho, labels)
-    s = nn.functional.cross_entropy(logits / rho, labels, reduction="none")
-    gap = torch.as_tensor(1 - tau, dtype=s.dtype, device=s.device)
-    near = gap.abs() < NEAR_ONE
-    # The branch not taken must stay finite, or its gradient would poison the one that is.
-    safe = torch.where(near, torch.ones_like(gap), gap)
-    x = gap * s
-    series = s * (1 + x / 2 * (1 + x / 3 * (1 + x / 4 * (1 + x / 5))))
-    small = near & (x.abs() < 1)
-    return torch.where(small, series, torch.expm1(safe * s) / safe).mean()
+    margins = logits / rho
+    margins = margins - margins.gather(1, labels[:, None])
+    others = margins.scatter(1, labels[:, None], -torch.inf).logsumexp(1)
+    # s = log(1 + u) of u = Σ_{y'≠y} exp(-(h_y - h_y')/ρ), rather than -log p, which is 0 where p rounds to 1.
+    s = torch.logaddexp(others, torch.zeros_like(others))
+    return power_difference(s, 1 - tau).mean()
 
 
 class CompSum(ClassificationMethod):

@@ -84,7 +84,7 @@ class CorrectionRegularizedReLU(ClassificationMethod):
 
     @model_validator(mode="after")
     def _channels_are_known(self) -> Self:
-        if self.epsilon_granularity == "channel" and self.architecture in architectures.RESNETS:
+        if self.epsilon_granularity == "channel" and self.architecture in architectures.CONVOLUTIONAL:
             raise ValueError(f"ε per channel needs linear layers: with {self.architecture}, take one per module or network")
         return self
 

@@ -3,7 +3,6 @@
 from types import SimpleNamespace
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from regbench.methods.classification.adversarial import AdversarialMethod
@@ -36,6 +35,4 @@ class PGDAdversarialTraining(AdversarialMethod):
         if is_off(weights.radius):
             return super().objective(model, batch, weights)
         x = self.worst(model, batch, weights.radius, lambda near: cross_entropy(near, batch.y))
-        with torch.no_grad():
-            logits = model(batch.x)
-        return cross_entropy(model(x), batch.y).mean(), logits
+        return cross_entropy(model(x), batch.y).mean(), self.attacked(model, batch)

@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from regbench.methods.classification import architectures
+from regbench.methods.classification.expert_transformer import RoutedExperts, with_experts
 from regbench.methods.classification.metrics import classification_metrics
 from regbench.methods.classification.task import Batch, ClassificationMethod, Logits
+from regbench.methods.classification.transformer import VisionTransformer
 from regbench.methods.errors import DivergedError
 from regbench.methods.method import Metrics, Paper, hyperparameter, weight
 from regbench.methods.run import Run
@@ -52,7 +54,7 @@ def route(scores: Tensor, quadratic_weight: float | Tensor, max_nonzeros: int | 
         scores: W ``[m, n]``.
         quadratic_weight: γ ≥ 0, relative to the largest cost; 0 solves the linear program.
         max_nonzeros: k ≥ 1, tokens per expert; None is no limit. Needs γ > 0.
-        solver_steps: at most so many iterations of L-BFGS on the semi-dual.
+        solver_steps: at most so many iterations of L-BFGS on the semi-dual, smoothed ever less where it has kinks.
 
     Returns:
         T ``[m, n]``, float64. With γ > 0 its columns sum to 1/n and have at most k nonzeros even before the solver converges.
@@ -94,6 +96,9 @@ class SparseRouter(ClassificationMethod):
     ones, in equal batches of at most ``batch_size`` in the split's order: room is what a batch shares, and the token's own
     choice would send tokens to experts that never learned from their like. So a prediction depends on the others in its batch.
 
+    With architecture deit_ti, the tokens are instead the patches of all images of the mini-batch, as in the paper, and the
+    experts stand for the MLPs of the last block and the one two before it (V-MoE); k counts as many tokens as k images have.
+
     Switched off (γ = 0, k = None), the plan is that of unregularized transport, an exact linear program: as the quadratic
     term vanishes, nearly every token has one expert, and loads are equal only in mass. k = None alone is quadratic transport
     without limit, whose plan becomes dense as γ grows, up to a mixture of all experts for all tokens.
@@ -113,9 +118,12 @@ class SparseRouter(ClassificationMethod):
         0.1, off=0.0, ge=0, symbol="γ", differentiable=False, help="strength of γ/2 ‖T‖², relative to the largest cost"
     )
     max_nonzeros: int | None = weight(
-        20, off=None, ge=1, symbol="k", differentiable=False, help="most tokens of a mini-batch for one expert; None: no limit"
+        20, off=None, ge=1, symbol="k", differentiable=False, help="most images of a mini-batch for one expert; None: no limit"
     )
-    architecture: Literal["mlp"] = hyperparameter("mlp", help="the experts are MLPs with one hidden layer")
+    architecture: Literal["mlp", "deit_ti"] = hyperparameter(
+        "mlp",
+        help="mlp: tokens are images, experts perceptrons; deit_ti: tokens are patches, experts MLPs of two blocks",
+    )
     batch_size: int = hyperparameter(128, ge=1, help="mini-batch size over all workers")
     optimizer: Literal["sgd", "adam"] = hyperparameter("adam", help="sgd (Nesterov momentum 0.9) or adam (decoupled decay)")
     learning_rate: float = hyperparameter(0.03, gt=0, help="initial learning rate")
@@ -123,7 +131,7 @@ class SparseRouter(ClassificationMethod):
         0.0, ge=0, le=0, help="0: no attack, which would move all images of a batch and with them each other's experts"
     )
     experts: int = hyperparameter(8, ge=1, help="number n of experts")
-    expert_width: int = hyperparameter(16, ge=1, help="hidden units of an expert")
+    expert_width: int = hyperparameter(16, ge=1, help="hidden units of an expert; of deit_ti they are as many as its MLPs have")
     solver_steps: int = hyperparameter(500, ge=1, help="at most so many iterations of L-BFGS on the semi-dual")
 
     @model_validator(mode="after")
@@ -142,19 +150,26 @@ class SparseRouter(ClassificationMethod):
             )
         return self
 
-    def build_model(self, data: Data) -> Experts:
-        """Router and experts, with fresh parameters."""
+    def build_model(self, data: Data) -> nn.Module:
+        """Routers and experts, with fresh parameters."""
+        if self.architecture == "deit_ti":
+            network = super().build_model(data)
+            assert isinstance(network, VisionTransformer)
+            active = architectures.ACTIVATIONS[self.activation]
+            return with_experts(network, self.experts, active, lambda scores: self.plan(scores, self.weight_values()))
         inputs, classes = math.prod(data.meta["shape"]), data.meta["classes"]
         return Experts(inputs, classes, self.experts, self.expert_width, self.activation)
 
     def objective(self, model: Logits, batch: Batch, weights: SimpleNamespace) -> tuple[Tensor, Tensor]:
         """Cross-entropy of the combined logits."""
+        if self.architecture == "deit_ti":
+            return super().objective(model, batch, weights)
         experts = model(batch.x)
         logits = combine(experts, self.plan(experts[:, :, 0], weights))
         return nn.functional.cross_entropy(logits, batch.y), logits
 
     def plan(self, scores: Tensor, weights: SimpleNamespace) -> Tensor:
-        """The plan ``[m, n]`` of the tokens with these scores, with the limit in proportion to their number."""
+        """The plan ``[m, n]`` of tokens with these scores, with the limit in proportion to their number."""
         limit = weights.max_nonzeros
         if limit is not None:
             limit = -(-limit * len(scores) // self.batch_size)
@@ -166,10 +181,14 @@ class SparseRouter(ClassificationMethod):
         logits, routed = [], []
         with torch.no_grad():
             for part in x.tensor_split(-(-len(x) // self.batch_size)):
-                experts = model(part)
-                plan = self.plan(experts[:, :, 0], self.weight_values())
-                logits.append(combine(experts, plan))
-                routed.append(plan > 0)
+                output = model(part)
+                if self.architecture == "deit_ti":
+                    logits.append(output)
+                    routed += [layer.taken for layer in model.modules() if isinstance(layer, RoutedExperts)]
+                else:
+                    plan = self.plan(output[:, :, 0], self.weight_values())
+                    logits.append(combine(output, plan))
+                    routed.append(plan > 0)
         loads = torch.stack([part.sum(0) for part in routed]).double()  # [batches, n]
         choices = torch.cat(routed).sum(1).double()  # [N]
         return classification_metrics(torch.cat(logits), y) | {

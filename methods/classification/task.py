@@ -15,6 +15,7 @@ from regbench.methods.classification.attacks import robust_accuracy
 from regbench.methods.classification.metrics import classification_metrics
 from regbench.methods.method import Metric, Metrics, Track, hyperparameter
 from regbench.methods.run import Run
+from regbench.methods.shared.augmentation import AUGMENTATION_HELP, Augmentation, augment
 from regbench.methods.shared.data import Data
 from regbench.methods.training import MixedPrecisionMethod, NetworkMethod
 
@@ -30,7 +31,10 @@ TRACK = Track(
         Metric("e_aurc", "min"),
         Metric("robust_accuracy", "max", needs="attack_radius"),
     ),
-    data=("digits", "digits_noisy", "digits_noisy40", "digits_small", "fashion_mnist", "cifar10", "cifar100"),
+    data=(
+        *("digits", "digits_noisy", "digits_noisy40", "digits_small"),
+        *("fashion_mnist", "cifar10", "cifar100", "svhn", "mnist_12"),
+    ),
     baseline="cross_entropy",
     smoke={"epochs": 3, "learner": "maid", "budget": 200, "report_every": 100, "decay": 0.05, "solver_steps": 15},
 )
@@ -75,7 +79,8 @@ class ClassificationMethod(MixedPrecisionMethod, NetworkMethod):
 
     architecture: architectures.Architecture = hyperparameter(
         "mlp",
-        help="network: mlp (2 x 256), deep_mlp (10 x 24), tiny_vit (2 blocks of width 32 on 2x2 patches), resnet18, …34 or …50",
+        help="network: mlp (2 x 256), deep_mlp (10 x 24), tiny_vit (2 blocks of width 32 on 2x2 patches), deit_ti (12 of width "
+        "192 on 4x4 patches), resnet18, …34 or …50, preact_resnet18, wide_resnet34_10",
     )
     activation: architectures.Activation = hyperparameter("relu", help="hidden activation: relu, gelu or prelu")
     optimizer: Literal["sgd", "adam"] = hyperparameter("sgd", help="sgd (Nesterov momentum 0.9) or adam (decoupled decay)")
@@ -84,6 +89,7 @@ class ClassificationMethod(MixedPrecisionMethod, NetworkMethod):
         "step", help="learning rate over epochs: x0.1 at 50 % and 75 %, half a cosine, or constant"
     )
     weight_decay: float = hyperparameter(5e-4, ge=0, help="L2 penalty of SGD, decoupled decay of Adam")
+    augmentation: Augmentation = hyperparameter("none", help=AUGMENTATION_HELP)
     gradient_clip: float | None = hyperparameter(None, gt=0, help="largest norm of a step's gradient; None leaves it alone")
     attack_radius: float = hyperparameter(
         0.0, ge=0, help="l-inf radius of the attack under which robust_accuracy is measured; 0 leaves it out"
@@ -123,6 +129,10 @@ class ClassificationMethod(MixedPrecisionMethod, NetworkMethod):
         """Optimizer parameter groups: ``rate`` multiplies a group's learning rate, ``weight_decay`` replaces the default."""
         return [{"params": list(model.parameters())}]
 
+    def stepped_gradients(self, model: nn.Module) -> list[Tensor]:
+        """The gradients by which the optimizer steps; ``gradient_clip`` limits their norm."""
+        return [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+
     def evaluate(self, model: nn.Module, split: TensorDataset, run: Run) -> Metrics:
         """Metrics of a model in evaluation mode on a split, names without the split's prefix."""
         x, y = run.tensors(split)[:2]
@@ -136,9 +146,10 @@ class ClassificationMethod(MixedPrecisionMethod, NetworkMethod):
         return metrics
 
     def batches(self, split: TensorDataset, epoch: int, run: Run) -> Iterator[Batch]:
-        """Mini-batches with the memory and the stream of noise."""
+        """Mini-batches, augmented, with the memory and the stream of noise."""
         memory, noise = run.part("memory"), run.generator("objective", run.device)
         for x, y, index in run.loader(split, self.batch_size):
+            x = augment(x, self.augmentation, run)
             yield Batch(x, y, index, run.data.meta["classes"], epoch, self.epochs, memory, noise)
 
     def step(
@@ -149,7 +160,8 @@ class ClassificationMethod(MixedPrecisionMethod, NetworkMethod):
         optimizer.zero_grad()
         loss.backward()
         if self.gradient_clip is not None:
-            nn.utils.clip_grad_norm_(model.parameters(), self.gradient_clip)
+            size = nn.utils.get_total_norm(self.stepped_gradients(model))
+            nn.utils.clip_grads_with_norm_(model.parameters(), self.gradient_clip, size)
         optimizer.step()
         self.remember(batch, logits.detach(), run)
         return loss.detach()

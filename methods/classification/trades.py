@@ -33,7 +33,7 @@ class TRADES(AdversarialMethod):
         loss, logits = super().objective(model, batch, weights)
         if is_off(weights.beta) or self.radius == 0:
             return loss, logits
-        fixed = logits.detach()
+        fixed = self.attacked(model, batch)
         x = self.worst(model, batch, self.radius, lambda near: divergence(fixed, near))
         return loss + weights.beta * divergence(logits, model(x)).mean(), logits
 

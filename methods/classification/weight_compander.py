@@ -177,8 +177,7 @@ def step_in_weights(optimizer: torch.optim.Optimizer, network: nn.Module, *, dec
             if v.grad is None:
                 continue
             slope = compander.slope(v)
-            # Where the slope underflows, so does the gradient, and 0 / 0 must be 0.
-            v.grad.div_(slope.where(slope != 0, 1.0))
+            v.grad.copy_(in_weights(v.grad, slope))
             held.append((v, v.clone(), slope, v.clone() if decay_free else slope * compander(v)))
             # From 0 the optimizer leaves -η u in v, without decay and without rounding.
             v.zero_()
@@ -192,6 +191,11 @@ def step_in_weights(optimizer: torch.optim.Optimizer, network: nn.Module, *, dec
 
     optimizer.register_step_pre_hook(before)
     optimizer.register_step_post_hook(after)
+
+
+def in_weights(gradient: Tensor, slope: Tensor) -> Tensor:
+    """∂L/∂w from ∂L/∂v = Ψ'(v) ∂L/∂w. Where the slope underflows, so does the gradient, and 0 / 0 must be 0."""
+    return gradient / slope.where(slope != 0, 1.0)
 
 
 class WeightCompander(ClassificationMethod):
@@ -272,6 +276,14 @@ class WeightCompander(ClassificationMethod):
         if pairs:
             groups.append({"params": pairs, "weight_decay": 0.0})
         return groups
+
+    def stepped_gradients(self, model: nn.Module) -> list[Tensor]:
+        """Of Adam, which steps in w, those in w; they fall in proportion to the gradients in v."""
+        if self.optimizer != "adam":
+            return super().stepped_gradients(model)
+        slopes = {id(v): compander.slope(v.detach()) for _, compander, v in companded(model)}
+        held = [parameter for parameter in model.parameters() if parameter.grad is not None]
+        return [in_weights(p.grad, slopes[id(p)]) if id(p) in slopes else p.grad for p in held if p.grad is not None]
 
     def build_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         """The track's; Adam steps in w."""

@@ -145,6 +145,7 @@ class WeightedLogisticRegression(LearnedMethod):
     tolerance: float = hyperparameter(1e-6, gt=0, help="norm of the gradient at which the final fit stops")
 
     search_range: ClassVar[tuple[float, float] | None] = (-12.0, 0.0)
+    bounds_jacobian: ClassVar[bool] = True
 
     def problem(self, run: Run) -> LogisticRegressionProblem:
         """Splits the training rows."""

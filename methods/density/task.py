@@ -23,7 +23,8 @@ from regbench.methods.density.estimation import (
 from regbench.methods.density.networks import EnergyName, Unnormalized
 from regbench.methods.density.noise import Noise, NoiseName, fit_noise
 from regbench.methods.errors import ConfigError
-from regbench.methods.generative.metrics import feature_network, frechet_distance
+from regbench.methods.generative.features import feature_network
+from regbench.methods.generative.metrics import frechet_distance
 from regbench.methods.method import Metric, Metrics, Track, hyperparameter
 from regbench.methods.run import Run
 from regbench.methods.shared.data import Data
@@ -256,15 +257,15 @@ class DensityMethod(StepMethod):
         if self.langevin_steps:
             start = q.sample(SAMPLES, stream).unflatten(1, shape)
             samples = langevin(h, start, self.langevin_steps, self.langevin_step_size, stream)
-            found["frechet"] = self._frechet(samples, x[~outlier], run.data)
+            found["frechet"] = self._frechet(samples, x[~outlier], run)
         return found
 
-    def _frechet(self, samples: Tensor, real: Tensor, data: Data) -> float:
+    def _frechet(self, samples: Tensor, real: Tensor, run: Run) -> float:
         if not samples.isfinite().all():
             return math.nan
-        if data.meta["classes"] < 2:
-            raise ConfigError(f"{data.name} has no classes to compare samples by: set langevin_steps to 0")
-        network = feature_network(data)
+        if run.data.meta["classes"] < 2:
+            raise ConfigError(f"{run.data.name} has no classes to compare samples by: set langevin_steps to 0")
+        network = feature_network(run.data, run.device)
         fake, true = network.features(samples), network.features(real)
         return frechet_distance(fake, true) if np.isfinite(fake).all() else math.nan
 

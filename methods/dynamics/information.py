@@ -6,8 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-# Share of the identity in a density matrix, so that directions without variance keep a finite logarithm and a gradient.
-FLOOR = 1e-8
+from regbench.methods.shared.numerics import in_double
+
+# Where the logarithm of a density matrix's eigenvalue ends: what rounding leaves of 0 in some hundred dimensions.
+FLOOR = 1e-14
 # Keeps latents that are all equal from being divided by zero.
 TINY = 1e-30
 
@@ -19,19 +21,19 @@ def covariance(z: Tensor) -> Tensor:
     return rows.T @ rows / len(rows)
 
 
+@in_double
 def von_neumann_entropy(C: Tensor) -> Tensor:
     """S(ρ) = -tr(ρ log ρ) of ρ = C / tr C, in [0, log d]; e^S is the effective dimension.
 
-    The sum over eigenvalues has the gradient -(log ρ + I), also where eigenvalues are equal. A share of 1e-8 of the identity
-    takes the place of the released code's clamp, which would keep directions without variance from ever growing.
+    The sum over eigenvalues has the gradient -(log ρ + I), also where eigenvalues are equal. Below 1e-14 the logarithm stays
+    what it is there, so that directions without variance have a finite gradient, by which they grow; the released code's clamp
+    of eigenvalues at 1e-8 would keep them from ever growing.
 
     Args:
-        C: a covariance ``[d, d]``; zero gives nearly 0.
+        C: a covariance ``[d, d]``; zero gives 0.
     """
-    rho = C / C.trace().clamp_min(TINY)
-    eye = torch.eye(len(C), dtype=C.dtype, device=C.device)
-    values = torch.linalg.eigvalsh((rho + FLOOR * eye) / (1 + FLOOR * len(C))).clamp_min(FLOOR / 2)
-    return -(values * values.log()).sum()
+    values = torch.linalg.eigvalsh(C / C.trace().clamp_min(TINY))
+    return -(values * values.clamp_min(FLOOR).log()).sum()
 
 
 def window_info_nce(z: Tensor, neighborhood: int, temperature: float | Tensor) -> Tensor:
@@ -78,6 +80,7 @@ def batch_info_nce(z: Tensor, neighborhood: int, temperature: float | Tensor) ->
     return (contrast - positive)[:, neighborhood : steps - neighborhood].mean()
 
 
+@in_double
 def gaussian_information(K: Tensor, C: Tensor, noise: Tensor, lag: int) -> Tensor:
     """I(z_{t-n}; z_t) = ½ log det(I + M_n⁻¹ K_n C K_nᵀ) of z_t = K z_{t-1} + ε (equation 7), in nats.
 

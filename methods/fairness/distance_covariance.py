@@ -2,7 +2,8 @@
 
 Everywhere ``x [n]`` is the prediction, n >= 4, and ``s [n, d, p]`` are the protected attributes, each in its own row of p
 columns, zero where it has fewer. An estimate is about 0 for independent variables, and then negative half of the time: it must
-not be clamped. The gradient flows to the prediction; attributes are data.
+not be clamped. The gradient flows to the prediction; attributes are data. Sums are taken in double precision (`in_double`):
+they nearly cancel.
 """
 
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from regbench.methods.fairness.sorted_covariance import sorted_covariance
+from regbench.methods.shared.numerics import in_double
 
 Dependence = Literal["sum", "ccdcov", "jdcov"]
 
@@ -58,6 +60,7 @@ def ccdcov(x: Tensor, s: Tensor, block: int | None = None) -> Tensor:
     return covariance(x[:, None], s.flatten(1), block)
 
 
+@in_double
 def jdcov(x: Tensor, s: Tensor, c: float = 1.0, block: int | None = None) -> Tensor:
     """Joint distance covariance: Σ_ij Π_v (U^v_ij + c) / (n (n - 3)) - n c^(d+1) / (n - 3), v over x and s_1 … s_d.
 
@@ -73,6 +76,7 @@ def jdcov(x: Tensor, s: Tensor, c: float = 1.0, block: int | None = None) -> Ten
     return total / (n * (n - 3)) - n / (n - 3) * c ** (1 + len(joined))
 
 
+@in_double
 def covariance(x: Tensor, s: Tensor, block: int | None = None) -> Tensor:
     """ν²(x, s) = Σ_ij U^x_ij U^s_ij / (n (n - 3)) for ``x [n, q]`` and each of ``s [..., n, p]``, as ``[...]``.
 
@@ -90,6 +94,7 @@ def covariance(x: Tensor, s: Tensor, block: int | None = None) -> Tensor:
     return (torch.cat(products, -1).sum(-1) - cross) / (n * (n - 3))
 
 
+@in_double
 def correlation(x: Tensor, s: Tensor, block: int | None = None) -> Tensor:
     """ν²(x, S) / √(ν²(x, x) ν²(S, S)) of the concatenated attributes, at most 1, free of scale; 0 for a constant x."""
     joined = s.flatten(1)

@@ -12,9 +12,6 @@ from regbench.methods.generative.task import Codes, GenerativeMethod, Step, embe
 from regbench.methods.method import Paper, hyperparameter, is_off, weight
 from regbench.methods.run import Run
 
-# Keeps log(0) finite when a batch repeats the buffer.
-TINY = 1e-12
-
 
 def nearest_distance(codes: Tensor, buffer: Tensor) -> Tensor:
     """ρ_i = min over r in the buffer of ||v_i - r||² / m, ``[B]``, for codes ``[B, m]`` and a buffer ``[Q, m]``."""
@@ -147,7 +144,10 @@ class ManifoldEntropyGAN(GenerativeMethod):
             pairs = cosine_similarity(codes, buffer[:, None] if self.buffer == "fifo" else buffer, dim=2)  # [Q, B]
             return (pairs.max(0).values + code_norm_weight * codes.norm(dim=1)).mean()
         distance = (nearest_distance if self.buffer == "fifo" else released_distance)(codes, buffer)
-        return -(distance + TINY).log().mean() if self.entropy_form == "log_inside" else -(distance.mean() + TINY).log()
+        if self.entropy_form == "code":
+            distance = distance.mean()
+        # Only a batch that repeats the buffer comes below the least normal number; there the gradient is 0.
+        return -distance.clamp(min=torch.finfo(distance.dtype).tiny).log().mean()
 
     def remember_real(self, codes: Tensor, step: Step) -> None:
         """Pushes the real codes, after their distances were taken."""

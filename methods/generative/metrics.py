@@ -1,50 +1,9 @@
-"""How close generated samples are to real ones, in the features of a classifier trained on the real training data."""
-
-from functools import cache
+"""How close generated samples are to real ones, in features of images."""
 
 import numpy as np
 import scipy.linalg
 import torch
 from numpy.typing import NDArray
-from sklearn.neural_network import MLPClassifier
-from torch import Tensor
-
-from regbench.methods.shared.data import Data
-
-FEATURES = 32
-
-
-class FeatureNetwork:
-    """A classifier (two hidden layers of 64 and 32 units) of a data set; its last hidden layer gives the features.
-
-    It is trained on the training split only, with a fixed seed: every method and every run is judged in the same features.
-    """
-
-    def __init__(self, data: Data) -> None:
-        x, y = data.train.tensors
-        self._network = MLPClassifier(hidden_layer_sizes=(64, FEATURES), max_iter=300, random_state=0)
-        self._network.fit(_rows(x), y.numpy())
-
-    def features(self, x: Tensor) -> NDArray[np.float64]:
-        """The last hidden layer's activations ``[N, 32]`` of images ``[N, C, H, W]``."""
-        hidden = _rows(x)
-        for weights, bias in zip(self._network.coefs_[:-1], self._network.intercepts_[:-1], strict=True):
-            hidden = np.maximum(hidden @ weights + bias, 0.0)
-        return hidden
-
-    def classes(self, x: Tensor) -> NDArray[np.int64]:
-        """The predicted classes ``[N]`` of images ``[N, C, H, W]``."""
-        return self._network.predict(_rows(x))
-
-
-@cache
-def feature_network(data: Data) -> FeatureNetwork:
-    """The feature network of a data set; a process trains it once."""
-    return FeatureNetwork(data)
-
-
-def _rows(x: Tensor) -> NDArray[np.float64]:
-    return x.detach().cpu().flatten(1).numpy().astype(np.float64)
 
 
 def frechet_distance(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:

@@ -21,7 +21,7 @@ class NonSaturatingGAN(GenerativeMethod):
 
     def build_discriminator(self, data: Data) -> Discriminator:
         """A discriminator with one deterministic output."""
-        return Discriminator(data.meta["shape"][0], 1, stochastic=False)
+        return Discriminator(self.architecture, data.meta["shape"], 1, stochastic=False)
 
     def discriminator_objective(
         self, discriminator: Codes, real: Tensor, fake: Tensor, step: Step, weights: SimpleNamespace

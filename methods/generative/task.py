@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from regbench.methods.generative import metrics
-from regbench.methods.generative.networks import Discriminator, Generator
+from regbench.methods.generative import metrics, networks
+from regbench.methods.generative.features import feature_network
+from regbench.methods.generative.networks import Architecture, Discriminator
 from regbench.methods.method import Metric, Metrics, Track, hyperparameter
 from regbench.methods.run import Run
 from regbench.methods.shared.data import Data
@@ -22,12 +23,13 @@ TRACK = Track(
     name="generative",
     help="a generator of new images, judged by the distance of their distribution to unseen real ones",
     metrics=(Metric("frechet", "min"), Metric("class_entropy", "max"), Metric("spread", "max"), Metric("recall", "max")),
-    data=("digit_images",),
+    data=("digit_images", "cifar10_images"),
     baseline="wgan",
     smoke={"iterations": 12, "report_every": 4},
 )
 
-SAMPLES = 1792
+# Images that are generated at once for the evaluation.
+EVALUATION_BATCH = 512
 
 Codes = Callable[[Tensor, Tensor], Tensor]
 
@@ -62,6 +64,10 @@ class GenerativeMethod(StepMethod):
 
     track: ClassVar[Track] = TRACK
 
+    architecture: Architecture = hyperparameter(
+        "small",
+        help="both networks: small (two convolutions each, for 8x8) or dcgan (width 128, for squares of 16, 32, … pixels)",
+    )
     iterations: int = hyperparameter(2500, ge=1, help="discriminator steps")
     report_every: int = hyperparameter(250, ge=1, help="discriminator steps in one round")
     discriminator_steps: int = hyperparameter(3, ge=1, help="discriminator steps for each generator step")
@@ -72,6 +78,7 @@ class GenerativeMethod(StepMethod):
     learning_rate_decay: float = hyperparameter(
         1.0, gt=0, le=1, help="factor on the rate after each 36th of training; MaEM-GAN: 0.9"
     )
+    samples: int = hyperparameter(1792, ge=2, help="generated images that are judged")
 
     def discriminator_objective(
         self, discriminator: Codes, real: Tensor, fake: Tensor, step: Step, weights: SimpleNamespace
@@ -94,7 +101,7 @@ class GenerativeMethod(StepMethod):
 
     def build_discriminator(self, data: Data) -> Discriminator:
         """The discriminator, with fresh parameters."""
-        return Discriminator(data.meta["shape"][0], self.code_dim, stochastic=True)
+        return Discriminator(self.architecture, data.meta["shape"], self.code_dim, stochastic=True)
 
     def build_memory(self, run: Run) -> dict[str, Tensor]:
         """Tensors to remember across iterations, by name."""
@@ -108,12 +115,12 @@ class GenerativeMethod(StepMethod):
 
     def train(self, run: Run) -> Iterator[Metrics]:
         """Trains for ``iterations`` and yields mean losses and sample metrics after every ``report_every``."""
-        generator = Generator(self.latent_dim, run.data.meta["shape"][0]).to(run.device)
+        generator = networks.generator(self.architecture, self.latent_dim, run.data.meta["shape"]).to(run.device)
         discriminator = self.build_discriminator(run.data).to(run.device)
         memory = self.build_memory(run)
         # Drawn before a checkpoint sets the generators to where they stood after drawing.
         stream = run.generator("samples", run.device, shared=True)
-        samples = torch.randn(SAMPLES, self.latent_dim, generator=stream, device=run.device)
+        samples = torch.randn(self.samples, self.latent_dim, generator=stream, device=run.device)
         # betas as in MaEM-GAN and the WGAN line of work: no momentum in an adversarial game
         optimizers = [
             torch.optim.Adam(net.parameters(), lr=self.learning_rate, betas=(0.0, 0.999)) for net in (discriminator, generator)
@@ -137,7 +144,7 @@ class GenerativeMethod(StepMethod):
 
     def _iterate(
         self,
-        bare: tuple[Generator, Discriminator],
+        bare: tuple[nn.Module, Discriminator],
         wrapped: tuple[nn.Module, nn.Module],
         optimizers: list[torch.optim.Adam],
         memory: dict[str, Tensor],
@@ -178,15 +185,15 @@ class GenerativeMethod(StepMethod):
         """The learning rate of an iteration, from 1."""
         return self.learning_rate * self.learning_rate_decay ** (36 * (iteration - 1) // self.iterations)
 
-    def evaluate(self, generator: Generator, samples: Tensor, split: TensorDataset, run: Run) -> Metrics:
+    def evaluate(self, generator: nn.Module, samples: Tensor, split: TensorDataset, run: Run) -> Metrics:
         """Metrics of the images of latent vectors ``[N, Z]`` against a split's images; NaN from a generator that diverged."""
         generator.eval()
         with torch.no_grad():
-            images = generator(samples)
+            images = torch.cat([generator(part) for part in samples.split(EVALUATION_BATCH)])
         generator.train()
         if not images.isfinite().all():
             return {metric.name: math.nan for metric in TRACK.metrics}
-        network = metrics.feature_network(run.data)
+        network = feature_network(run.data, run.device)
         fake, real = network.features(images), network.features(split.tensors[0])
         return {
             "frechet": metrics.frechet_distance(fake, real),

@@ -79,6 +79,7 @@ class TotalVariation(VariationalDenoiser):
     )
 
     search_range: ClassVar[tuple[float, float] | None] = (-8.0, 0.0)
+    bounds_jacobian: ClassVar[bool] = True
 
     smoothing: float = hyperparameter(0.005, gt=0, help="ν, below which a difference counts quadratically; learned too")
 

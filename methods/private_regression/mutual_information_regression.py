@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from regbench.methods.method import Paper, hyperparameter, is_off, weight
 from regbench.methods.privacy.mutual_information_defense import PAPER
 from regbench.methods.private_regression.task import Batch, PrivateRegressionMethod, covariance, gaussian_information
+from regbench.methods.shared.numerics import in_double
 
 
 class MutualInformationRegression(PrivateRegressionMethod):
@@ -43,6 +44,7 @@ class MutualInformationRegression(PrivateRegressionMethod):
         return loss + weights.information_weight * information, predicted
 
 
+@in_double
 def pairwise_information(predicted: Tensor, noise: float) -> Tensor:
     """-(1/N) Σ_i log (1/N) Σ_j exp(-(ŷ_i - ŷ_j)² / 2σ₀²) in nats, between 0 and log N, for predictions ``[N]`` (eq. 7)."""
     exponents = -((predicted[:, None] - predicted) / noise).square() / 2

@@ -27,6 +27,7 @@ class QuadraticToy(LearnedMethod):
 
     box: ClassVar[tuple[float, float] | None] = None
     search_range: ClassVar[tuple[float, float] | None] = (-10.0, 10.0)
+    bounds_jacobian: ClassVar[bool] = True
 
     learner: LearnerName = hyperparameter("maid", help=LEARNER_HELP)
     budget: int = hyperparameter(6_000, ge=1, help="lower iterations and Hessian products that learning may take")

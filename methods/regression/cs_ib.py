@@ -17,6 +17,7 @@ from regbench.methods.regression.kernels import (
 )
 from regbench.methods.regression.network import Encoding
 from regbench.methods.regression.task import Batch, Model, RegressionMethod
+from regbench.methods.shared.numerics import in_double
 
 
 class CauchySchwarzBottleneck(RegressionMethod):
@@ -85,6 +86,7 @@ class CauchySchwarzBottleneck(RegressionMethod):
             return loss, found
         return loss + weights.beta * self.compression(batch.x, found.t, weights), found
 
+    @in_double
     def compression(self, x: Tensor, t: Tensor, weights: SimpleNamespace) -> Tensor:
         """I_CS(x; t) of inputs ``[B, d]`` and codes ``[B, K]``, normalized or not."""
         if self.qmi_widths == "automatic":

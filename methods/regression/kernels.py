@@ -1,7 +1,8 @@
 """Cauchy-Schwarz divergences and Hilbert-Schmidt independence of samples, from Gaussian kernels between them.
 
 Kernels are κ_σ(u, v) = exp(-‖u - v‖² / (2 σ²)) without a normalization constant. Sums of them are taken in logarithms, so that
-far samples do not vanish in float32. Diagonals are kept: these are plug-in estimates.
+far samples do not vanish, and in double precision (`in_double`), because of near samples all sums are nearly equal. Diagonals
+are kept: these are plug-in estimates.
 """
 
 from typing import Literal
@@ -9,12 +10,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from regbench.methods.shared.numerics import in_double
+
 Denominator = Literal["paper", "code"]
 
 # Below, the divergence of a variable with itself counts as that of a constant.
 SMALLEST = 1e-12
 
 
+@in_double
 def log_kernel(u: Tensor, v: Tensor, width: Tensor | float) -> Tensor:
     """Logarithms log κ(u_j, v_i) of samples ``u [M, d]`` and ``v [N, d]``, as ``[M, N]``."""
     center = v.detach().mean(0)
@@ -23,6 +27,7 @@ def log_kernel(u: Tensor, v: Tensor, width: Tensor | float) -> Tensor:
     return -squares.clamp(min=0) / (2 * width**2)
 
 
+@in_double
 def cs_divergence(p: Tensor, q: Tensor, width: Tensor | float) -> Tensor:
     """D_CS = log (∫p² ∫q² / (∫pq)²) of kernel density estimates from samples ``p [M, d]`` and ``q [N, d]``: 0 for equal ones.
 
@@ -32,6 +37,7 @@ def cs_divergence(p: Tensor, q: Tensor, width: Tensor | float) -> Tensor:
     return within - 2 * log_kernel(p, q, width).flatten().logsumexp(0)
 
 
+@in_double
 def conditional_cs_divergence(
     x: Tensor,
     y: Tensor,
@@ -62,6 +68,7 @@ def conditional_cs_divergence(
     return targets + predictions - 2 * cross
 
 
+@in_double
 def cs_qmi(log_k: Tensor, log_q: Tensor) -> Tensor:
     """Quadratic mutual information D_CS(p(x, t); p(x) p(t)) from the log kernels ``[N, N]`` of both (proposition 2); in nats.
 
@@ -72,12 +79,14 @@ def cs_qmi(log_k: Tensor, log_q: Tensor) -> Tensor:
     return joint + margins - 2 * (log_k.logsumexp(0) + log_q.logsumexp(1)).logsumexp(0)
 
 
+@in_double
 def normalized_cs_qmi(log_k: Tensor, log_q: Tensor) -> Tensor:
     """I_CS(x; t) / √(I_CS(x; x) I_CS(t; t)), which the released experiments run: 1 where t is x; 0 where either is constant."""
     scale = cs_qmi(log_k, log_k) * cs_qmi(log_q, log_q)
     return cs_qmi(log_k, log_q) / scale.clamp(min=SMALLEST).sqrt()
 
 
+@in_double
 def automatic_width(v: Tensor) -> Tensor:
     """Ten times the median squared distance between samples ``[N, d]``, the automatic width of the released code.
 
@@ -93,6 +102,7 @@ def automatic_width(v: Tensor) -> Tensor:
     return 10 * torch.where(median > 0, median, below.mean()).clamp(min=0.01)
 
 
+@in_double
 def hsic(u: Tensor, v: Tensor, widths: tuple[float, float]) -> Tensor:
     """tr(K H L H) / (N - 1)² of samples ``u [N, d]`` and ``v [N, k]``, with Gaussian kernels and H = I - 11ᵀ / N."""
     k, q = (log_kernel(w, w, width).exp() for w, width in zip((u, v), widths, strict=True))

@@ -11,6 +11,7 @@ from regbench.methods.method import Paper, hyperparameter, weight
 from regbench.methods.regression.kernels import log_kernel
 from regbench.methods.regression.network import Encoding
 from regbench.methods.regression.task import Batch, Model, RegressionMethod
+from regbench.methods.shared.numerics import in_double
 
 
 class NonlinearBottleneck(RegressionMethod):
@@ -33,6 +34,12 @@ class NonlinearBottleneck(RegressionMethod):
     def objective(self, model: Model, batch: Batch, weights: SimpleNamespace) -> tuple[Tensor, Encoding]:
         """The squared error plus β h(Î); see the class."""
         found = model(batch.x, self.noise(batch))
-        bound = math.log(len(batch.x)) - log_kernel(found.mean, found.mean, 1.0).logsumexp(1).mean()
+        bound = information_bound(found.mean)
         price = {"identity": bound, "square": bound**2, "exponential": bound.exp()}[self.transform]
         return mse_loss(found.prediction, batch.y) + weights.beta * price, found
+
+
+@in_double
+def information_bound(codes: Tensor) -> Tensor:
+    """Î of codes ``[N, K]`` before their noise, in nats, between 0 and log N; see the class."""
+    return math.log(len(codes)) - log_kernel(codes, codes, 1.0).logsumexp(1).mean()

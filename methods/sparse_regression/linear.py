@@ -66,6 +66,20 @@ def largest_level(x: Tensor, y: Tensor, likelihood: Likelihood) -> Tensor:
     return (likelihood.slope(null, y) @ x[:, 1:] / len(x)).abs().max()
 
 
+def left_out(slopes: Tensor, level: float, last: float, rule: StrongRule) -> Tensor:
+    """Which covariates a rule holds for 0 at a level, bool ``[p]``; see ``Path``.
+
+    Args:
+        slopes: x_jᵀ r / n at the last level's solution ``[p]``.
+        level: λ.
+        last: λ₋, the level before.
+        rule: its name.
+    """
+    if rule == "none":
+        return torch.zeros_like(slopes, dtype=torch.bool)
+    return slopes.abs() / (2 if rule == "released" else 1) < 2 * level - last
+
+
 @dataclass(frozen=True)
 class Path:
     """How a solution is reached.
@@ -103,9 +117,7 @@ class Path:
 
     def _solve(self, whole: PenalizedLinear, beta: Tensor, last: float) -> tuple[Tensor, int]:
         """The solution at the problem's level from that at the last one."""
-        correlation = whole.loss_gradient(beta)[1:].abs() / (2 if self.strong_rule == "released" else 1)
-        threshold = 2 * whole.level - last if self.strong_rule != "none" else -torch.inf
-        kept = (correlation >= threshold) | (beta[1:] != 0)
+        kept = ~left_out(whole.loss_gradient(beta)[1:], whole.level, last, self.strong_rule) | (beta[1:] != 0)
         total = 0
         while True:
             places = torch.cat([kept.new_ones(1), kept]).nonzero()[:, 0]

@@ -22,9 +22,9 @@ class PenalizedRegression(SparseRegressionMethod):
 
     solver: Solver = hyperparameter(
         "accelerated",
-        help="accelerated (the paper's damping), accelerated_released (its code: first α 0.618, returns x^md), "
-        "accelerated_restart (with fastHDMI's restarts), ghadimi_lan (original damping), fista_released (step of the convex "
-        "part alone), proximal_gradient, or proximal_ncg (conjugate gradient)",
+        help="accelerated (the paper's damping), accelerated_released (its code: first α 0.618, restarts, returns "
+        "x^md), accelerated_restart (the paper's with those restarts), ghadimi_lan (original damping), fista_released (step of "
+        "the convex part alone), proximal_gradient, or proximal_ncg (conjugate gradient)",
     )
     path_length: int = hyperparameter(50, ge=2, help="levels from the largest to 0, passed through down to the wanted one")
     strong_rule: StrongRule = hyperparameter(

@@ -4,6 +4,7 @@ Starting points and iterates are vectors ``[q]``. Only differences of evaluation
 ``Composite``, which does not say what it is.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from typing import Literal, Protocol
@@ -79,30 +80,32 @@ def accelerated(
     """The accelerated gradient method with optimized damping (Yang et al., 2023).
 
     α₁ = 1, α_k = 2 / (1 + √(1 + 4/α_{k-1}²)), δ = 0.99 / L, λ_k = δ/α_k; with g = ∇Ψ(x^md) at
-    x^md = (1 - α_k) x^ag + α_k x: x ← prox(x - λ_k g) and x^ag ← prox(x^md - δ g).
+    x^md = (1 - α_k) x^ag + α_k x: x ← prox(x - λ_k g) and x^ag ← prox(x^md - δ g). The released code (the notebooks of
+    nonconvexAG and fastHDMI) has all three options on.
 
     Args:
         problem: what to minimize.
         start: x₀.
         skip_first: whether α is updated before its first use, so that it starts at 0.618 (released code).
         output: what is yielded: x^ag (paper) or x^md (released code).
-        restart: whether α returns to 1 when x^md moves less than in the step before, three steps or more after the last
-            return (fastHDMI).
+        restart: whether α returns to 1 when x^md moved less than in the step before, three steps or more after the last
+            return; x stays what it is (released code).
     """
     x = aggregate = middle = start
-    delta, alpha = 0.99 / problem.lipschitz, next_damping(1.0) if skip_first else 1.0
-    moved, since = torch.zeros((), device=start.device), 0
-    while True:
+    delta, alpha = 0.99 / problem.lipschitz, 1.0
+    moved = last = torch.ones((), dtype=start.dtype, device=start.device)
+    restarted = 0
+    for k in itertools.count(1):
+        if restart and moved < last and k - restarted >= 3:
+            alpha, restarted = 1.0, k
+        elif k > 1 or skip_first:
+            alpha = next_damping(alpha)
         before, middle = middle, (1 - alpha) * aggregate + alpha * x
+        moved, last = (middle - before).norm(), moved
         gradient = problem.gradient(middle)
         x = problem.prox(x - delta / alpha * gradient, delta / alpha)
         aggregate = problem.prox(middle - delta * gradient, delta)
         yield aggregate if output == "ag" else middle
-        alpha, since = next_damping(alpha), since + 1
-        if restart:
-            moved, last = (middle - before).norm(), moved
-            if since >= 3 and moved < last:
-                alpha, since, x = 1.0, 0, aggregate
 
 
 def next_damping(alpha: float) -> float:
@@ -124,7 +127,10 @@ def ghadimi_lan(problem: Composite, start: Tensor) -> Iterator[Tensor]:
 
 
 def fista(problem: Composite, start: Tensor) -> Iterator[Tensor]:
-    """FISTA with the step of the convex part alone, as the later released package has it."""
+    """FISTA with the step of the convex part alone, the loop of the package nonconvexAG.
+
+    Not that package's errors in the slopes of the penalties, nor its restart, whose condition ‖x - x₋‖² < 0 never holds.
+    """
     x = point = start
     step, t = 1 / problem.convex_lipschitz, 1.0
     while True:
@@ -161,8 +167,9 @@ def proximal_ncg(problem: Composite, start: Tensor, *, growth: float = 1.0) -> I
             trial = problem.prox(x + step * (share * momentum - gradient), step)
             reached = problem.value(trial)
             needed = SUFFICIENT_DECREASE / (2 * step) * (trial - x).square().sum()
-            # A step of 1/L without momentum always descends; a step of 0 cannot.
-            if reached <= value - needed + rounding or (growth == 1 and not share) or torch.equal(trial, x):
+            # A step of 1/L without momentum always descends; a step of 0 cannot, nor one along a gradient that is not finite.
+            stuck = torch.equal(trial, x) or not gradient.isfinite().all()
+            if reached <= value - needed + rounding or (growth == 1 and not share) or stuck:
                 break
             halvings += 1
             share = share / 2 if halvings < HALVINGS else 0.0
@@ -175,7 +182,7 @@ def proximal_ncg(problem: Composite, start: Tensor, *, growth: float = 1.0) -> I
 
 SOLVERS: dict[Solver, Callable[[Composite, Tensor], Iterator[Tensor]]] = {
     "accelerated": accelerated,
-    "accelerated_released": lambda problem, start: accelerated(problem, start, skip_first=True, output="md"),
+    "accelerated_released": lambda problem, start: accelerated(problem, start, skip_first=True, output="md", restart=True),
     "accelerated_restart": lambda problem, start: accelerated(problem, start, restart=True),
     "ghadimi_lan": ghadimi_lan,
     "fista_released": fista,

@@ -22,6 +22,12 @@ def solve_exactly(cost: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, int]:
     Raises:
         RuntimeError: there is no such plan, because ``a`` and ``b`` differ in sum or hold negative masses.
     """
+    plan, _, iterations = solve_with_potentials(cost, a, b)
+    return plan, iterations
+
+
+def solve_with_potentials(cost: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, int]:
+    """The same with the optimal dual potentials, α then β ``[m + n]``, in the second place."""
     m, n = cost.shape
     rows = kron(eye_array(m), np.ones((1, n)))
     columns = kron(np.ones((1, m)), eye_array(n))
@@ -29,4 +35,5 @@ def solve_exactly(cost: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, int]:
     result = linprog(cost.flatten().cpu().numpy(), A_eq=vstack([rows, columns]), b_eq=masses, method="highs-ds")
     if not result.success:
         raise RuntimeError(f"the transport problem has no solution: {result.message}")
-    return torch.from_numpy(result.x).reshape(m, n).to(cost), int(result.nit)
+    potentials = torch.from_numpy(result.eqlin.marginals).to(cost)
+    return torch.from_numpy(result.x).reshape(m, n).to(cost), potentials, int(result.nit)

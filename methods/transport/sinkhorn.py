@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from regbench.methods.method import Paper, hyperparameter, weight
-from regbench.methods.transport.task import Solution, TransportMethod
+from regbench.methods.transport.task import Solution, TransportMethod, relative
 
 
 class Sinkhorn(TransportMethod):
@@ -30,7 +30,7 @@ class Sinkhorn(TransportMethod):
         """Sinkhorn's iteration in the log domain, where small ε does not underflow; the exact plan for ε = 0."""
         if not weights.entropic_weight:
             return super().solve(cost, a, b, weights)
-        scaled = cost / (weights.entropic_weight * cost.max())
+        scaled = relative(cost) / weights.entropic_weight
         f, steps = torch.zeros_like(a), 0
         while True:
             g = b.log() - (f[:, None] - scaled).logsumexp(0)

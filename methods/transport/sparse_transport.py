@@ -7,8 +7,8 @@ from pydantic import model_validator
 from torch import Tensor
 
 from regbench.methods.method import Paper, hyperparameter, weight
-from regbench.methods.transport.dual import Dual, DualObjective, SemiDual, maximize_adam, maximize_lbfgs
-from regbench.methods.transport.task import Solution, TransportMethod
+from regbench.methods.transport.dual import Dual, DualObjective, SemiDual, duality_gap, maximize, maximize_adam
+from regbench.methods.transport.task import Solution, TransportMethod, relative
 
 OBJECTIVES: dict[str, type[DualObjective]] = {"semi_dual": SemiDual, "dual": Dual}
 
@@ -16,9 +16,13 @@ OBJECTIVES: dict[str, type[DualObjective]] = {"semi_dual": SemiDual, "dual": Dua
 class SparseTransport(TransportMethod):
     """Minimizes ⟨T, C⟩ + γ/2 ‖T‖² over plans with at most k nonzeros per column, through a concave dual (Liu et al., 2023).
 
-    Without a limit (k = None) this is quadratically regularized transport. The larger k, the smoother the dual and the fewer
-    iterations; a limit k with k n < m cannot be met by any plan of a uniform a, which the marginal error shows. Where entries
-    tie for the k-th place at the optimum, the returned plan keeps its limit and misses the row sums a.
+    The dual has kinks where entries tie for the k-th place. k = 1 is a linear program and solved as one; other limits are
+    approached through smoothed duals (see ``dual.maximize``). ``duality_gap`` is at least what the dual value lacks to its
+    maximum: the cost, under the convex envelope of the penalty, of a plan with the right marginals, less that value.
+
+    Without a limit (k = None) this is quadratically regularized transport. A limit k with k n < m cannot be met by any plan of
+    a uniform a, which the marginal error shows. Where entries tie for the k-th place at the optimum, the returned plan keeps
+    its limit and misses the row sums a.
     """
 
     paper: ClassVar[Paper | None] = Paper(
@@ -34,10 +38,10 @@ class SparseTransport(TransportMethod):
     solver: Literal["semi_dual", "dual"] = hyperparameter(
         "semi_dual", help="concave problem: semi_dual (exact column sums) or dual (more potentials, no projection)"
     )
-    optimizer: Literal["lbfgs", "adam"] = hyperparameter("lbfgs", help="lbfgs (until converged) or adam (fixed steps)")
+    optimizer: Literal["lbfgs", "adam"] = hyperparameter("lbfgs", help="lbfgs (until the duality gap is small) or adam")
     solver_steps: int = hyperparameter(500, ge=1, help="iterations: at most so many of lbfgs, exactly so many of adam")
     solver_lr: float = hyperparameter(0.01, gt=0, help="learning rate of adam, relative to the largest cost")
-    tolerance: float = hyperparameter(1e-12, gt=0, help="progress below which lbfgs stops, relative to the largest cost")
+    tolerance: float = hyperparameter(1e-12, gt=0, help="progress at which a run of lbfgs stops, relative to the largest cost")
 
     @model_validator(mode="after")
     def _limit_needs_weight(self) -> Self:
@@ -52,10 +56,11 @@ class SparseTransport(TransportMethod):
         """Maximizes the dual and reads the plan from the optimal potentials; the exact plan for γ = 0."""
         if not weights.quadratic_weight:
             return super().solve(cost, a, b, weights)
-        largest = cost.max()
-        objective = OBJECTIVES[self.solver](cost / largest, a, b, weights.quadratic_weight, weights.max_nonzeros)
+        objective = OBJECTIVES[self.solver](relative(cost), a, b, weights.quadratic_weight, weights.max_nonzeros)
         if self.optimizer == "lbfgs":
-            potentials, iterations = maximize_lbfgs(objective, self.solver_steps, self.tolerance)
+            found = maximize(objective, self.solver_steps, self.tolerance)
+            potentials, iterations, gap = found.potentials, found.iterations, found.gap
         else:
             potentials, iterations = maximize_adam(objective, self.solver_steps, self.solver_lr)
-        return Solution(objective.plan(potentials), iterations)
+            gap = duality_gap(objective, potentials, objective.plan(potentials))
+        return Solution(objective.plan(potentials), iterations, (gap * cost.max()).item())

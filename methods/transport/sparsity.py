@@ -45,8 +45,10 @@ def conjugate_simplex(s: Tensor, mass: Tensor, quadratic_weight: float | Tensor,
         ``[...]``.
     """
     largest, _ = _largest(s, max_nonzeros)
-    threshold = simplex_threshold(largest, quadratic_weight * mass)[..., None]
-    return (torch.maximum(largest, threshold).square() - threshold.square()).sum(-1) / (2 * quadratic_weight)
+    threshold = simplex_threshold(largest, quadratic_weight * mass)
+    # By Σ [s_[i] - τ]₊ = γb; the squares of s and τ would cancel where both are large.
+    excess = (largest - threshold[..., None]).clamp(min=0)
+    return excess.square().sum(-1) / (2 * quadratic_weight) + threshold * mass
 
 
 def maximizer_simplex(s: Tensor, mass: Tensor, quadratic_weight: float | Tensor, max_nonzeros: int | None = None) -> Tensor:

@@ -6,6 +6,7 @@ from functools import cache
 from types import SimpleNamespace
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
@@ -35,10 +36,17 @@ NONZERO = 1e-9
 
 @dataclass(frozen=True)
 class Solution:
-    """A transport plan ``[m, n]`` and the iterations that its solver took."""
+    """A transport plan ``[m, n]`` and the iterations that its solver took.
+
+    Attributes:
+        plan: T ≥ 0.
+        iterations: of the solver.
+        gap: how far from the optimum of what it solves its value may be, in units of the cost; None where it does not say.
+    """
 
     plan: Tensor
     iterations: int
+    gap: float | None = None
 
 
 class TransportMethod(ProblemMethod):
@@ -72,7 +80,8 @@ class TransportMethod(ProblemMethod):
         """Solves one problem and judges the plan."""
         cost, a, b = (tensor[index] for tensor in run.tensors(pool))
         solution = self.solve(cost, a, b, self.weight_values())
-        return plan_metrics(solution.plan, cost, a, b, exact_cost(pool, index)) | {"iterations": float(solution.iterations)}
+        found = plan_metrics(solution.plan, cost, a, b, exact_cost(pool, index)) | {"iterations": float(solution.iterations)}
+        return found if solution.gap is None else found | {"duality_gap": solution.gap}
 
 
 @cache
@@ -109,3 +118,8 @@ def plan_metrics(plan: Tensor, cost: Tensor, a: Tensor, b: Tensor, least: float)
         "cost_gap": total - least,
         "cost": total,
     }
+
+
+def relative(cost: Tensor) -> Tensor:
+    """Costs over the largest one; where none is positive, as they are."""
+    return cost / torch.where(cost.max() > 0, cost.max(), 1.0)

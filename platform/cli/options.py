@@ -66,7 +66,9 @@ def _sweeps(context: typer.Context) -> list[str]:
 def _settings(context: typer.Context) -> list[tuple[str, str]]:
     from regbench.platform.inventory.inventory import inventory
 
-    method = inventory().methods.get(context.params.get("method") or "")
+    # While `--set` has no value yet, what was typed before it has not been told apart.
+    typed = context.params.get("method") or next(iter(context.args), "")
+    method = inventory().methods.get(typed)
     return [(f"{setting.name}=", setting.help) for setting in method.settings] if method else []
 
 

@@ -1,6 +1,5 @@
 """Commands on MLflow: its UI, and bringing it up to date."""
 
-import os
 from typing import Annotated
 
 import typer
@@ -16,11 +15,10 @@ def ui(
     port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
 ) -> None:
     """Open the MLflow UI on the results (Ctrl-C ends it)."""
-    import subprocess
-
     from regbench.platform.records.storage import Storage
     from regbench.platform.records.sweeps import open_sweep, sweep_names
-    from regbench.platform.tracking.exporter import Exporter, default_uri, ui_command
+    from regbench.platform.tracking.connection import default_uri
+    from regbench.platform.tracking.ui import pages, serve
 
     store, console = Storage(storage), terminal()
     uri = tracking or default_uri(store)
@@ -28,12 +26,11 @@ def ui(
     address = uri.rstrip("/") if served else f"http://{host}:{port}"
     console.print(f"MLflow UI: [bold]{address}[/bold]" + ("" if served else "  (Ctrl-C ends it)"), soft_wrap=True)
     for name in sweep_names(store):
-        for track, page in Exporter(open_sweep(name, store), uri).pages().items():
+        for track, page in pages(open_sweep(name, store), uri).items():
             console.print(f"compare {name}, {track}: {address}{page}", soft_wrap=True, highlight=False)
     if served:
         return
-    command, environment = ui_command(uri, host, port)
-    raise typer.Exit(subprocess.run(command, env=os.environ | environment, check=False).returncode)
+    raise typer.Exit(serve(uri, host, port))
 
 
 @app.command()
@@ -48,7 +45,8 @@ def sync(
 
     store = Storage(storage)
     records = open_sweep(name, store)
-    from regbench.platform.tracking.exporter import Exporter, check, default_uri
+    from regbench.platform.tracking.connection import check, default_uri
+    from regbench.platform.tracking.exporter import Exporter
 
     uri = tracking or default_uri(store)
     check(uri)

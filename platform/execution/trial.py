@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from regbench.methods.errors import CheckpointError, ConfigError, DivergedError, RegbenchError
+from regbench.methods.errors import CheckpointError, ConfigError, DivergedError, RegbenchError, nearest
 from regbench.methods.registry import create
 from regbench.methods.run import Run, World
 from regbench.platform.records.records import Records, Report, Trial
@@ -134,7 +134,7 @@ def require_finite(metrics: dict[str, float], round_: int) -> None:
 def _require_objectives(metrics: dict[str, float], trial: Trial) -> None:
     for name in trial.objectives:
         if name not in metrics:
-            raise ConfigError(f"{trial.method} reports no {name}, which the suite optimizes; it reports {', '.join(metrics)}")
+            raise ConfigError(f"{trial.method} reports no {name}, which the suite optimizes; {nearest(name, metrics)}")
 
 
 def checkpoint_bytes(run: Run, report: Report) -> bytes:

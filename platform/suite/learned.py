@@ -134,4 +134,6 @@ def how_learned(method: Method) -> str | None:
         return None
     if method.searches:
         return f"{method.learner}, without gradients"
-    return method.learner + (", certified descent" if method.learner == "maid" and method.check_descent else "")
+    if method.learner != "maid" or not method.check_descent:
+        return method.learner
+    return "maid, certified descent" if method.bounds_jacobian else "maid, descent tested with an estimate of ‖J‖, no guarantee"

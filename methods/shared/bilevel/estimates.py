@@ -15,7 +15,9 @@ SMOOTHNESS_SAFETY = 2.0
 
 @torch.enable_grad()
 def estimate_jacobian_norm(problem: BilevelProblem, x: Tensor, theta: Tensor) -> tuple[Tensor, int]:
-    """Bounds the spectral norm of J at (x, θ), all samples stacked, which bounds every single one.
+    """Estimates the spectral norm of J at (x, θ), all samples stacked, which bounds that of every single one.
+
+    A safety factor makes it rarely too small, but it is no bound, and no certificate can rest on it.
 
     Returns:
         The norm ``[]`` times a safety factor, and how many products with J and Jᵀ that took.

@@ -59,9 +59,10 @@ class Hypergradient:
     Attributes:
         z: ``[m]``.
         norm: ‖z‖.
-        bound: ω ≥ ‖z - ∇f(θ)‖, or None if not asked for.
+        bound: ω ≥ ‖z - ∇f(θ)‖, or an estimate of it where the problem does not bound ‖J‖; None if not asked for.
         adjoint: the solution q of the linear system, ``[N, ...]``.
         accuracy: δ, the largest residual of a sample.
+        exact: whether no residual is left, as where ∇_x g = 0: a smaller δ then changes nothing.
         iterations: products with H, and with J and Jᵀ where its norm had to be estimated.
         negative_curvature: whether H was found not to be positive definite.
     """
@@ -71,6 +72,7 @@ class Hypergradient:
     bound: float | None
     adjoint: Tensor
     accuracy: float
+    exact: bool
     iterations: int
     negative_curvature: bool
 
@@ -121,6 +123,7 @@ def hypergradient(
         bound=bound,
         adjoint=solution.q,
         accuracy=solution.residual.clamp_min(tolerance).max().item(),
+        exact=not solution.residual.any(),
         iterations=solution.iterations + products,
         negative_curvature=solution.negative_curvature,
     )

@@ -19,7 +19,8 @@ from regbench.methods.shared.bilevel.problem import BilevelProblem
 class Stop(IntEnum):
     """Why a learner is at its end.
 
-    A small gradient; no step that rounding or the solvers' caps let it find; or a search that asks for no further point.
+    A small gradient, or none at all; no step that rounding or the solvers' caps let it find; or a search that asks for no
+    further point.
     """
 
     NO = 0
@@ -77,7 +78,7 @@ class Record:
         lower_bound: a lower bound of f(θ), None where L_g is unknown.
         upper_bound: an upper bound of f(θ), None where L_g is unknown.
         gradient_norm: ‖z‖ at the point that the step left.
-        error_bound: ω at that point, None where it was not formed.
+        error_bound: ω at that point, an estimate where the problem does not bound ‖J‖; None where it was not formed.
         lower_tolerance: ε at that point.
         adjoint_tolerance: δ at that point.
         step_size: α of the step taken; 0 if there was none.

@@ -51,10 +51,13 @@ class LearnedMethod(Method):
         box: the range in which each entry of θ is kept; None is no limit.
         search_range: the range in which a learner without gradients looks for each entry of θ; None where there is no such
             learner, because one range fits no more than one kind of parameter.
+        bounds_jacobian: whether its problems know ‖J‖ or a bound of it. Where they do not, ``check_descent`` tests directions
+            with an estimate by power iteration, and certifies nothing.
     """
 
     box: ClassVar[tuple[float, float] | None] = LOG_RANGE
     search_range: ClassVar[tuple[float, float] | None] = None
+    bounds_jacobian: ClassVar[bool] = False
 
     learner: LearnerName = hyperparameter("none", help=LEARNER_HELP)
     budget: int = hyperparameter(15_000, ge=1, help="lower iterations and Hessian products that learning may take")
@@ -85,7 +88,9 @@ class LearnedMethod(Method):
     sufficient_decrease: float = hyperparameter(1e-8, gt=0, lt=1, help="maid: decrease that the line search asks for")
     max_backtracks: int = hyperparameter(10, ge=1, help="maid: step sizes that the first search of an iteration tries")
     check_descent: bool = hyperparameter(
-        False, help="maid: certify each direction by the error bound before its line search; off, the search finds out"
+        False,
+        help="maid: test each direction by the error bound before its line search, a certificate where the problem bounds ‖J‖ "
+        "and no more than an estimate where it does not; off, the search finds out",
     )
     barzilai_borwein: bool = hyperparameter(False, help="maid: start each search at the Barzilai-Borwein step")
     nonmonotone: bool = hyperparameter(False, help="maid: search against a running mean of past values")

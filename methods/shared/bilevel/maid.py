@@ -43,7 +43,8 @@ class MaidOptions(GradientOptions):
         descent_margin: η in (0, 1) of the descent test.
         sufficient_decrease: λ of the line search, in (0, η), or in (0, 1) without the descent test.
         max_backtracks: step sizes that the first search of an iteration tries; one more after each failure.
-        check_descent: whether to certify that -z is a descent direction; without it the line search finds out.
+        check_descent: whether to test by ω that -z is a descent direction, a certificate where the problem bounds ‖J‖ and gives
+            the other constants; without it the line search finds out.
         convex_upper: whether the lower bound of f uses that g is convex.
         barzilai_borwein: whether a search starts at the Barzilai-Borwein step instead of ρ̄ times the last one.
         nonmonotone: whether a step may be accepted against a running mean of past lower bounds. f may then rise for a while.
@@ -107,11 +108,13 @@ class Maid(GradientLearner):
     The nonmonotone reference is a mean of past U⁻, hence at most the same mean of past values of f: an accepted step satisfies
     the condition of Zhang and Hager for f itself.
 
-    It stops at the accuracy floor when tightening no longer changes the accuracies that are reached. ε and δ are always the
-    accuracies of the solutions in use: where a cap or rounding ends a solver early, they are set to what it did reach.
+    It stops at the accuracy floor when tightening no longer changes the accuracies that are reached, or has changed them within
+    one iteration by the square of the unit roundoff; as stationary if z is 0 there with no residual left. ε and δ are always
+    the accuracies of the solutions in use: where a cap or rounding ends a solver early, they are set to what it did reach.
 
     Args:
-        problem: what to learn. Where it does not know L_g, that is estimated at the first solution, and bounds are heuristic.
+        problem: what to learn. Where it does not know L_g, that is estimated at the first solution, and bounds are heuristic;
+            where it does not bound ‖J‖, that is estimated for ω, and the descent test certifies nothing.
         options: the constants.
 
     Raises:
@@ -137,6 +140,9 @@ class Maid(GradientLearner):
         state.iteration += 1
         gradient, here = self._evaluate()
         budget, tried = options.max_backtracks, 0
+        # Rounding sets no floor where x or q is 0, whose accuracy could be halved for ever.
+        least = torch.finfo(state.x.dtype).eps ** 2
+        least_lower, least_adjoint = least * state.lower_tolerance, least * state.adjoint_tolerance
         while True:
             if gradient.norm > 0 and gradient.norm + (gradient.bound or 0.0) <= options.tolerance:
                 return self._finish(Stop.STATIONARY, gradient, here, tried)
@@ -147,13 +153,15 @@ class Maid(GradientLearner):
                 budget += 1
             lower, adjoint = state.lower_tolerance, state.adjoint_tolerance
             state.adjoint_tolerance *= options.accuracy_decrease
-            # z is 0 where δ exceeds ‖∇g‖: that says nothing about ε.
-            if gradient.norm > 0:
+            # z is 0 where δ exceeds ‖∇g‖: that says nothing about ε, unless ∇g is 0.
+            if gradient.norm > 0 or gradient.exact:
                 state.lower_tolerance *= options.accuracy_decrease
             gradient, here = self._evaluate()
             enough = (1 + options.accuracy_decrease) / 2
-            if state.lower_tolerance > enough * lower and state.adjoint_tolerance > enough * adjoint:
-                return self._finish(Stop.ACCURACY_FLOOR, gradient, here, tried)
+            tighter = state.lower_tolerance <= enough * lower or state.adjoint_tolerance <= enough * adjoint
+            if not tighter or state.lower_tolerance < least_lower or state.adjoint_tolerance < least_adjoint:
+                stationary = gradient.norm == 0 and gradient.exact
+                return self._finish(Stop.STATIONARY if stationary else Stop.ACCURACY_FLOOR, gradient, here, tried)
 
     def _evaluate(self) -> tuple[Hypergradient, Sandwich]:
         """Solves at the current θ; ε and δ become what was reached."""

@@ -1,7 +1,8 @@
 """Named data sets: ``load(name)`` returns fixed train, validation and test splits.
 
 A data set is one function in one of this package's modules, decorated with ``dataset``. Embedded sets need no file; the others
-are looked up under the folder that ``REGBENCH_DATA`` names.
+are looked up under the folder that ``REGBENCH_DATA`` names. The modules are all imported to know the names: what takes long to
+import, such as scikit-learn, loaders import themselves.
 """
 
 import importlib

@@ -10,7 +10,6 @@ import pickle
 from pathlib import Path
 
 import torch
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from regbench.methods.errors import DataError
@@ -33,6 +32,8 @@ def camelyon16() -> Data:
     Raises:
         DataError: a file is missing or damaged, or features differ in length.
     """
+    from sklearn.model_selection import train_test_split
+
     labels = read_labels(require(FOLDER, "camelyon16.csv")[0])
     paths = dict(zip(labels, require(FOLDER, *(f"pt_files/{slide}.pt" for slide in labels)), strict=True))
     test = [slide for slide in labels if slide.startswith("test")]

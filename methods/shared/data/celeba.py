@@ -8,8 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from skimage.io import imread
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 from torch.nn.functional import interpolate
 from torch.utils.data import TensorDataset
@@ -48,6 +46,8 @@ def celeba_data(identities: int, auxiliary: int) -> PrivateData:
     Raises:
         DataError: a file is missing or damaged.
     """
+    from sklearn.model_selection import train_test_split
+
     owners = read_identities(require(FOLDER, IDENTITIES_FILE)[0])
     names, numbers = np.array(list(owners)), np.array(list(owners.values()))
     found, counts = np.unique(numbers, return_counts=True)
@@ -86,6 +86,8 @@ def read_faces(names: list[str]) -> Tensor:
     Raises:
         DataError: a file is missing or no image of that size.
     """
+    from skimage.io import imread
+
     faces = torch.empty(len(names), 3, SIDE, SIDE)
     for place, path in enumerate(require(FOLDER, *(f"{IMAGES}/{name}" for name in names))):
         try:

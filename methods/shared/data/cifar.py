@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch.utils.data import TensorDataset
 
 from regbench.methods.errors import DataError
 from regbench.methods.shared.data import Data, dataset, require
@@ -24,6 +26,26 @@ def cifar10() -> Data:
     return cifar_data(
         "cifar10", "cifar-10-batches-bin", train, {"test_batch.bin": 10_000}, label_bytes=1, classes=10, validation=VALIDATION
     )
+
+
+@dataset(
+    "cifar10_images",
+    help="CIFAR-10 in [-1, 1] for generation, training images mirrored too: 90,000 / 5,000 / 10,000 images, 32x32 RGB",
+    folder="cifar-10-batches-bin",
+)
+def cifar10_images() -> Data:
+    """Images ``[N, 3, 32, 32]`` with their labels, which only the evaluation uses."""
+    return for_generation("cifar10_images", cifar10())
+
+
+def for_generation(name: str, data: Data) -> Data:
+    """Images scaled from [0, 1] to [-1, 1], and each training image as it is and mirrored; splits as they were."""
+    train, validation, test = (
+        TensorDataset(2 * x - 1, y) for x, y in (split.tensors for split in (data.train, data.validation, data.test))
+    )
+    x, y = train.tensors
+    mirrored = TensorDataset(torch.cat([x, x.flip(3)]), y.repeat(2))
+    return Data(name, train=mirrored, validation=validation, test=test, meta=data.meta)
 
 
 @dataset(

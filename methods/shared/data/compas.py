@@ -8,7 +8,6 @@ import csv
 from pathlib import Path
 
 import numpy as np
-from sklearn.model_selection import train_test_split
 
 from regbench.methods.errors import DataError
 from regbench.methods.shared.data import Data, dataset, require
@@ -33,6 +32,8 @@ def compas() -> Data:
     Raises:
         DataError: the file is missing or damaged.
     """
+    from sklearn.model_selection import train_test_split
+
     path = require(FOLDER, "compas-scores-two-years.csv")[0]
     try:
         rows = [row for row in read_columns(path) if _kept(row)]

@@ -5,15 +5,19 @@ outlier ``[N]``, bool: a sample of another distribution. ``meta["grid"]``, for i
 which nearly all mass lies.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
-from sklearn.decomposition import PCA
 from torch.utils.data import TensorDataset
 
 from regbench.methods.shared.data import Data, dataset
 from regbench.methods.shared.data.cifar import cifar10
 from regbench.methods.shared.data.digit_images import digit_images
 from regbench.methods.shared.data.fashion_mnist import fashion_mnist
+
+if TYPE_CHECKING:
+    from sklearn.decomposition import PCA
 
 SPLIT_SEED = 0
 RING = 8
@@ -102,8 +106,10 @@ def digit_codes() -> Data:
     return Data("digit_codes", train=train, meta={"shape": (CODES,), "classes": FIRST_OUTLIER}, **splits)
 
 
-def digit_encoder(digits: Data) -> PCA:
+def digit_encoder(digits: Data) -> "PCA":
     """What makes codes of images, one a row, and images of codes; fitted to the learned ones of ``digit_images``."""
+    from sklearn.decomposition import PCA
+
     x, y = digits.train.tensors
     return PCA(CODES, whiten=True, random_state=SPLIT_SEED).fit(x[y < FIRST_OUTLIER].flatten(1).double().numpy())
 

@@ -2,8 +2,6 @@
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 from torch.utils.data import TensorDataset
 
 from regbench.methods.shared.data import Data, dataset
@@ -14,6 +12,9 @@ SPLIT_SEED = 0
 @dataset("digit_images", help="scikit-learn's digits in [-1, 1] for generation: 1,197 / 300 / 300 images, 8x8")
 def digit_images() -> Data:
     """Images ``[N, 1, 8, 8]`` with their labels (which only the evaluation uses), stratified by class."""
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
     images, labels = load_digits(return_X_y=True)
     x = torch.tensor(images / 8.0 - 1.0, dtype=torch.float32).reshape(-1, 1, 8, 8)
     y = torch.tensor(labels, dtype=torch.int64)

@@ -2,8 +2,6 @@
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 from torch.utils.data import TensorDataset
 
 from regbench.methods.shared.data import Data, dataset
@@ -20,6 +18,9 @@ def digits_data(name: str, label_noise: float, labels_per_class: int | None = No
             validation and test labels stay clean.
         labels_per_class: training images that are kept of each class; None keeps all. Validation and test stay whole.
     """
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
     images, labels = load_digits(return_X_y=True)
     x = torch.tensor(images / 16.0, dtype=torch.float32).reshape(-1, 1, 8, 8)
     y = torch.tensor(labels, dtype=torch.int64)

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.integrate import solve_ivp
 from torch.utils.data import TensorDataset
 
 from regbench.methods.shared.data import Data, dataset
@@ -31,6 +30,8 @@ def simulate(field: Callable[[Array], Array], start: Array, steps: int, dt: floa
         steps: number of states of a trajectory.
         dt: time between two of them.
     """
+    from scipy.integrate import solve_ivp
+
     found = solve_ivp(
         lambda _, x: field(x.reshape(start.shape)).ravel(),
         (0.0, dt * (steps - 1)),

@@ -23,16 +23,21 @@ SHAPES = ((60_000, 28, 28), (60_000,), (10_000, 28, 28), (10_000,))
 )
 def fashion_mnist() -> Data:
     """Images ``[N, 1, 28, 28]`` in [0, 1], stratified by class; the test split is the original one."""
+    images, labels, test_images, test_labels = read_mnist_files(FOLDER)
+    train, test = (images[:, None], labels), (test_images[:, None], test_labels)
+    return image_data(FOLDER, train, test, validation=VALIDATION, classes=CLASSES)
+
+
+def read_mnist_files(folder: str) -> list[np.ndarray]:
+    """Training images and labels, test images and labels, of a set that is kept as MNIST is."""
     paths = require(
-        FOLDER,
+        folder,
         "train-images-idx3-ubyte.gz",
         "train-labels-idx1-ubyte.gz",
         "t10k-images-idx3-ubyte.gz",
         "t10k-labels-idx1-ubyte.gz",
     )
-    images, labels, test_images, test_labels = (read_idx(path, shape) for path, shape in zip(paths, SHAPES, strict=True))
-    train, test = (images[:, None], labels), (test_images[:, None], test_labels)
-    return image_data(FOLDER, train, test, validation=VALIDATION, classes=CLASSES)
+    return [read_idx(path, shape) for path, shape in zip(paths, SHAPES, strict=True)]
 
 
 def read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:

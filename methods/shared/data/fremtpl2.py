@@ -6,7 +6,6 @@ Read from ``freMTPL2freq.parquet``, the table of the R package CASdatasets with 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from sklearn.model_selection import train_test_split
 
 from regbench.methods.errors import DataError
 from regbench.methods.shared.data import Data, dataset, require
@@ -36,6 +35,8 @@ def fremtpl2() -> Data:
     Raises:
         DataError: the file is missing or damaged.
     """
+    from sklearn.model_selection import train_test_split
+
     path = require(FOLDER, "freMTPL2freq.parquet")[0]
     try:
         table = pq.read_table(path, columns=[*NUMBERS, *WORDS])

@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from sklearn.model_selection import train_test_split
 
 from regbench.methods.errors import DataError
 from regbench.methods.shared.data import Data, dataset, require_form
@@ -45,6 +44,8 @@ def musk_data(name: str, path: Path) -> Data:
     Raises:
         DataError: the file is damaged.
     """
+    from sklearn.model_selection import train_test_split
+
     x, bags, labels = in_order_of_content(*(read_table(path) if path.suffix == ".parquet" else read_musk(path)))
     train, rest = train_test_split(np.arange(len(labels)), train_size=TRAIN, stratify=labels, random_state=SPLIT_SEED)
     validation, test = train_test_split(

@@ -4,12 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import skimage.data
 import torch
-from skimage.color import rgb2gray
-from skimage.io import imread
-from skimage.transform import resize
-from skimage.util import img_as_float
 from torch.utils.data import TensorDataset
 
 from regbench.methods.errors import DataError
@@ -35,7 +30,7 @@ BSD_TRAIN_SHAPE, BSD_TEST_SHAPE = (180, 180), (321, 481)
 def natural_images() -> Data:
     """Pairs ``[N, 1, 48, 48]``: central squares, resized with anti-aliasing."""
     clean = {split: [_photograph(name) for name in names] for split, names in PHOTOGRAPHS.items()}
-    return _data("natural_images", clean)
+    return noisy_data("natural_images", clean)
 
 
 @dataset("bsd_images", help="Berkeley's photographs, grey, noise 0.1: 360 / 40 pairs of 180x180, 68 of 321x481", folder=FOLDER)
@@ -49,30 +44,53 @@ def bsd_images() -> Data:
     train, test = (
         [_read(path, shape) for path in part] for part, shape in ((paths[:400], BSD_TRAIN_SHAPE), (paths[400:], BSD_TEST_SHAPE))
     )
-    return _data("bsd_images", {"train": train[:-BSD_VALIDATION], "validation": train[-BSD_VALIDATION:], "test": test})
+    return noisy_data("bsd_images", {"train": train[:-BSD_VALIDATION], "validation": train[-BSD_VALIDATION:], "test": test})
 
 
 def _photograph(name: str) -> np.ndarray:
+    import skimage.data
+    from skimage.color import rgb2gray
+    from skimage.util import img_as_float
+
     image = getattr(skimage.data, name)()
     image = image[0] if isinstance(image, tuple) else image  # of a stereo pair, the left one
-    grey = rgb2gray(image) if image.ndim == 3 else img_as_float(image)
+    return central_square(rgb2gray(image) if image.ndim == 3 else img_as_float(image), SIZE)
+
+
+def central_square(grey: np.ndarray, side: int) -> np.ndarray:
+    """The middle of a grey image ``[H, W]``, resized to ``[side, side]`` with anti-aliasing."""
+    from skimage.transform import resize
+
     size = min(grey.shape)
     top, left = ((length - size) // 2 for length in grey.shape)
-    return resize(grey[top : top + size, left : left + size], (SIZE, SIZE), anti_aliasing=True)
+    return resize(grey[top : top + size, left : left + size], (side, side), anti_aliasing=True)
+
+
+def read_image(path: Path) -> np.ndarray:
+    """An image file's values in [0, 1].
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    from skimage.io import imread
+    from skimage.util import img_as_float
+
+    try:
+        return img_as_float(imread(path))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DataError(f"{path} is damaged, copy it again: {error}") from None
 
 
 def _read(path: Path, shape: tuple[int, int]) -> np.ndarray:
-    try:
-        image = img_as_float(imread(path))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"{path} is damaged, copy it again: {error}") from None
+    image = read_image(path)
     image = image.T if image.shape == shape[::-1] else image
     if image.shape != shape:
         raise DataError(f"{path} holds an image of shape {image.shape}, not {shape}")
     return image
 
 
-def _data(name: str, clean: Mapping[str, Sequence[np.ndarray]]) -> Data:
+def noisy_data(name: str, clean: Mapping[str, Sequence[np.ndarray]]) -> Data:
+    """Pairs ``[N, 1, H, W]`` of each split's grey images in [0, 1] ``[H, W]``, with noise of its own."""
     splits = {split: _pairs(np.stack(images), NOISE_SEEDS[split]) for split, images in clean.items()}
     return Data(name, **splits, meta={"shape": tuple(splits["train"].tensors[0].shape[1:])})
 

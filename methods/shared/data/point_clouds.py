@@ -6,7 +6,6 @@ all float64. Each split is a pool, from which a run draws the problems that it s
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
 from torch.utils.data import TensorDataset
 
 from regbench.methods.shared.data import Data, dataset
@@ -44,6 +43,8 @@ def digit_histograms() -> Data:
 
     Blank pixels have no mass, so that some rows and columns of a plan are zero.
     """
+    from sklearn.datasets import load_digits
+
     images = load_digits(return_X_y=True)[0]
     images = images[np.random.default_rng(SPLIT_SEED).permutation(len(images))]
     ink = images / images.sum(axis=1, keepdims=True)

@@ -2,8 +2,6 @@
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 from torch.utils.data import TensorDataset
 
 from regbench.methods.shared.data import dataset
@@ -16,6 +14,9 @@ SPLIT_SEED = 0
 @dataset("private_digits", help="scikit-learn's digits, 8x8, to protect: 700 / 200 / 297 images, 600 for the attacker")
 def private_digits() -> PrivateData:
     """Images ``[N, 1, 8, 8]`` in [0, 1], stratified by class."""
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
     images, labels = load_digits(return_X_y=True)
     x = torch.tensor(images / 16.0, dtype=torch.float32).reshape(-1, 1, 8, 8)
     y = torch.tensor(labels, dtype=torch.int64)
@@ -36,6 +37,8 @@ def private_digits() -> PrivateData:
 )
 def private_fashion_mnist() -> PrivateData:
     """Images ``[N, 1, 28, 28]`` in [0, 1]: half of the training images of ``fashion_mnist`` are the attacker's."""
+    from sklearn.model_selection import train_test_split
+
     plain = fashion_mnist()
     x, y = plain.train.tensors
     private, public = train_test_split(np.arange(len(y)), train_size=0.5, stratify=y.numpy(), random_state=SPLIT_SEED)

@@ -4,8 +4,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.datasets import load_breast_cancer, load_diabetes
-from sklearn.model_selection import train_test_split
 from torch.utils.data import TensorDataset
 
 from regbench.methods.shared.data import dataset
@@ -22,6 +20,8 @@ RADIUS, TEXTURE, SMOOTHNESS, SYMMETRY, FRACTAL_DIMENSION = 0, 1, 4, 8, 9
 )
 def private_diabetes() -> PrivateData:
     """Columns ``[N, 10]`` and target, float64, each with mean 0 and deviation 1; an attacker knows all columns but sex."""
+    from sklearn.datasets import load_diabetes
+
     x, y = load_diabetes(return_X_y=True)
     sizes = {"train": 200, "auxiliary": 100, "validation": 70}
     known = [column for column in range(x.shape[1]) if column != SEX]
@@ -37,6 +37,8 @@ def private_breast_cancer() -> PrivateData:
 
     An attacker knows texture, smoothness, symmetry and fractal dimension.
     """
+    from sklearn.datasets import load_breast_cancer
+
     x, y = load_breast_cancer(return_X_y=True)
     x = _standardized(x)
     x[:, RADIUS] = x[:, RADIUS] > np.median(x[:, RADIUS])
@@ -50,6 +52,8 @@ def _standardized(values: np.ndarray) -> np.ndarray:
 
 
 def _table(name: str, x: np.ndarray, y: np.ndarray, sizes: dict[str, int], meta: dict[str, Any]) -> PrivateData:
+    from sklearn.model_selection import train_test_split
+
     rest = np.arange(len(y))
     splits = {}
     for split, size in sizes.items():

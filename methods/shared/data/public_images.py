@@ -2,7 +2,6 @@
 
 import numpy as np
 import torch
-from sklearn.model_selection import train_test_split
 from torch.utils.data import TensorDataset
 
 from regbench.methods.errors import DataError
@@ -26,6 +25,8 @@ def image_data(
     Raises:
         DataError: a label is not below K.
     """
+    from sklearn.model_selection import train_test_split
+
     for _, labels in (train, test):
         if labels.max() >= classes:
             raise DataError(

@@ -10,7 +10,6 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import torch
-from scipy.special import expit
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
@@ -111,6 +110,8 @@ def problem_of(
         outcome: continuous or binary.
         random: draws the noise.
     """
+    from scipy.special import expit
+
     if outcome == "continuous":
         y = signal + np.sqrt(signal.var() / snr) * random.standard_normal(len(signal))
     else:

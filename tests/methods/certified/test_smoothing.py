@@ -9,7 +9,6 @@ from scipy.special import ndtr, ndtri, rel_entr
 from scipy.stats import entropy
 from torch.nn.functional import cross_entropy
 
-from regbench.methods.certified.augmentation import shift_and_flip
 from regbench.methods.certified.consistency_smoothing import ConsistencySmoothing, spread_and_entropy
 from regbench.methods.certified.dual_smoothing import DualSmoothing, margins
 from regbench.methods.certified.networks import build
@@ -197,28 +196,6 @@ def test_gradients_of_the_terms():
     logits = (4 * images(2, 2, 2, 3)).requires_grad_()
     assert torch.autograd.gradcheck(spread_and_entropy, logits)
     assert torch.autograd.gradcheck(lambda value: margins(value, torch.tensor([0, 1])), logits)
-
-
-# Augmentation
-
-
-def test_moved_and_mirrored_images_are_crops_of_the_padded_one():
-    x = images(40, 2, 6, 6)
-    found = shift_and_flip(x, torch.Generator().manual_seed(0))
-    padded = torch.nn.functional.pad(x, (4,) * 4)
-    seen = set()
-    for image, wide in zip(found, padded, strict=True):
-        matches = [
-            (row, column, flip)
-            for row in range(9)
-            for column in range(9)
-            for flip in (False, True)
-            if torch.equal(image.flip(2) if flip else image, wide[:, row : row + 6, column : column + 6])
-        ]
-        assert matches
-        seen.update(matches)
-    assert {flip for *_, flip in seen} == {False, True}
-    assert len({(row, column) for row, column, _ in seen}) > 20
 
 
 # Networks

@@ -172,7 +172,7 @@ def test_constant_network_has_no_penalty(norm):
     method = AdversarialCompSum(nu=5.0, norm=norm)
     batch = batch_of(torch.rand(6, 3, generator=generator()).double(), torch.tensor([0, 1, 2] * 2), 3)
     loss, _ = method.objective(network, batch, method.weight_values())
-    assert loss.item() == pytest.approx(np.log(3), abs=1e-5)
+    assert loss.item() == pytest.approx(np.log(3), abs=1e-12)
     loss.backward()
     assert all(parameter.grad.isfinite().all() for parameter in network.parameters())
 
@@ -277,6 +277,36 @@ def test_attack_leaves_nothing_in_the_model(kind):
     assert all(parameter.grad is None for parameter in network.parameters())
     assert all(torch.equal(*pair) for pair in zip(before, network.parameters(), strict=True))
     assert all(module.training for module in network.modules())
+
+
+@pytest.mark.parametrize(("kind", "passes"), [(AdversarialCompSum, 2), (PGDAdversarialTraining, 1), (TRADES, 2)])
+def test_attacks_add_nothing_to_running_statistics_and_are_not_disturbed_by_dropout(kind, passes):
+    """Only the forward passes that are trained count; a module that was in evaluation mode stays in it."""
+    torch.manual_seed(0)
+    frozen = nn.BatchNorm1d(32).eval()
+    network = nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 32), nn.BatchNorm1d(32), nn.ReLU(), frozen, nn.Dropout(0.5), nn.Linear(32, 10)
+    )
+    modes, seen = [module.training for module in network.modules()], []
+    network[5].register_forward_hook(lambda module, *_: seen.append(module.training))
+    method = kind(pgd_steps=7)
+    method.objective(network, digits_batch(), method.weight_values())[0].backward()
+    assert network[2].num_batches_tracked == sum(seen) == passes
+    assert frozen.num_batches_tracked == 0
+    assert [module.training for module in network.modules()] == modes
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_steps_have_their_length_where_squares_of_the_gradient_underflow(dtype):
+    """A saturated network's gradient of 1e-25, whose square single precision rounds to 0."""
+    x = torch.full((2, 3), 0.5, dtype=dtype)
+    slope = torch.tensor([3e-25, 4e-25, 0], dtype=dtype)
+    options = {"norm": "l2", "steps": 1, "step_size": 0.1}
+    moved = ascend(lambda near: near @ slope, x, 1e9, generator=generator(), **options)
+    start = ascend(lambda near: near @ slope, x, 1e9, generator=generator(), **options | {"steps": 0})
+    inside = (moved > 0) & (moved < 1) & (start > 0) & (start < 1)
+    step = torch.tensor([0.06, 0.08, 0], dtype=dtype).expand(2, 3)
+    torch.testing.assert_close((moved - start)[inside], step[inside])
 
 
 @pytest.mark.parametrize("kind", ADVERSARIAL)

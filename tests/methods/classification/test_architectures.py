@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from regbench.methods.classification.architectures import SelfAttention, build
+from regbench.methods.classification.architectures import build
+from regbench.methods.classification.transformer import SelfAttention, VisionTransformer
 from regbench.methods.errors import ConfigError
 from regbench.methods.registry import create
 from regbench.methods.run import Run
@@ -18,7 +19,7 @@ def test_logits_for_every_shape_of_image(architecture, shape):
 
 @pytest.mark.parametrize("shape", [(1, 7, 8), (1, 8, 9), (64,)])
 def test_the_transformer_refuses_what_it_cannot_cut_into_patches(shape):
-    with pytest.raises(ConfigError, match="even height and width"):
+    with pytest.raises(ConfigError, match="patches of 2 x 2"):
         build("tiny_vit", shape, 10, "relu")
 
 
@@ -38,8 +39,21 @@ def test_the_transformer_has_the_size_that_its_layers_add_up_to():
     assert sum(p.numel() for p in build("tiny_vit", (1, 8, 8), 10, "relu").parameters()) == size
 
 
+def test_deit_ti_has_its_published_size():
+    """5.7 million parameters for ImageNet (table 1 of Touvron et al.), 5,717,416 in the released networks."""
+    options = {"patch": 16, "width": 192, "heads": 3, "blocks": 12, "activation": nn.GELU}
+    with torch.device("meta"):
+        network = VisionTransformer((3, 224, 224), 1000, **options)
+        small = build("deit_ti", (3, 32, 32), 10, "gelu")
+    size = sum(p.numel() for p in network.parameters())
+    assert size == 5_717_416
+    # Patches of a quarter of the side, 64 in place of 196 positions, ten classes in place of a thousand.
+    patches, positions, logits = 3 * (16**2 - 4**2) * 192, (196 - 64) * 192, 990 * 193
+    assert sum(p.numel() for p in small.parameters()) == size - patches - positions - logits
+
+
 def test_attention_equals_torchs():
-    mine, reference = SelfAttention(), nn.MultiheadAttention(32, 4, batch_first=True)
+    mine, reference = SelfAttention(32, 4), nn.MultiheadAttention(32, 4, batch_first=True)
     reference.load_state_dict(
         {
             "in_proj_weight": mine.projections.weight,

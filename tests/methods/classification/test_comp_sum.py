@@ -1,3 +1,4 @@
+import mpmath
 import numpy as np
 import pytest
 import torch
@@ -81,6 +82,38 @@ def test_special_cases(batch):
     assert comp_sum_loss(logits, labels, 2.0).item() == pytest.approx(np.mean(1 - p))
     for q in (0.3, 0.7):
         assert comp_sum_loss(logits, labels, 1 + q).item() == pytest.approx(np.mean((1 - p**q) / q))
+
+
+@pytest.mark.parametrize("tau", [0.5, 0.9995, 1.0, 1.0005, 1.5, 2.0])
+@pytest.mark.parametrize("rho", [0.1, 1.0])
+@pytest.mark.parametrize(
+    "logits", [(-89.0, 0.0), (-18.0, 0.0), (-9.0, 0.0, 0.0), (0.0, 0.0), (40.0, 0.0, 0.0, 0.0), (100.0, -100.0)]
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_extreme_logits_against_60_digits(logits, rho, tau, dtype):
+    """Value and gradients at logits, τ and ρ that are tensors, τ = 1 included, where weight learning starts."""
+    mpmath.mp.dps = 60
+    h, t, r = (torch.tensor(value, dtype=dtype, requires_grad=True) for value in ([logits], tau, rho))
+    gap, width = 1 - mpmath.mpf(t.item()), mpmath.mpf(r.item())
+    odds = [mpmath.exp((other - mpmath.mpf(logits[0])) / width) for other in logits[1:]]
+    u = sum(odds)
+    s = mpmath.log1p(u)
+    factor = mpmath.exp(gap * s)
+    if factor > 1e30:
+        return  # beyond single precision
+    found = comp_sum_loss(h, torch.tensor([0]), t, r)
+    slopes = torch.autograd.grad(found, (h, t, r))
+    expected = s if gap == 0 else mpmath.expm1(gap * s) / gap
+    # An exponential loses what its argument is rounded by.
+    tolerance = 30 * float(1 + abs(gap * s) + abs(mpmath.log(u))) * torch.finfo(dtype).eps
+    tiny = torch.finfo(dtype).tiny
+    assert found.item() == pytest.approx(float(expected), rel=tolerance, abs=tiny)
+    own = [float(-factor * u / (1 + u) / width), *(float(factor * one / (1 + u) / width) for one in odds)]
+    assert slopes[0][0].tolist() == pytest.approx(own, rel=tolerance, abs=tiny)
+    in_gap = s**2 * mpmath.hyp1f1(2, 3, gap * s) / 2
+    assert slopes[1].item() == pytest.approx(-float(in_gap), rel=tolerance, abs=tiny)
+    in_rho = -factor / (1 + u) * sum(one * mpmath.log(one) for one in odds) / width
+    assert slopes[2].item() == pytest.approx(float(in_rho), rel=tolerance, abs=tiny)
 
 
 @pytest.mark.parametrize("p", [0.01, 0.2, 0.9])

@@ -229,6 +229,23 @@ def test_the_first_step_of_adam_by_hand():
     assert companded(layer)[0][2].item() == pytest.approx(0.225206, abs=1e-6)
 
 
+def test_gradients_are_clipped_in_the_weights_that_adam_steps_in():
+    """The gradient in v is Ψ'(v) times that in w; from the second step on Adam tells how they were clipped."""
+    method = WeightCompander(optimizer="adam", weight_decay=0.0, gradient_clip=0.5, wc_scale=1.0, wc_stretch=0.1)
+    layer = scalar_layer(0.1, 1.0, 0.1)
+    network = nn.Sequential(layer)
+    ((_, psi, v),) = companded(network)
+    optimizer = method.build_optimizer(network)
+    (0.3 * layer.weight).sum().backward()
+    assert v.grad.item() == pytest.approx(0.3 * psi.slope(v).item())
+    assert v.grad.item() > 2
+    (size,) = method.stepped_gradients(network)
+    assert size.item() == pytest.approx(0.3)
+    nn.utils.clip_grads_with_norm_(network.parameters(), method.gradient_clip, nn.utils.get_total_norm([size]))
+    optimizer.step()
+    assert optimizer.state[v]["exp_avg"].item() == pytest.approx(0.1 * 0.3)
+
+
 def test_adam_stands_still_where_the_slope_vanishes():
     layer = scalar_layer(0.0, 1.0, 1.0, function="erf")
     ((_, psi, v),) = companded(layer)

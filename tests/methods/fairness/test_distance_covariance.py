@@ -62,6 +62,21 @@ def test_ccdcov_is_dcors(n, dtype, dcor):
     assert found.item() == pytest.approx(expected, abs=1e-12 if dtype == torch.float64 else 1e-6)
 
 
+@pytest.mark.parametrize("kind", ["sum", "ccdcov", "jdcov"])
+def test_nearly_constant_predictions_keep_their_digits_in_single_precision(kind):
+    """An estimate is a small part of the sums that it is the difference of, whose rounding would exceed it."""
+    x, s = sample(200)
+    x = (0.5 + 1e-3 * (x - x.mean())).float().requires_grad_()
+    found = dc.estimate(kind, x, s.float(), (3, 3))
+    (slope,) = torch.autograd.grad(found, x)
+    exact_x = x.detach().double().requires_grad_()
+    exact = dc.estimate(kind, exact_x, s.float().double(), (3, 3))
+    (exact_slope,) = torch.autograd.grad(exact, exact_x)
+    assert found.dtype == slope.dtype == torch.float32
+    assert found.item() == pytest.approx(exact.item(), rel=1e-6)
+    torch.testing.assert_close(slope.double(), exact_slope, rtol=1e-5, atol=1e-5 * exact_slope.abs().max().item())
+
+
 def test_correlation_is_dcors(dcor):
     x, s = sample(80)
     assert dc.correlation(x, s).item() == pytest.approx(dcor.u_distance_correlation_sqr(x.numpy(), s.flatten(1).numpy()))

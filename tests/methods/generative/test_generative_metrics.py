@@ -4,9 +4,13 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
+from torch.utils.data import TensorDataset
 
-from regbench.methods.generative.metrics import class_entropy, feature_network, frechet_distance, recall, spread
-from regbench.methods.shared.data import load
+from regbench.methods.generative.features import ResNetFeatures, feature_network
+from regbench.methods.generative.metrics import class_entropy, frechet_distance, recall, spread
+from regbench.methods.shared.data import Data, load
+
+CPU = torch.device("cpu")
 
 
 def random(*shape, seed=0):
@@ -86,7 +90,7 @@ def test_recall_counts_missed_modes():
 
 def test_features_lead_to_the_predicted_classes():
     data = load("digit_images")
-    network = feature_network(data)
+    network = feature_network(data, CPU)
     x, y = data.validation.tensors
     features = network.features(x)
     assert features.shape == (300, 32)
@@ -94,13 +98,45 @@ def test_features_lead_to_the_predicted_classes():
     classifier = network._network
     np.testing.assert_array_equal((features @ classifier.coefs_[-1] + classifier.intercepts_[-1]).argmax(1), network.classes(x))
     assert (network.classes(x) == y.numpy()).mean() > 0.95
-    assert feature_network(data) is network
+    assert feature_network(data, CPU) is network
 
 
 def test_unseen_images_are_near_and_noise_is_far():
     data = load("digit_images")
-    network = feature_network(data)
+    network = feature_network(data, CPU)
     train, validation = (network.features(split.tensors[0]) for split in (data.train, data.validation))
     noise = network.features(torch.rand(300, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1)
     assert frechet_distance(train, validation) < 5 < 50 < frechet_distance(train, noise)
     assert recall(validation, train) > 0.9 > 0.1 > recall(validation, noise)
+
+
+def bright_and_dark():
+    """Images of 5 x 5 of two classes, with noise, in three splits."""
+    y = torch.arange(32) % 2
+    noise = torch.randn(3, 32, 3, 5, 5, generator=torch.Generator().manual_seed(0))
+    splits = [TensorDataset(1.2 * y[:, None, None, None] - 0.6 + 0.3 * part, y) for part in noise]
+    return Data("bright_and_dark", *splits, meta={"classes": 2, "shape": (3, 5, 5)})
+
+
+def test_larger_images_are_judged_by_a_residual_network():
+    data = bright_and_dark()
+    network = ResNetFeatures(data, CPU, epochs=25)
+    x, y = data.validation.tensors
+    features = network.features(x)
+    assert features.shape == (32, 512)
+    with torch.no_grad():
+        logits = network._network.head(torch.tensor(features, dtype=torch.float32))
+    np.testing.assert_array_equal(logits.argmax(1), network.classes(x))
+    assert (network.classes(x) == y.numpy()).mean() > 0.9
+
+
+def test_the_residual_network_is_always_the_same_and_leaves_the_runs_random_numbers_alone():
+    data = bright_and_dark()
+    found = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        expected = torch.rand(3)
+        torch.manual_seed(seed)
+        found.append(ResNetFeatures(data, CPU, epochs=1).features(data.test.tensors[0]))
+        assert torch.equal(torch.rand(3), expected)
+    np.testing.assert_array_equal(*found)

@@ -151,6 +151,17 @@ def test_repeated_codes_have_finite_loss_and_gradient(form):
     assert codes.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("form", ["code", "log_inside"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_codes_close_to_the_buffer_have_the_loss_of_their_distance(form, dtype):
+    """At ρ = 1e-12, a constant of 1e-12 inside the logarithm would move the loss by log 2."""
+    codes = torch.full((2, 4), 1e-6, dtype=dtype, requires_grad=True)
+    loss = ManifoldEntropyGAN(entropy_form=form).entropy_loss(codes, torch.zeros(3, 4, dtype=dtype), 0.0)
+    loss.backward()
+    assert loss.item() == pytest.approx(12 * math.log(10), rel=1e-6)
+    torch.testing.assert_close(codes.grad, torch.full_like(codes, -1e6 / 4))
+
+
 # Buffers
 
 

@@ -8,6 +8,7 @@ import torch
 from scipy.spatial.distance import cdist, pdist
 from sklearn.gaussian_process.kernels import RBF
 
+from regbench.methods.regression.cs_ib import CauchySchwarzBottleneck
 from regbench.methods.regression.kernels import (
     automatic_width,
     conditional_cs_divergence,
@@ -170,3 +171,28 @@ def test_hsic_is_its_trace_written_out():
     k, q = (np.exp(-cdist(w, w, "sqeuclidean") / (2 * width**2)) for w, width in ((u, 2.0), (v, 0.5)))
     expected = np.trace(k @ center @ q @ center) / 11**2
     assert hsic(u, v, (2.0, 0.5)).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("spread", [1.0, 0.01, 1e-3])
+def test_mutual_information_of_codes_that_hardly_vary_keeps_its_digits_in_single_precision(spread):
+    """Free of scale as the spread falls, with slopes that grow as one over it; the card's codes."""
+    t = (spread * T).float().requires_grad_()
+    method = CauchySchwarzBottleneck()
+    found = method.compression(X.float(), t, method.weight_values())
+    (slope,) = torch.autograd.grad(found, t)
+    exact_t = t.detach().double().requires_grad_()
+    exact = method.compression(X, exact_t, method.weight_values())
+    (exact_slope,) = torch.autograd.grad(exact, exact_t)
+    assert found.dtype == slope.dtype == torch.float32
+    assert found.item() == pytest.approx(exact.item(), rel=1e-6)
+    torch.testing.assert_close(slope.double(), exact_slope, rtol=1e-4, atol=1e-4 * exact_slope.abs().max().item())
+    if spread == 0.01:
+        assert found.item() == pytest.approx(0.4679004, abs=1e-6)
+    by_parts = normalized_cs_qmi(log_kernel(X.float(), X.float(), 1.0), log_kernel(t, t, 1.0))
+    assert by_parts.item() == pytest.approx(exact.item(), rel=1e-3)
+
+
+@pytest.mark.parametrize("estimate", [cs_divergence, lambda p, q, width: hsic(p, q, (width, width))])
+def test_estimates_of_near_samples_in_single_precision_are_those_of_double_precision(estimate):
+    p, q = (1e-3 * random(20, 2).float() + 0.5 for _ in range(2))
+    assert estimate(p, q, 1.0).item() == pytest.approx(estimate(p.double(), q.double(), 1.0).item(), rel=1e-6)

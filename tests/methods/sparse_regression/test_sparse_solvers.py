@@ -11,9 +11,16 @@ from sklearn.linear_model import Lasso as SklearnLasso
 from sklearn.linear_model import LogisticRegression
 
 from regbench.methods.sparse_regression.likelihoods import LIKELIHOODS
-from regbench.methods.sparse_regression.linear import Path, PenalizedLinear, largest_level
+from regbench.methods.sparse_regression.linear import Path, PenalizedLinear, largest_level, left_out
 from regbench.methods.sparse_regression.penalties import Lasso, Mcp, Scad
-from regbench.methods.sparse_regression.solvers import SOLVERS, accelerated, minimize, next_damping, residual
+from regbench.methods.sparse_regression.solvers import (
+    SOLVERS,
+    accelerated,
+    minimize,
+    next_damping,
+    proximal_ncg,
+    residual,
+)
 
 GAUSSIAN, BERNOULLI = LIKELIHOODS["continuous"], LIKELIHOODS["binary"]
 
@@ -210,6 +217,18 @@ def test_from_the_largest_level_on_all_is_zero_and_not_below(binary):
     assert above[0].item() == pytest.approx(likelihood.link(y.mean()).item(), abs=1e-6)
 
 
+def test_the_released_rule_is_fast_hdmis():
+    """Of `_strong_rule_seq_LM`: |x_jᵀ (y - Xβ)| / 2n < 2λ - λ₋."""
+    x, y = design(100, 60, tau=0.9)
+    beta = torch.zeros(61, dtype=torch.float64)
+    beta[5] = 0.3
+    found = left_out(PenalizedLinear(x, y, GAUSSIAN, Lasso(), 0.7).loss_gradient(beta)[1:], 0.4, 0.5, "released")
+    rows = x[:, 1:].numpy()
+    expected = abs((y.numpy() - rows @ beta[1:].numpy()) @ rows / (2 * len(y))) < 2 * 0.4 - 0.5
+    assert found.tolist() == expected.tolist()
+    assert 0 < found.sum() < 60
+
+
 @pytest.mark.parametrize("length", [4, 30])
 def test_what_a_rule_leaves_out_wrongly_is_brought_back(length):
     """The released rule leaves out every covariate that is 0 on a fine path; the check makes up for it."""
@@ -240,14 +259,89 @@ def test_accelerated_gradients_need_fewer_iterations_than_proximal_and_original_
     assert 2 * counts[0] < counts[2]
 
 
-def test_released_variants_differ_from_the_paper_in_their_first_step_and_output():
+def released_loop(gradient, threshold, lipschitz, start, count):
+    """β^md of `UAG_LM_SCAD_MCP` in fastHDMI and the notebooks of nonconvexAG: restarts change the damping and nothing else."""
+    delta, alpha, speeds, restarted = 0.99 / lipschitz, 1.0, [1.0, 1.0], 0
+    beta, beta_ag, beta_md, found, restarts = start.copy(), start.copy(), start.copy(), [], 0
+    for k in range(1, count + 1):
+        if speeds[0] > speeds[1] and k - restarted >= 3:
+            alpha, restarted, restarts = 1.0, k, restarts + 1
+        else:
+            alpha = 2 / (1 + (1 + 4 / alpha**2) ** 0.5)
+        old, beta_md = beta_md, (1 - alpha) * beta_ag + alpha * beta
+        speeds = [speeds[1], np.linalg.norm(beta_md - old)]
+        slope = gradient(beta_md)
+        beta = threshold(beta - delta / alpha * slope, delta / alpha)
+        beta_ag = threshold(beta_md - delta * slope, delta)
+        found.append(beta_md)
+    return found, restarts
+
+
+def fista_loop(gradient, threshold, lipschitz, start, count):
+    """β of `_uag_core` in the package nonconvexAG, without the restart that never happens there."""
+    t, beta, point, found = 1.0, start, start, []
+    for _ in range(count):
+        old, beta = beta, threshold(point - gradient(point) / lipschitz, 1 / lipschitz)
+        t, before = (1 + np.sqrt(1 + 4 * t**2)) / 2, t
+        point = beta + (before - 1) / t * (beta - old)
+        found.append(beta)
+    return found
+
+
+@pytest.mark.parametrize("kind", ["scad", "mcp"])
+def test_released_solvers_are_the_released_loops(kind):
+    x, y = design(80, 30, tau=0.9)
+    shape, level = (3.7, 0.2) if kind == "scad" else (3.0, 0.2)
+    penalty = Scad(shape) if kind == "scad" else Mcp(shape)
+    rows, outcome = x.numpy(), y.numpy()
+    convex = np.linalg.eigvalsh(rows @ rows.T)[-1] / len(rows)
+
+    def gradient(beta):
+        size = abs(beta)
+        scad = np.where(size > level, np.minimum((size - level) / (shape - 1), level), 0)
+        mcp = np.minimum(size / shape, level)
+        concave = -np.sign(beta) * (scad if kind == "scad" else mcp)
+        return rows.T @ (rows @ beta - outcome) / len(rows) + np.r_[0, concave[1:]]
+
+    def threshold(beta, step):
+        return np.r_[beta[0], np.sign(beta[1:]) * np.maximum(abs(beta[1:]) - step * level, 0)]
+
+    problem, start = PenalizedLinear(x, y, GAUSSIAN, penalty, level), np.zeros(31)
+    accelerated_md, restarts = released_loop(gradient, threshold, max(convex, 1 / (shape - (kind == "scad"))), start, 60)
+    assert restarts >= 2
+    for name, expected in (
+        ("accelerated_released", accelerated_md),
+        ("fista_released", fista_loop(gradient, threshold, convex, start, 60)),
+    ):
+        found = itertools.islice(SOLVERS[name](problem, problem.origin()), 60)
+        np.testing.assert_allclose([beta.numpy() for beta in found], expected, atol=1e-9)
+
+
+def test_the_paper_starts_at_damping_1_and_returns_the_aggregate():
     x, y = design(50, 10)
     problem = PenalizedLinear(x, y, GAUSSIAN, Scad(3.7), 0.1)
-    paper, released = (next(SOLVERS[name](problem, problem.origin())) for name in ("accelerated", "accelerated_released"))
-    assert torch.equal(released, problem.origin())
     delta = 0.99 / problem.lipschitz
-    torch.testing.assert_close(paper, problem.prox(-delta * problem.gradient(problem.origin()), delta))
+    for name in ("accelerated", "accelerated_restart"):
+        first = next(SOLVERS[name](problem, problem.origin()))
+        torch.testing.assert_close(first, problem.prox(-delta * problem.gradient(problem.origin()), delta))
     skipped = list(itertools.islice(accelerated(problem, problem.origin(), skip_first=True), 2))
     plain = list(itertools.islice(accelerated(problem, problem.origin()), 2))
     assert torch.equal(skipped[0], plain[0])
     assert not torch.equal(skipped[1], plain[1])
+
+
+def test_conjugate_gradient_ends_its_backtracking_where_nothing_is_finite():
+    class Broken:
+        lipschitz = convex_lipschitz = 1.0
+
+        def value(self, x):
+            return x.sum() * torch.nan
+
+        def gradient(self, x):
+            return x * torch.nan
+
+        def prox(self, x, step):
+            return x
+
+    found = next(proximal_ncg(Broken(), torch.ones(2), growth=2.0))
+    assert found.isnan().all()

@@ -19,7 +19,7 @@ from regbench.platform.inventory.inventory import inventory
 from regbench.platform.records.records import Records
 from regbench.platform.records.storage import Storage
 from regbench.platform.search.search import Search
-from regbench.platform.suite.learned import NO_GUARANTEE
+from regbench.platform.suite.learned import NO_GUARANTEE, how_learned
 from regbench.platform.suite.outline import outline
 from regbench.platform.suite.plan import studies
 from regbench.platform.suite.spec import parse_suite
@@ -140,6 +140,16 @@ def test_what_learns_exactly_learns_by_itself_in_every_stage():
     trial = planned(methods=certified, data=None, settings={})["total_variation"].trial("tune", 0, 0, {})
     assert trial.learned == "maid, certified descent"
     assert trial.settings["budget"] == 100
+
+
+def test_descent_is_certified_by_a_bound_of_the_jacobian_and_not_by_an_estimate():
+    bounded = create("total_variation", {"learner": "maid", "check_descent": True})
+
+    class Estimated(type(bounded)):
+        bounds_jacobian = False
+
+    assert how_learned(bounded) == "maid, certified descent"
+    assert how_learned(Estimated(**bounded.model_dump())) == "maid, descent tested with an estimate of ‖J‖, no guarantee"
 
 
 def test_lists_say_what_can_be_learned():

@@ -302,6 +302,21 @@ def test_single_precision_steps_decrease_f_in_double_precision(check):
     assert values[-1] < values[0] - 0.1
 
 
+@pytest.mark.parametrize("options", [{}, {"check_descent": False}, {"lower_tolerance_init": None}], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("start", [0.0, 0.01])
+def test_ends_as_stationary_where_the_upper_gradient_is_exactly_zero(options, dtype, start):
+    """At the origin of h = ½ ‖x + θ‖², g = ½ ‖x‖² no residual is left, whose rounding could set a floor to ε and δ."""
+    identity, zero = torch.eye(2, dtype=dtype), torch.zeros(1, 2, dtype=dtype)
+    problem = Quadratic(identity, identity, identity, zero, zero, x0=zero + start, theta0=zero[0] + start)
+    learner = Maid(problem, MaidOptions(**options))
+    records, thetas = run(learner, 500)
+    assert learner.stopped is Stop.STATIONARY
+    assert thetas[-1].abs().max() < 1e-20
+    assert records[-1].gradient_norm == 0
+    assert start or len(records) == 1
+
+
 def test_box_is_kept_at_the_minimizer_on_its_edge():
     learner = Maid(Scalar(), MaidOptions(box=(-0.5, 0.5), step_size_init=1.0, step_increase=2.0))
     run(learner, 50)

@@ -10,9 +10,11 @@ from pydantic import ValidationError
 from regbench.methods.classification.weighted_logistic_regression import WeightedLogisticRegression
 from regbench.methods.imaging.field_of_experts import FieldOfExperts
 from regbench.methods.imaging.total_variation import TotalVariation
+from regbench.methods.registry import all_methods, method_class
 from regbench.methods.run import Run
 from regbench.methods.shared.bilevel.derivative_free import DerivativeFree, DerivativeFreeOptions
 from regbench.methods.shared.bilevel.hoag import Hoag, HoagOptions
+from regbench.methods.shared.bilevel.learning import LearnedMethod
 from regbench.methods.shared.bilevel.lower import fista, gradient_descent, lbfgs
 from regbench.methods.shared.bilevel.maid import Maid, MaidOptions
 
@@ -194,3 +196,10 @@ def test_many_weights_are_reported_by_their_range():
     method = WeightedLogisticRegression(learner="maid", decay=0.05, groups="parameter", budget=400, report_every=400)
     (metrics,) = curve(method, "digits")
     assert metrics["weight/least_decay"] < 0.05 < metrics["weight/largest_decay"]
+
+
+@pytest.mark.parametrize("slug", [slug for slug, method in all_methods().items() if issubclass(method, LearnedMethod)])
+def test_a_method_says_whether_its_problems_bound_the_jacobian(slug):
+    method = method_class(slug)()
+    problem = method.problem(Run(method.track.data[0]))
+    assert (problem.jacobian_norm(problem.x0, problem.theta0) is not None) == method.bounds_jacobian

@@ -5,12 +5,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.io import savemat
 
 from regbench.methods.errors import DataError
-from regbench.methods.shared.data import load
-from regbench.methods.shared.data.cifar import cifar10, cifar100, cifar_data, read_cifar
+from regbench.methods.shared.data import fashion_mnist as idx_files
+from regbench.methods.shared.data import load, mnist
+from regbench.methods.shared.data import svhn as house_numbers
+from regbench.methods.shared.data.cifar import cifar10, cifar100, cifar_data, for_generation, read_cifar
 from regbench.methods.shared.data.fashion_mnist import fashion_mnist, read_idx
+from regbench.methods.shared.data.mnist import mnist_12, shrunken
 from regbench.methods.shared.data.public_images import image_data
+from regbench.methods.shared.data.svhn import read_svhn, svhn
 
 RANDOM = np.random.default_rng(0)
 FASHION = Path(os.environ.get("REGBENCH_DATA", "")) / "fashion_mnist" / "train-images-idx3-ubyte.gz"
@@ -123,6 +128,86 @@ def test_cifar_in_several_files(folder):
     assert data.validation.tensors[1].bincount().tolist() == [2, 2, 2, 2]
 
 
+def test_images_for_generation_are_scaled_and_training_images_are_mirrored_too(folder):
+    images, labels = bytes_array(24, 3, 32, 32), np.tile(np.arange(4, dtype=np.uint8), 6)
+    write_cifar(folder / "small" / "one.bin", images[:16], labels[:16])
+    write_cifar(folder / "small" / "test.bin", images[16:], labels[16:])
+    plain = cifar_data("small", "small", {"one.bin": 16}, {"test.bin": 8}, label_bytes=1, classes=4, validation=4)
+    data = for_generation("small_images", plain)
+    assert (data.name, data.meta) == ("small_images", plain.meta)
+    (x, y), (before, labels_before) = data.train.tensors, plain.train.tensors
+    assert torch.equal(x[:12], 2 * before - 1)
+    assert torch.equal(x[12:], (2 * before - 1).flip(3))
+    assert torch.equal(y, torch.cat([labels_before, labels_before]))
+    for split in ("validation", "test"):
+        assert torch.equal(getattr(data, split).tensors[0], 2 * getattr(plain, split).tensors[0] - 1)
+        assert torch.equal(getattr(data, split).tensors[1], getattr(plain, split).tensors[1])
+
+
+def write_svhn(path, images, labels):
+    """A file of SVHN's format 2: pixels first, images last; labels from 1 to 10, where 10 is the digit 0."""
+    path.parent.mkdir(exist_ok=True)
+    labels = np.where(labels == 0, 10, labels).astype(np.uint8)[:, None]
+    savemat(path, {"X": images.transpose(2, 3, 1, 0), "y": labels})
+
+
+def test_house_numbers_are_read_as_they_were_written(folder, monkeypatch):
+    images, labels = bytes_array(60, 3, 32, 32), np.tile(np.arange(10, dtype=np.uint8), 6)
+    write_svhn(folder / "svhn" / "train_32x32.mat", images[:40], labels[:40])
+    write_svhn(folder / "svhn" / "test_32x32.mat", images[40:], labels[40:])
+    for name, value in {"TRAIN": 40, "TEST": 20, "VALIDATION": 10}.items():
+        monkeypatch.setattr(house_numbers, name, value)
+    data = svhn()
+    assert data.meta == {"classes": 10, "shape": (3, 32, 32)}
+    assert [len(split) for split in (data.train, data.validation, data.test)] == [30, 10, 20]
+    torch.testing.assert_close(data.test.tensors[0], torch.tensor(images[40:] / 255, dtype=torch.float32))
+    assert data.test.tensors[1].tolist() == labels[40:].tolist()
+    assert_partition(data, images[:40], labels[:40])
+
+
+def test_damaged_files_of_house_numbers_are_refused(tmp_path):
+    path = tmp_path / "x.mat"
+    write_svhn(path, bytes_array(6, 3, 32, 32), np.arange(6))
+    with pytest.raises(DataError, match=r"holds images \(32, 32, 3, 6\) of uint8 .* not 7 images"):
+        read_svhn(path, 7)
+    savemat(path, {"X": bytes_array(32, 32, 3, 2), "y": np.array([[1], [11]], np.uint8)})
+    with pytest.raises(DataError, match="labels from 1 to 11, but they go from 1 to 10"):
+        read_svhn(path, 2)
+    savemat(path, {"X": bytes_array(32, 32, 3, 2)})
+    with pytest.raises(DataError, match="is damaged, copy it again"):
+        read_svhn(path, 2)
+    for content in (b"", b"MATLAB 5.0 MAT-file, cut"):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match="is damaged, copy it again"):
+            read_svhn(path, 2)
+
+
+def test_mnist_is_shrunken_to_twelve_pixels(folder, monkeypatch):
+    shapes = ((40, 28, 28), (40,), (20, 28, 28), (20,))
+    monkeypatch.setattr(idx_files, "SHAPES", shapes)
+    monkeypatch.setattr(mnist, "VALIDATION", 10)
+    images, labels = bytes_array(60, 28, 28), np.tile(np.arange(10, dtype=np.uint8), 6)
+    (folder / "mnist").mkdir()
+    for prefix, part in (("train", slice(0, 40)), ("t10k", slice(40, 60))):
+        write_idx(folder / "mnist" / f"{prefix}-images-idx3-ubyte.gz", images[part])
+        write_idx(folder / "mnist" / f"{prefix}-labels-idx1-ubyte.gz", labels[part])
+    data = mnist_12()
+    assert data.meta == {"classes": 10, "shape": (1, 12, 12)}
+    assert [len(split) for split in (data.train, data.validation, data.test)] == [30, 10, 20]
+    assert data.test.tensors[1].tolist() == labels[40:].tolist()
+    assert_partition(data, shrunken(images[:40]), labels[:40])
+
+
+def test_shrinking_keeps_a_grey_image_and_where_its_ink_is():
+    grey = np.full((1, 28, 28), 77, np.uint8)
+    assert (shrunken(grey) == 77).all()
+    halves = np.zeros((1, 28, 28), np.uint8)
+    halves[:, :, :14] = 255
+    small = shrunken(halves)[0, 0]
+    assert (small[:, :5] > 250).all()
+    assert (small[:, 7:] < 5).all()
+
+
 def assert_partition(data, images, labels):
     """Every training image is in just one of train and validation, with its own label."""
     label_of = {image.tobytes(): label for image, label in zip(images, labels, strict=True)}
@@ -146,6 +231,8 @@ def test_labels_beyond_the_classes_are_refused():
         (fashion_mnist, "fashion_mnist/train-images-idx3-ubyte.gz"),
         (cifar10, "cifar-10-batches-bin/data_batch_1.bin"),
         (cifar100, "cifar-100-binary/train.bin"),
+        (svhn, "svhn/train_32x32.mat"),
+        (mnist_12, "mnist/train-images-idx3-ubyte.gz"),
     ],
 )
 def test_missing_files_are_named_with_their_place(monkeypatch, tmp_path, read, place):

@@ -10,6 +10,7 @@ from skimage.io import imread, imsave
 
 from regbench.methods.errors import DataError
 from regbench.methods.shared.data import data_root, load
+from regbench.methods.shared.data.kodak import kodak_data, square
 from regbench.methods.shared.data.noisy_images import PHOTOGRAPHS, bsd_images
 
 SPLITS = ("train", "validation", "test")
@@ -81,3 +82,52 @@ def test_damaged_files_are_named(damage, tmp_path, monkeypatch):
     monkeypatch.setenv("REGBENCH_DATA", str(tmp_path))
     with pytest.raises(DataError, match=r"test_002\.png"):
         bsd_images()
+
+
+# Kodak's photographs
+
+has_kodak = pytest.mark.skipif(
+    data_root() is None or not (data_root() / "image_restoration" / "kodak24").is_dir(), reason="no Kodak images"
+)
+
+
+def test_kodaks_photographs_are_in_one_split_each(tmp_path, monkeypatch):
+    folder = tmp_path / "image_restoration" / "kodak24"
+    folder.mkdir(parents=True)
+    for number in range(1, 25):
+        shape = (24, 16, 3) if number % 2 else (16, 24, 3)
+        imsave(folder / f"kodim{number:02d}.png", np.full(shape, 10 * number, np.uint8), check_contrast=False)
+    monkeypatch.setenv("REGBENCH_DATA", str(tmp_path))
+    data = kodak_data("kodak_8", 8)
+    assert data.meta == {"shape": (1, 8, 8)}
+    clean = [getattr(data, split).tensors[1] for split in SPLITS]
+    assert [part.shape for part in clean] == [(16, 1, 8, 8), (4, 1, 8, 8), (4, 1, 8, 8)]
+    greys = torch.cat([part[:, 0, 0, 0] for part in clean]) * 255
+    torch.testing.assert_close(greys, 10.0 * torch.arange(1, 25), atol=1e-3, rtol=0)
+    assert all((noisy != clean).all() for noisy, clean in (getattr(data, split).tensors for split in SPLITS))
+
+
+@has_kodak
+@pytest.mark.parametrize(("name", "side"), [("kodak_96", 96), ("kodak_256", 256)])
+def test_kodaks_photographs_are_grey_squares(name, side):
+    data = load(name)
+    for split, count in {"train": 16, "validation": 4, "test": 4}.items():
+        noisy, clean = getattr(data, split).tensors
+        assert noisy.shape == clean.shape == (count, 1, side, side)
+    photograph = skimage.color.rgb2gray(imread(data_root() / "image_restoration" / "kodak24" / "kodim01.png"))[:, 128:640]
+    ours = data.train.tensors[1][0, 0].double().numpy()
+    blocks = [image.reshape(16, len(image) // 16, 16, len(image) // 16).mean((1, 3)) for image in (photograph, ours)]
+    assert np.corrcoef(*(block.ravel() for block in blocks))[0, 1] > 0.99
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(np.zeros((9, 9), np.uint8), r"\(9, 9\), not one of three colours"), (None, "damaged")]
+)
+def test_a_photograph_that_is_none_is_named(tmp_path, content, message):
+    path = tmp_path / "kodim01.png"
+    if content is None:
+        path.write_bytes(b"\x89PNG cut")
+    else:
+        imsave(path, content, check_contrast=False)
+    with pytest.raises(DataError, match=message):
+        square(path, 8)

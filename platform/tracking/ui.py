@@ -1,0 +1,96 @@
+"""MLflow's UI on the results: the command that serves it, and its pages that compare a sweep's runs."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlencode
+
+from regbench.platform.records.records import Records, Trial
+from regbench.platform.tracking.connection import ENVIRONMENT, artifacts_in, connect, explained, sqlite_file
+from regbench.platform.tracking.description import IDENTITY, SweepDescription, experiment_name
+
+if TYPE_CHECKING:
+    from mlflow.entities import Experiment
+
+
+def ui_command(uri: str, host: str = "127.0.0.1", port: int = 5000) -> tuple[list[str], dict[str, str]]:
+    """The command that serves the MLflow UI on a database, and the environment that it needs besides the present one."""
+    command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"]
+    if (database := sqlite_file(uri)) is not None:
+        command += ["--artifacts-destination", artifacts_in(database.parent)]
+    # The address of a database may hold a password, and any user can list the arguments of a process.
+    # Without the last, MLflow starts eight more processes for jobs that we do not have.
+    settings = {"MLFLOW_BACKEND_STORE_URI": uri, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    return command, ENVIRONMENT | settings
+
+
+def serve(uri: str, host: str = "127.0.0.1", port: int = 5000) -> int:
+    """Serves the MLflow UI on a database until it is interrupted or terminated, and leaves no process behind.
+
+    Returns:
+        MLflow's exit status; 0 where it was asked to end.
+    """
+    command, environment = ui_command(uri, host, port)
+    # A group of its own: MLflow starts processes that a signal to it alone would leave behind.
+    process = subprocess.Popen(command, env=os.environ | environment, process_group=0)
+    asked = threading.Event()
+
+    def end(*_: object) -> None:
+        asked.set()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, end)
+    status = process.wait()
+    wanted = asked.is_set()
+    # What MLflow started and did not wait for.
+    end()
+    return 0 if wanted else status
+
+
+def pages(records: Records, uri: str) -> dict[str, str]:
+    """The comparison page of each track of a sweep that MLflow has, below the UI's address.
+
+    Raises:
+        TrackingError: MLflow cannot be reached.
+    """
+    sweep = SweepDescription(records)
+    examples = {trial.track: trial for trial in records.planned()}
+    with explained(uri, "start the server, or correct --tracking"):
+        client = connect(uri)
+        found: dict[str, Experiment | None] = {
+            track: client.get_experiment_by_name(experiment_name(track)) for track in sorted(examples)
+        }
+    return {
+        track: comparison_page(sweep, examples[track], experiment.experiment_id)
+        for track, experiment in found.items()
+        if experiment is not None
+    }
+
+
+def comparison_page(sweep: SweepDescription, trial: Trial, experiment_id: str) -> str:
+    """The UI's page, below its address, with charts and a ranking of a track's confirmed runs (tuned, if none are planned).
+
+    Sorted by the metric: sorted by date, the UI folds the runs into the sweep's own and shows none of them.
+
+    Args:
+        sweep: whose runs.
+        trial: one of the track.
+        experiment_id: of the track's experiment.
+    """
+    stage, metric = "confirm", f"test/{trial.objectives[0].partition('/')[2]}"
+    if not sweep.confirms:
+        stage, metric = "tune", f"best/{trial.objectives[0]}"
+    query = {
+        "workflowType": "machine_learning",
+        "compareRunsMode": "CHART",
+        "searchFilter": f"tags.`{IDENTITY}` = '{sweep.identity}' AND tags.stage = '{stage}'",
+        "orderByKey": f"metrics.`{metric}`",
+        "orderByAsc": "true" if trial.modes[0] == "min" else "false",
+    }
+    return f"/#/experiments/{experiment_id}/runs?{urlencode(query, quote_via=quote)}"
