@@ -25,6 +25,7 @@ QUIET = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",
     # Workers that are not there in a minute, on a busy machine or one that has to start, would be started anew for ever.
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "1800",
+    "RAY_worker_register_timeout_seconds": "1800",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     # Tune would take many seconds to end its trials in order; records make that needless.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",

@@ -14,8 +14,14 @@ import pytest
 READ = tuple(str(Path(__file__).parents[1] / folder) for folder in ("tests", "benchmarks"))
 # Whoever refers to these starts processes, servers or clusters.
 PROCESSES = {"subprocess", "multiprocessing", "ray", "regbench.platform.execution.ray_cluster"}
-# Whoever refers to these trains: whole sweeps, trials, all that a contract asks.
-TRAININGS = {"regbench.platform.sweep", "regbench.platform.execution.trial", "regbench.methods.contract"}
+# Whoever refers to these trains: whole sweeps, trials, all that a contract asks, methods.
+TRAININGS = {
+    "regbench.platform.sweep",
+    "regbench.platform.execution.trial",
+    "regbench.platform.check",
+    "regbench.methods.contract",
+    "regbench.methods.run",
+}
 
 
 def reaches(item: pytest.Item, modules: set[str]) -> bool:
@@ -24,10 +30,10 @@ def reaches(item: pytest.Item, modules: set[str]) -> bool:
     for definitions in item._fixtureinfo.name2fixturedefs.values():  # type: ignore[attr-defined]
         functions += [definition.func for definition in definitions]
     seen: set[int] = set()
-    return any(name in modules for function in functions for name in _named(function, seen))
+    return any(name in modules for function in functions for name in named(function, seen))
 
 
-def _named(value: Any, seen: set[int]) -> Iterator[str]:
+def named(value: Any, seen: set[int]) -> Iterator[str]:
     """The modules that a value is from, or that the code of a function or class of the tests refers to."""
     value = inspect.unwrap(getattr(value, "__func__", value)) if callable(value) else value
     if id(value) in seen:
@@ -38,15 +44,15 @@ def _named(value: Any, seen: set[int]) -> Iterator[str]:
         if str(getattr(value, "__file__", "")).startswith(READ):
             for part in vars(value).values():
                 if isinstance(part, FunctionType | type) and part.__module__ == value.__name__:
-                    yield from _named(part, seen)
+                    yield from named(part, seen)
     elif isinstance(value, FunctionType) and value.__code__.co_filename.startswith(READ):
         names = _names(value.__code__)
         yield from names
         for name in names & value.__globals__.keys():
-            yield from _named(value.__globals__[name], seen)
+            yield from named(value.__globals__[name], seen)
     elif isinstance(value, type) and str(getattr(inspect.getmodule(value), "__file__", "")).startswith(READ):
         for part in vars(value).values():
-            yield from _named(part, seen)
+            yield from named(part, seen)
     elif isinstance(value, FunctionType | type):
         yield str(value.__module__)
 

@@ -21,10 +21,10 @@ CLUSTER = """
 import json, sys
 import ray
 from ray.cluster_utils import Cluster
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 5, "num_gpus": 1, "include_dashboard": False})
-cluster.add_node(num_cpus=2, num_gpus=1)
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 3, "num_gpus": 1, "include_dashboard": False})
+cluster.add_node(num_cpus=1, num_gpus=1)
 ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
-nodes = {"large" if node["Resources"]["CPU"] == 5 else "small": node["NodeID"] for node in ray.nodes()}
+nodes = {"large" if node["Resources"]["CPU"] == 3 else "small": node["NodeID"] for node in ray.nodes()}
 print(json.dumps({"address": cluster.address, "nodes": nodes}), flush=True)
 sys.stdin.read()
 ray.shutdown()
@@ -45,12 +45,15 @@ BASE = {"name": "nodes", "data": ["digits_noisy"], "sampler": "random", "confirm
 
 @pytest.fixture(scope="module")
 def nodes():
-    """Address and node ids of the cluster."""
-    with subprocess.Popen(
-        [sys.executable, "-c", CLUSTER], env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        yield json.loads(process.stdout.readline())
-        process.stdin.close()
+    """Address and node ids of the cluster. Ray gives a node 30 seconds to start, which a busy machine may exceed."""
+    for _ in range(5):
+        command = [sys.executable, "-c", CLUSTER]
+        with subprocess.Popen(command, env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            if found := process.stdout.readline():
+                yield json.loads(found)
+                process.stdin.close()
+                return
+    pytest.fail("Ray does not start")
 
 
 def sweep(folder: Path, nodes: dict, **suite: object) -> Records:
@@ -81,29 +84,29 @@ def peaks(records: Records) -> dict[tuple[str, tuple[str, ...]], int]:
     return dict(most)
 
 
-def test_quarters_of_a_gpu_take_four_trials_a_device_and_never_more_than_the_cpus_allow(tmp_path, nodes):
-    """A fifth trial on the large node would find a CPU but no quarter; a third one on the small node a quarter but no CPU."""
+def test_halves_of_a_gpu_take_two_trials_a_device_and_never_more_than_the_cpus_allow(tmp_path, nodes):
+    """A third trial on the large node would find a CPU but no half; a second one on the small node a half but no CPU."""
     records = sweep(
         tmp_path,
         nodes,
         methods=["cross_entropy"],
         settings={"epochs": 30},
-        trials=18,
+        trials=9,
         sampler={"name": "tpe", "startup": 4},
-        resources={"cpu": 1, "gpu": 0.25},
+        resources={"cpu": 1, "gpu": 0.5},
     )
     large, small = nodes["nodes"]["large"], nodes["nodes"]["small"]
-    assert peaks(records) == {(large, (BLIND,)): 4, (small, (BLIND,)): 2}
+    assert peaks(records) == {(large, (BLIND,)): 2, (small, (BLIND,)): 1}
     rows = records.trials().to_pylist()
     assert {row["device"] for row in rows} == {"cpu"}
     # The sampler, too, knows of trials that train at the same time.
-    assert len({row["searched"] for row in rows}) == 18
+    assert len({row["searched"] for row in rows}) == 9
 
 
 def test_two_workers_train_a_trial_on_two_nodes(tmp_path, nodes):
     """Each node has a GPU for one worker. The curves are those of one process, up to the order of floating-point sums."""
     suite = {"methods": ["cross_entropy"], "settings": {"epochs": 3}, "trials": 1}
-    records = sweep(tmp_path, nodes, **suite, execution="train", workers=2, resources={"cpu": 2, "gpu": 1})
+    records = sweep(tmp_path, nodes, **suite, execution="train", workers=2, resources={"cpu": 1, "gpu": 1})
     for key in records.ended():
         [attempt] = records.log(key).attempts
         assert attempt["workers"] == 2
@@ -124,7 +127,7 @@ def test_trials_that_pause_go_on_on_any_node(tmp_path, nodes):
         settings={"epochs": 9},
         trials=8,
         scheduler="hyperband",
-        resources={"cpu": 2},
+        resources={"cpu": 1, "gpu": 1},
     )
     rows = records.trials().to_pylist()
     assert len(rows) == 8
@@ -152,7 +155,7 @@ def test_methods_of_three_tracks_share_one_queue_and_see_no_gpu(tmp_path, nodes)
         settings={"epochs": 1, "problems": 1, "iterations": 4, "report_every": 2, "batch_size": 16},
         trials=1,
         confirm={"seeds": 1, "ablate": False},
-        resources={"cpu": 2},
+        resources={"cpu": 1},
     )
     rows = records.trials().to_pylist()
     # Each track's baseline is added.
@@ -161,4 +164,4 @@ def test_methods_of_three_tracks_share_one_queue_and_see_no_gpu(tmp_path, nodes)
     }
     most = peaks(records)
     assert {gpus for _, gpus in most} == {()}
-    assert all(count <= {nodes["nodes"]["large"]: 2, nodes["nodes"]["small"]: 1}[node] for (node, _), count in most.items())
+    assert all(count <= {nodes["nodes"]["large"]: 3, nodes["nodes"]["small"]: 1}[node] for (node, _), count in most.items())
