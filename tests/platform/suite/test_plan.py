@@ -1,5 +1,8 @@
 """A suite becomes studies: baselines added, data by track, everything checked before anything runs."""
 
+import subprocess
+import sys
+
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -206,3 +209,16 @@ def test_studies_describe_themselves_in_json():
     assert study.space == {"smoothing": CategoricalDistribution([0.1, 0.2])}
     assert study.describe()["space"]["smoothing"].startswith('{"name": "CategoricalDistribution"')
     assert all(isinstance(limits, FloatDistribution) for limits in planned()[0].space.values())
+
+
+def test_planning_a_sweep_imports_nothing_that_only_its_trials_or_its_end_need(tmp_path):
+    code = (
+        "import sys, regbench.platform.sweep as sweep\n"
+        "from regbench.platform.suite.spec import read_suite\n"
+        "from regbench.platform.tracking.connection import check\n"
+        "sweep.studies(read_suite('quickstart'))\n"
+        "check(f'sqlite:///{sys.argv[1]}/mlflow.db')\n"
+        "print(*sorted({'mlflow', 'ray', 'sklearn', 'skimage', 'matplotlib', 'statsmodels'} & sys.modules.keys()))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
