@@ -16,7 +16,7 @@ from rich.console import Console
 
 from regbench.methods.errors import ConfigError, nearest
 from regbench.methods.shared.data import load, sources
-from regbench.platform.aside import import_aside
+from regbench.platform.execution.aside import import_aside
 from regbench.platform.execution.trial import Place
 from regbench.platform.progress import SweepProgress
 from regbench.platform.records.lease import only_driver
@@ -236,7 +236,6 @@ def _execute(search: Search, records: Records, watch: Watch, options: dict[str, 
         return
     from regbench.platform.execution.ray_cluster import cluster
 
-    import_aside("regbench.platform.execution.tune")
     with cluster(**options) as resources:
         from regbench.platform.execution.tune import run_tune
 

@@ -5,7 +5,7 @@ import threading
 from importlib import import_module
 from types import SimpleNamespace
 
-from regbench.platform.aside import import_aside
+from regbench.platform.execution.aside import import_aside
 
 
 def test_who_imports_it_later_gets_the_whole_module(tmp_path, monkeypatch):
