@@ -16,7 +16,7 @@ from rich.console import Console
 
 from regbench.methods.errors import ConfigError
 from regbench.methods.shared.data import load
-from regbench.platform.aside import import_aside
+from regbench.platform.execution.aside import import_aside
 from regbench.platform.execution.trial import Place
 from regbench.platform.inventory.inventory import inventory
 from regbench.platform.progress import SweepProgress
@@ -224,7 +224,6 @@ def _execute(search: Search, records: Records, progress: SweepProgress, watch: W
         return
     from regbench.platform.execution.ray_cluster import cluster
 
-    import_aside("regbench.platform.execution.tune")
     with cluster(**options) as resources:
         from regbench.platform.execution.tune import run_tune
 

@@ -1,10 +1,14 @@
 """A suite becomes studies: baselines added, data by track, everything checked before anything runs."""
 
+import subprocess
+import sys
+
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from regbench.methods.errors import ConfigError
 from regbench.methods.registry import create, tracks
+from regbench.platform.inventory.inventory import inventory
 from regbench.platform.records.records import Records
 from regbench.platform.records.storage import Storage
 from regbench.platform.search.search import Search
@@ -258,3 +262,18 @@ def test_seeds_beside_those_that_confirm_are_fresh():
     check_new(suite(seed=999))
     check_new(suite(seed=1005))
     check_new(suite(seed=1000, confirm={"seeds": 0}))
+
+
+def test_planning_a_sweep_imports_nothing_that_only_its_trials_or_its_end_need(tmp_path):
+    # Made anew after a change of the code, which imports all methods: but for that, once.
+    inventory()
+    code = (
+        "import sys, regbench.platform.sweep as sweep\n"
+        "from regbench.platform.suite.spec import read_suite\n"
+        "from regbench.platform.tracking.connection import check\n"
+        "sweep.studies(read_suite('quickstart'))\n"
+        "check(f'sqlite:///{sys.argv[1]}/mlflow.db')\n"
+        "print(*sorted({'mlflow', 'ray', 'sklearn', 'skimage', 'matplotlib', 'statsmodels'} & sys.modules.keys()))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
