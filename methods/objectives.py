@@ -184,7 +184,7 @@ def weight_range(method: type[Method], name: str) -> tuple[float, float]:
     field = method.model_fields[name]
     limits = {type(limit): limit for limit in field.metadata}
     default = float(field.default)
-    low, high = default / NEAR, FAR * default or 1.0
+    low, high = default / NEAR, FAR * default or 10.0
     if Ge in limits:
         low = float(limits[Ge].ge)
     elif Gt in limits:
