@@ -206,7 +206,7 @@ def differentiable(method: type[Method]) -> None:
 def stable(method: type[Method]) -> None:
     """Its objective and gradients are numbers at extreme inputs and weights, and in single precision those of double precision.
 
-    Asked where ``differentiable`` is: with the model's parameters as trained, a tenth of them, times -20, which makes large
+    Asked where ``differentiable`` is: with the model's parameters as trained, a tenth of them, times -8, which makes large
     errors, and with all rows of the batch alike; with all weights as they are, off, and at both ends of their ranges, those
     declared differentiable as tensors. A loss may overflow; what does not must have a gradient.
     """
