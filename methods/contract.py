@@ -10,6 +10,7 @@ nothing to ask; its docstring says what must hold.
 """
 
 import io
+import itertools
 import json
 import math
 import multiprocessing
@@ -29,8 +30,6 @@ from torch import Tensor
 
 from regbench.methods.contract_trainings import (
     curve_of,
-    frozen_copy,
-    has_objective,
     reference,
     retrained,
     smoke,
@@ -39,6 +38,7 @@ from regbench.methods.contract_trainings import (
 )
 from regbench.methods.errors import ContractError
 from regbench.methods.method import Method, Metrics, Paper
+from regbench.methods.objectives import CASES, LARGEST_SINGLE, CaughtObjective, is_pure, weight_cases
 from regbench.methods.registry import method_class
 from regbench.methods.run import ProcessGroup
 from regbench.methods.strict import explain
@@ -176,13 +176,16 @@ def differentiable(method: type[Method]) -> None:
     last round of a training begins.
     """
     names = [name for name, weight in method.weights().items() if weight.differentiable]
-    if not has_objective(method):
+    if not is_pure(method):
         raise NotApplicable("its objective is not a function of (model, batch, weights)")
     if not names:
         raise NotApplicable("no weight is declared differentiable")
-    instance = smoke(method)
-    objective = _last_objective(method)
-    values = vars(instance.weight_values())
+    caught = _caught(method)
+    values = vars(smoke(method).weight_values())
+
+    def objective(weights: SimpleNamespace) -> Tensor:
+        return caught.loss(weights)[0]
+
     for name in names:
         value = torch.tensor(float(values[name]), dtype=torch.float64, requires_grad=True)
         loss = objective(SimpleNamespace(**values | {name: value}))
@@ -193,6 +196,31 @@ def differentiable(method: type[Method]) -> None:
         slope = (above - below).item() / (2 * step)
         close = math.isclose(gradient.item(), slope, rel_tol=1e-4, abs_tol=1e-7 * max(1.0, abs(loss.item())))
         _require(method, close, f"the gradient in {name} is {gradient.item():.6g}, finite differences give {slope:.6g}")
+
+
+def stable(method: type[Method]) -> None:
+    """Its objective and gradients are numbers at extreme inputs and weights, and in single precision those of double precision.
+
+    Asked where ``differentiable`` is: with the model's parameters as trained, a tenth of them and threefold, and with all rows
+    of the batch alike; with all weights as they are, off, and at both ends of their ranges, those declared differentiable as
+    tensors. A loss may overflow; what does not must have a gradient.
+    """
+    if not is_pure(method):
+        raise NotApplicable("its objective is not a function of (model, batch, weights)")
+    caught = _caught(method)
+    for case, weights in itertools.product(CASES, weight_cases(method, smoke(method))):
+        where = f"with {case.name} and weights {weights.name}"
+        exact = caught.slopes(case, weights)
+        if exact.loss.isinf():
+            continue
+        _require(method, exact.finite, f"the objective or its gradient is not finite {where}")
+        single = caught.slopes(case, weights, dtype=torch.float32)
+        if exact.largest < LARGEST_SINGLE:
+            _require(method, single.finite, f"in single precision the objective or its gradient is not finite {where}")
+            if not caught.random:
+                # Where they differ, it may be that the objective is sensitive to what its parameters are rounded by.
+                problem = single.departure(exact) and single.departure(exact, caught.slopes(case, weights, perturbed=True))
+                _require(method, not problem, f"single precision gives another {problem} than double {where}")
 
 
 def runs_on_gpu(method: type[Method]) -> None:
@@ -220,6 +248,7 @@ CLAUSES: tuple[Clause, ...] = (
     leaves_no_trace,
     off,
     differentiable,
+    stable,
     runs_on_gpu,
 )
 
@@ -273,6 +302,13 @@ def _disagreement(first: list[Metrics] | str, second: list[Metrics] | str) -> st
     return f"{wrong[0]} is not finite" if wrong else None
 
 
+def _caught(method: type[Method]) -> CaughtObjective:
+    """Its objective, with model and batch of a training's last round."""
+    if not (seen := retrained(method).seen):
+        raise NotApplicable("its training does not call its objective")
+    return seen[0]
+
+
 def _require(method: type[Method], holds: bool, problem: str) -> None:
     if not holds:
         raise ContractError(f"{method.slug}: {problem}")
@@ -318,18 +354,3 @@ def _through_file(method: type[Method], state: dict[str, Any]) -> dict[str, Any]
             f"{method.slug}: its checkpoint holds an object that weights_only=True refuses: hand run.restore tensors, numbers, "
             "strings, and lists or dictionaries of them"
         ) from None
-
-
-def _last_objective(method: type[Method]) -> Callable[[SimpleNamespace], Tensor]:
-    """The objective as a function of the weights alone, with all else as at the first batch of a training's last round."""
-    instance, seen = smoke(method), retrained(method).seen
-    if not seen:
-        raise NotApplicable("its training does not call its objective")
-    model, batch, rng = seen[0]
-
-    def objective(weights: SimpleNamespace) -> Tensor:
-        torch.set_rng_state(rng)
-        # Copies, because a forward pass may move buffers and generators.
-        return method.objective(instance, frozen_copy(model), frozen_copy(batch), weights)[0]  # type: ignore[attr-defined]
-
-    return objective

@@ -2,20 +2,18 @@
 
 import copy
 import dataclasses
-import inspect
 import os
 import pickle
 import random
 from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from regbench.methods.method import Method, Metrics
+from regbench.methods.objectives import CaughtObjective, is_pure, watched
 from regbench.methods.run import Run
 
 
@@ -57,13 +55,13 @@ class Retrained:
         curve: its metrics.
         kept: whether it leaves something on the method.
         changed: what it changes in the process, first to last.
-        seen: model, batch and state of torch's random numbers at the first call of the objective in the last round, if any.
+        seen: its objective, caught at its first call in the last round, if there is one.
     """
 
     curve: list[Metrics] = dataclasses.field(default_factory=list)
     kept: bool = False
     changed: list[str] = dataclasses.field(default_factory=list)
-    seen: list[tuple[Any, Any, Tensor]] = dataclasses.field(default_factory=list)
+    seen: list[CaughtObjective] = dataclasses.field(default_factory=list)
 
 
 @cache
@@ -72,7 +70,7 @@ def retrained(method: type[Method]) -> Retrained:
     # Libraries may set what they like when they are first imported, which this training makes sure has happened.
     reference(method)
     run, found = smoke_run(method), Retrained()
-    instance = _watched(method, run, found.seen)
+    instance = watched(smoke(method), run, found.seen) if is_pure(method) else smoke(method)
     fields, process = (dict(vars(instance)), copy.copy(instance.__pydantic_private__)), _process_state()
     training, ended = iter(instance.train(run)), False
     # A training that waits inside `no_grad` is caught without leaving its caller there.
@@ -84,26 +82,6 @@ def retrained(method: type[Method]) -> Retrained:
             found.kept |= fields != (dict(vars(instance)), instance.__pydantic_private__)
             found.changed += [name for name, value in _process_state().items() if value != process[name]]
     return found
-
-
-def has_objective(method: type[Method]) -> bool:
-    """Whether it has ``objective(model, batch, weights)``."""
-    return list(inspect.signature(getattr(method, "objective", lambda: None)).parameters)[1:] == ["model", "batch", "weights"]
-
-
-def _watched(method: type[Method], run: Run, seen: list[tuple[Any, Any, Tensor]]) -> Method:
-    """The method with its smoke settings; its objective notes in ``seen`` the first call in the last round of the run."""
-
-    def watch(self: Any, model: Any, batch: Any, weights: SimpleNamespace) -> Any:
-        if run.last and not seen:
-            seen.append((frozen_copy(model), frozen_copy(batch), torch.get_rng_state()))
-        return method.objective(self, model, batch, weights)  # type: ignore[attr-defined]
-
-    instance = smoke(method)
-    if not has_objective(method):
-        return instance
-    watched = type(method.__name__, (method,), {"__module__": method.__module__, "objective": watch})
-    return watched(**instance.model_dump())
 
 
 def _process_state() -> dict[str, Any]:
@@ -121,18 +99,3 @@ def _process_state() -> dict[str, Any]:
         "the environment": dict(os.environ),
         "the working directory": Path.cwd(),
     }
-
-
-def frozen_copy(value: Any) -> Any:
-    """A copy in double precision of a model, a generator, a tensor, or a batch made of them."""
-    if isinstance(value, nn.Module):
-        return copy.deepcopy(value).double()
-    if isinstance(value, Tensor):
-        return value.detach().double() if value.is_floating_point() else value
-    if isinstance(value, torch.Generator):
-        return value.clone_state()
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return dataclasses.replace(
-            value, **{field.name: frozen_copy(getattr(value, field.name)) for field in dataclasses.fields(value)}
-        )
-    return value

@@ -81,7 +81,7 @@ def explain(error: ValidationError) -> str:
 
 
 class Loader(yaml.SafeLoader):
-    """Safe YAML in which ``1e-4`` is a number, as in YAML 1.2, and a key that is there twice is an error."""
+    """Safe YAML in which ``1e-4``, ``1.0e1`` and ``-.5`` are numbers, as in YAML 1.2; a key that is there twice is an error."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         """A mapping as it is written, before keys of others are merged into it."""
@@ -93,7 +93,11 @@ class Loader(yaml.SafeLoader):
         return node
 
 
-Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789"))
+Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$|[-+]?(\.[0-9]+|[0-9]+\.[0-9]*)$"),
+    list("-+.0123456789"),
+)
 
 
 def read_mapping(source: str | Path, what: str, ready_made: Mapping[str, str], keys: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from regbench.platform.records.lease import last_driver
 from regbench.platform.records.records import Records
@@ -106,7 +107,7 @@ def overview(storage: Storage) -> Table | str:
     names = sweep_names(storage)
     if not names:
         return f"No sweeps in {storage.uri}. Start one with: regbench sweep quickstart"
-    table = Table(header_style="dim", title=f"Sweeps in {storage.uri}", title_justify="left")
+    table = Table(header_style="dim", title=Text(f"Sweeps in {storage.uri}"), title_justify="left")
     for column in ("sweep", "state", "ended", "failed", "started"):
         table.add_column(column)
     for name in names:
@@ -139,4 +140,4 @@ def sweep_status(name: str, storage: Storage) -> Group:
             str(confirmed or ""),
             "" if study.best is None else f"{study.best:.4g}",
         )
-    return Group(table, *found.failures)
+    return Group(table, *map(Text, found.failures))

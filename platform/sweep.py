@@ -16,7 +16,7 @@ from rich.console import Console
 
 from regbench.methods.errors import ConfigError
 from regbench.methods.shared.data import load
-from regbench.platform.aside import import_aside
+from regbench.platform.execution.aside import import_aside
 from regbench.platform.execution.trial import Place
 from regbench.platform.inventory.inventory import inventory
 from regbench.platform.progress import SweepProgress
@@ -25,6 +25,7 @@ from regbench.platform.records.records import SCHEMA_VERSION, Records, Report, T
 from regbench.platform.records.storage import Storage
 from regbench.platform.records.sweeps import open_sweep
 from regbench.platform.search.search import Search
+from regbench.platform.suite.names import check_new
 from regbench.platform.suite.plan import Study, studies
 from regbench.platform.suite.spec import Suite, parse_suite
 from regbench.platform.tracking.live import LiveExporter
@@ -75,6 +76,7 @@ def start(suite: Suite, storage: Storage, tracking: str | None, console: Console
     uri = _tracking_uri(storage, tracking)
 
     def plan() -> tuple[Suite, list[Study]]:
+        check_new(suite)
         planned = studies(suite)
         if records.storage.exists("suite.json"):
             raise ConfigError(
@@ -222,7 +224,6 @@ def _execute(search: Search, records: Records, progress: SweepProgress, watch: W
         return
     from regbench.platform.execution.ray_cluster import cluster
 
-    import_aside("regbench.platform.execution.tune")
     with cluster(**options) as resources:
         from regbench.platform.execution.tune import run_tune
 

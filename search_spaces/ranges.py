@@ -1,10 +1,11 @@
 """The search space of each method, and a suite's own ranges in its place."""
 
 import importlib
+import math
 import pkgutil
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import Any, get_args
 
 from optuna.distributions import (
     BaseDistribution,
@@ -63,14 +64,21 @@ def resolve(slug: str, fixed: Mapping[str, Any], ranges: Mapping[str, Any]) -> S
     found = {name: distribution for name, distribution in space(slug).items() if name not in fixed}
     found |= {name: distribution(slug, name, value) for name, value in ranges.items()}
     for name, limits in found.items():
-        for value in extremes(limits):
-            try:
-                create(slug, {**fixed, name: value})
-            except RegbenchError as error:
-                raise ConfigError(
-                    f"search range of {slug}.{name} includes {value!r}, which the method refuses: {error}"
-                ) from None
+        taken = [_taken(slug, name, value, fixed) for value in extremes(limits)]
+        if isinstance(limits, CategoricalDistribution):
+            # As the method has them: of '32' it makes 32, and records and samplers are to see no other.
+            if len(set(map(repr, taken))) < len(taken):
+                raise ConfigError(f"range of {slug}.{name}: a choice is there twice")
+            found[name] = CategoricalDistribution(taken)
     return found
+
+
+def _taken(slug: str, name: str, value: Any, fixed: Mapping[str, Any]) -> Any:
+    """What the method makes of a value in a range."""
+    try:
+        return getattr(create(slug, {**fixed, name: value}), name)
+    except RegbenchError as error:
+        raise ConfigError(f"search range of {slug}.{name} includes {value!r}, which the method refuses: {error}") from None
 
 
 def distribution(slug: str, name: str, value: Any) -> BaseDistribution:
@@ -86,14 +94,36 @@ def distribution(slug: str, name: str, value: Any) -> BaseDistribution:
         raise ConfigError(f"{where}: write a list of choices, or {{low: …, high: …}} with log: true or step: …")
     if unknown := set(value) - {"low", "high", "log", "step"}:
         raise ConfigError(f"{where}: unknown key '{min(unknown)}'; {nearest(min(unknown), ['low', 'high', 'log', 'step'])}")
-    whole = (
-        all(isinstance(value[key], int) for key in ("low", "high"))
-        and method_class(slug).model_fields[name].annotation is not float
-    )
+    if not isinstance(value.get("log", False), bool):
+        raise ConfigError(f"{where}: log must be true or false, not {value['log']!r}")
+    numbers = {key: _number(value[key], f"{where}: {key}") for key in ("low", "high", "step") if value.get(key) is not None}
+    kind: type[IntDistribution | FloatDistribution] = FloatDistribution
+    if _whole(method_class(slug).model_fields[name].annotation):
+        kind = IntDistribution
+        for key, number in numbers.items():
+            if number != int(number):
+                raise ConfigError(f"{where}: {key} must be a whole number, as {name} is, not {number:g}")
+        numbers = {key: int(number) for key, number in numbers.items()}
+    if "step" in numbers:
+        parts = (numbers["high"] - numbers["low"]) / numbers["step"] if numbers["step"] > 0 else math.nan
+        if not math.isclose(parts, round(parts) if math.isfinite(parts) else math.nan, rel_tol=1e-9):
+            raise ConfigError(f"{where}: a step of {numbers['step']:g} does not lead from low to high")
     try:
-        return (IntDistribution if whole else FloatDistribution)(**value)
+        return kind(**numbers, log=value.get("log", False))
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{where}: {error}") from None
+
+
+def _number(value: Any, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ConfigError(f"{where} must be a finite number, without quotes, not {value!r}")
+    return value
+
+
+def _whole(annotation: Any) -> bool:
+    """Whether a setting of this type takes whole numbers only, as ``int`` and ``int | None`` do."""
+    kinds = set(get_args(annotation) or (annotation,)) - {type(None)}
+    return kinds == {int}
 
 
 def extremes(limits: BaseDistribution) -> tuple[Any, ...]:

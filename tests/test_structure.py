@@ -18,7 +18,10 @@ FOLDERS = ("platform", "methods", "search_spaces", "clusters")
 # Holds data alone, and lives where those who measure look for it.
 DATA = {"regbench.effects": "benchmarks/effects"}
 
-METHODS = {"torch", "numpy", "scipy", "sklearn", "skimage", "pyarrow", "pydantic", "yaml", "regbench.methods"}
+# annotated_types are the limits of pydantic's fields.
+METHODS = {
+    *("torch", "numpy", "scipy", "sklearn", "skimage", "pyarrow", "pydantic", "annotated_types", "yaml", "regbench.methods")
+}
 # What a floor of the house may import, besides the standard library.
 MAY_IMPORT = {
     "methods": METHODS,

@@ -41,7 +41,8 @@ class RoutedExperts(nn.Module):
         mixed = torch.zeros_like(tokens)
         for j, expert in enumerate(self.experts):
             rows = self.taken[:, j].nonzero()[:, 0]
-            mixed = mixed.index_add(0, rows, gates[rows, j, None] * expert(tokens[rows]))
+            part = gates[rows, j, None] * expert(tokens[rows])
+            mixed = mixed.index_add(0, rows, part.to(mixed.dtype))  # mixed precision computes it in another type
         return mixed.view_as(x)
 
 

@@ -1,5 +1,6 @@
 """The command line. Heavy imports happen inside the commands, so that ``--help`` answers at once."""
 
+import io
 import sys
 
 import typer
@@ -14,6 +15,10 @@ __all__ = ["app", "looking", "main", "running", "tracking"]
 
 def main() -> None:
     """Runs the command line; a user's mistake ends with one line on standard error and exit status 2."""
+    for stream in (sys.stdout, sys.stderr):
+        # Where a character cannot be shown, another is: the work of hours must not end at an arrow.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         app()
     except RegbenchError as error:

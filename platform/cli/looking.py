@@ -90,7 +90,7 @@ def status(name: AnySweepArgument = None, storage: StorageOption = DEFAULT_STORA
             require_folder(store)
         found = overview(store)
         # A command must not be broken into lines, or it cannot be copied.
-        console.print(found, soft_wrap=isinstance(found, str))
+        console.print(found, soft_wrap=isinstance(found, str), markup=False)
         return
     job = job_line(name, store)
     # A job that has just been handed over has no records yet.
@@ -139,7 +139,7 @@ def print_comparison(comparison: "Comparison", published: "Storage", console: "C
     from regbench.platform.comparison import tables
 
     console.print(tables.terminal(comparison))
-    console.print(f"Report: {published.uri}/report.html", soft_wrap=True)
+    console.print(f"Report: {published.uri}/report.html", soft_wrap=True, markup=False)
 
 
 @data_app.command("list")

@@ -1,5 +1,6 @@
 """Commands that train: one method here, a sweep here, a sweep on a cluster."""
 
+import shlex
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -167,6 +168,7 @@ def _settings(pairs: list[str]) -> dict[str, Any]:
     import yaml
 
     from regbench.methods.errors import ConfigError
+    from regbench.methods.strict import Loader
 
     found = {}
     for pair in pairs:
@@ -174,7 +176,7 @@ def _settings(pairs: list[str]) -> dict[str, Any]:
         if not equals:
             raise ConfigError(f"--set takes KEY=VALUE, not '{pair}'")
         try:
-            found[key.strip()] = yaml.safe_load(value)
+            found[key.strip()] = yaml.load(value, Loader)
         except yaml.YAMLError:
             raise ConfigError(f"--set {key.strip()}: '{value}' is not a YAML value") from None
     return found
@@ -217,15 +219,17 @@ def _relaunch(name: str, cluster: str, storage: str, detach: bool) -> None:
 
 def _conclude(name: str, outcome: "Outcome", store: "Storage", storage: str, tracking: str | None, console: "Console") -> None:
     """Says how a sweep ended and what to do next; exits non-zero where it did not do its work."""
-    place = "" if storage == DEFAULT_STORAGE else f" --storage {storage}"
+    from rich.markup import escape
+
+    place = escape("" if storage == DEFAULT_STORAGE else f" --storage {shlex.quote(storage)}")
     if outcome.comparison is None:
         console.print(f"Stopped. Nothing is lost: continue with [bold]regbench resume {name}{place}[/bold]", soft_wrap=True)
         raise typer.Exit(130)
     print_comparison(outcome.comparison, store.child(name).child("report"), console)
     for key, reason in outcome.failed.items():
-        console.print(f"[yellow]failed[/yellow] {key}: {reason}", soft_wrap=True, highlight=False)
+        console.print(f"[yellow]failed[/yellow] {key}: {escape(reason)}", soft_wrap=True, highlight=False)
     if outcome.tracking_problem:
-        console.print(f"[yellow]MLflow is not up to date:[/yellow] {outcome.tracking_problem}", soft_wrap=True)
+        console.print(f"[yellow]MLflow is not up to date:[/yellow] {escape(outcome.tracking_problem)}", soft_wrap=True)
     elif tracking != "none":
         console.print(f"MLflow: [bold]regbench ui{place}[/bold]", soft_wrap=True)
     if outcome.barren:

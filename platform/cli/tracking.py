@@ -24,10 +24,10 @@ def ui(
     uri = tracking or default_uri(store)
     served = uri.startswith(("http://", "https://"))
     address = uri.rstrip("/") if served else f"http://{host}:{port}"
-    console.print(f"MLflow UI: [bold]{address}[/bold]" + ("" if served else "  (Ctrl-C ends it)"), soft_wrap=True)
+    console.print(f"MLflow UI: {address}" + ("" if served else "  (Ctrl-C ends it)"), soft_wrap=True, markup=False)
     for name in sweep_names(store):
         for track, page in pages(open_sweep(name, store), uri).items():
-            console.print(f"compare {name}, {track}: {address}{page}", soft_wrap=True, highlight=False)
+            console.print(f"compare {name}, {track}: {address}{page}", soft_wrap=True, highlight=False, markup=False)
     if served:
         return
     raise typer.Exit(serve(uri, host, port))

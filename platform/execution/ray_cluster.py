@@ -7,6 +7,7 @@ from typing import Any
 
 from regbench.clusters.environment import QUIET
 from regbench.methods.errors import ClusterError
+from regbench.platform.execution.aside import import_aside
 
 # How often a private cluster is tried.
 STARTS = 3
@@ -31,6 +32,8 @@ def cluster(address: str | None = None, cpus: int | None = None, gpus: int | Non
         os.environ.setdefault(name, value)
     import ray
 
+    # While Ray's processes start; not before, since Ray reads those variables when it is imported.
+    import_aside("regbench.platform.execution.tune")
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     started = not ray.is_initialized()
     if started and address:

@@ -109,7 +109,10 @@ def only_driver(
 
 
 def _wait_for_silence(other: Driver, storage: Storage, console: Console, patience_s: float) -> None:
-    console.print(f"Process {other.pid} on {other.host} ran this sweep: seeing for {patience_s:.0f} s whether it still does …")
+    console.print(
+        f"Process {other.pid} on {other.host} ran this sweep: seeing for {patience_s:.0f} s whether it still does …",
+        markup=False,
+    )
     end = time.monotonic() + patience_s
     while time.monotonic() < end:
         time.sleep(min(1.0, patience_s / 10))

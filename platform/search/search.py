@@ -15,7 +15,7 @@ from optuna.trial import TrialState, create_trial
 
 from regbench.methods.errors import ConfigError
 from regbench.platform.records.records import Records, Status, Trial
-from regbench.platform.suite.plan import Study, grid
+from regbench.platform.suite.plan import Study, all_points, grid, points_in
 from regbench.platform.suite.spec import Suite
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -181,6 +181,9 @@ class Search:
         if self.suite.sampler.name == "grid":
             points = grid(study, self.suite.sampler.points)
             state.optuna.enqueue_trial(points[number % len(points)])
+        elif self.suite.scheduler.name != "pbt" and points_in(study.space) <= study.trials:
+            # A sampler would train some points again, number for number, and leave others out.
+            state.optuna.enqueue_trial(defaults_first(study)[number % study.trials])
         elif number == 0:
             # Every method's own default is its first trial, so that no search can end below it.
             state.optuna.enqueue_trial(study.defaults())
@@ -259,3 +262,9 @@ class Search:
 
 def _searched(row: Mapping[str, Any]) -> dict[str, Any]:
     return json.loads(row["searched"])
+
+
+def defaults_first(study: Study) -> list[dict[str, Any]]:
+    """Every point of a study's finite space, the method's own default first."""
+    default = study.defaults()
+    return sorted(all_points(study), key=lambda point: point != default)

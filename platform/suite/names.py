@@ -36,6 +36,27 @@ def data_for(suite: Suite, track: str) -> list[str]:
     return found
 
 
+def check_new(suite: Suite) -> None:
+    """Refuses what a new sweep must not have, though sweeps of older versions may: names and seeds that mean two things.
+
+    Raises:
+        ConfigError: one line that says what to change.
+    """
+    known = inventory()
+    for name, entry in suite.methods.items():
+        if entry.method not in (None, name) and any(name == track.baseline for track in known.tracks.values()):
+            raise ConfigError(f"methods: '{name}' is a track's baseline, but the entry's method is {entry.method}: rename it")
+    for key, names in (("data", suite.data), ("objectives", suite.objectives)):
+        for name in names or ():
+            if (names or []).count(name) > 1:
+                raise ConfigError(f"{key}: '{name}' is there twice")
+    if suite.confirm.first_seed <= suite.seed < suite.confirm.first_seed + suite.confirm.seeds:
+        raise ConfigError(
+            f"seed {suite.seed} is that of tuning and one of the seeds {suite.confirm.first_seed} to "
+            f"{suite.confirm.first_seed + suite.confirm.seeds - 1} that confirm: those must be fresh; change confirm.first_seed"
+        )
+
+
 def check_names(suite: Suite) -> None:
     """Refuses unknown methods, data sets, settings and objectives.
 

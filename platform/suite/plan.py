@@ -1,5 +1,6 @@
 """From a suite to its studies: one for each method entry and data set, checked before anything runs."""
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -162,8 +163,31 @@ def _trials(suite: Suite, space: dict[str, BaseDistribution]) -> int:
     """
     if suite.sampler.name == "bilevel":
         return 1
-    points = math.prod(len(_axis(limits, suite.sampler.points)) for limits in space.values())
-    return min(suite.trials, points) if suite.sampler.name == "grid" or not space else suite.trials
+    if suite.sampler.name == "grid":
+        return min(suite.trials, _size(space, suite.sampler.points))
+    # Population-based training gives several models of a population the same values at first.
+    return suite.trials if suite.scheduler.name == "pbt" and space else int(min(suite.trials, points_in(space)))
+
+
+def points_in(space: dict[str, BaseDistribution]) -> float:
+    """How many points a space has: infinite with a continuous range, 1 where there is nothing to search."""
+    return math.prod((math.inf if _continuous(limits) else _count(limits)) for limits in space.values())
+
+
+def _continuous(limits: BaseDistribution) -> bool:
+    return isinstance(limits, FloatDistribution) and not limits.step and limits.low < limits.high
+
+
+def _count(limits: BaseDistribution) -> int:
+    if isinstance(limits, CategoricalDistribution):
+        return len(limits.choices)
+    assert isinstance(limits, FloatDistribution | IntDistribution)
+    return 1 + round((limits.high - limits.low) / (limits.step or 1))
+
+
+def _size(space: dict[str, BaseDistribution], points: int) -> int:
+    """How many points a grid has, without making them: there may be billions."""
+    return math.prod(len(_axis(limits, points)) for limits in space.values())
 
 
 def _objectives(suite: Suite, track: Track) -> tuple[Metric, ...]:
@@ -196,7 +220,7 @@ def _check_sampler(suite: Suite, study: Study) -> None:
             f"sampler cmaes adapts a covariance and needs two numeric settings, {study.entry} searches {numeric}; use tpe"
         )
     if sampler == "grid":
-        size = len(grid(study, suite.sampler.points))
+        size = _size(study.space, suite.sampler.points)
         if size > suite.trials:
             raise ConfigError(
                 f"sampler grid: {study.entry} has {size} grid points ({suite.sampler.points} per setting), but trials is "
@@ -213,10 +237,23 @@ def _check_sampler(suite: Suite, study: Study) -> None:
 
 def grid(study: Study, points: int) -> list[dict[str, Any]]:
     """Every combination of ``points`` values of each setting, evenly spaced (by ratio on a log range), or all its choices."""
-    combinations: list[dict[str, Any]] = [{}]
-    for name, distribution in study.space.items():
-        combinations = [point | {name: value} for point in combinations for value in _axis(distribution, points)]
-    return combinations
+    return _combinations({name: _axis(limits, points) for name, limits in study.space.items()})
+
+
+def all_points(study: Study) -> list[dict[str, Any]]:
+    """Every point of a finite space."""
+    return _combinations({name: _all_values(limits) for name, limits in study.space.items()})
+
+
+def _all_values(limits: BaseDistribution) -> list[Any]:
+    if isinstance(limits, CategoricalDistribution):
+        return list(limits.choices)
+    assert isinstance(limits, FloatDistribution | IntDistribution)
+    return [min(limits.low + index * (limits.step or 1), limits.high) for index in range(_count(limits))]
+
+
+def _combinations(axes: dict[str, list[Any]]) -> list[dict[str, Any]]:
+    return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
 
 
 def _axis(distribution: BaseDistribution, points: int) -> list[Any]:

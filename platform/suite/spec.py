@@ -11,6 +11,8 @@ from regbench.methods.strict import Strict, explain, matching, read_mapping
 
 SamplerName = Literal["grid", "random", "tpe", "gp", "cmaes", "nsga2", "bilevel"]
 SchedulerName = Literal["none", "asha", "hyperband", "pbt", "median"]
+# What records can hold, with room for the seeds that follow it.
+LARGEST_SEED = 2**62
 # Names become parts of file names.
 Name = Annotated[
     str,
@@ -56,7 +58,7 @@ class Confirm(Strict):
     """The stage after tuning: the best configuration of each entry on fresh seeds, the same ones for all."""
 
     seeds: int = Field(5, ge=0, description="how many; 0 leaves the stage out, and with it the comparison")
-    first_seed: int = Field(1000, ge=0, description="the first of these seeds")
+    first_seed: int = Field(1000, ge=0, le=LARGEST_SEED, description="the first of these seeds")
     ablate: bool = Field(True, description="also run each best configuration with every weight at its off value")
 
 
@@ -118,7 +120,7 @@ class Suite(Strict):
         max_length=2,
         description="one or two metrics of the track, without prefix; by default its primary one",
     )
-    seed: int = Field(0, ge=0, description="seed of the samplers and of every tuning trial")
+    seed: int = Field(0, ge=0, le=LARGEST_SEED, description="seed of the samplers and of every tuning trial")
     confirm: Confirm = Field(Confirm(), description="reruns of the best configurations")
     execution: Literal["tune", "train", "inline"] = Field(
         "tune",

@@ -2,10 +2,12 @@
 
 import json
 import logging
+import os
 import subprocess
 import sys
 import threading
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
@@ -43,9 +45,11 @@ class LiveExporter:
 
     def __enter__(self) -> Self:
         """Starts the companion, which imports MLflow meanwhile."""
-        command = [sys.executable, "-m", "regbench.platform.tracking.companion"]
+        command = [sys.executable, "-P", "-m", "regbench.platform.tracking.companion"]
+        # It finds the modules that this process finds, and no others in the present folder.
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}
         pipe = subprocess.PIPE
-        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, process_group=0)
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment, process_group=0)
         assert self._process.stdin
         assert self._process.stdout
         self._orders: IO[str] = self._process.stdin

@@ -1,6 +1,7 @@
 """Every method has a search space that fits it; a suite's own ranges are taken, or refused in one line."""
 
 import itertools
+import math
 
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
@@ -95,6 +96,12 @@ def test_a_list_makes_choices():
         ("learning_rate", {"low": 0.001, "high": 1, "log": True}, FloatDistribution(0.001, 1, log=True)),
         ("final_alpha", {"low": 0, "high": 1}, FloatDistribution(0.0, 1.0)),
         ("batch_size", {"low": 16, "high": 64}, IntDistribution(16, 64)),
+        ("batch_size", {"low": 1e1, "high": 1e2}, IntDistribution(10, 100)),
+        # The setting's kind decides, not that of the limits.
+        ("gradient_clip", {"low": 1, "high": 3}, FloatDistribution(1.0, 3.0)),
+        # Choices are what the method makes of them.
+        ("batch_size", ["32", "64"], CategoricalDistribution([32, 64])),
+        ("final_alpha", [0, 1], CategoricalDistribution([0.0, 1.0])),
         ("batch_size", {"low": 16, "high": 64, "log": True}, IntDistribution(16, 64, log=True)),
         ("batch_size", {"low": 16, "high": 64, "step": 16}, IntDistribution(16, 64, step=16)),
     ],
@@ -124,7 +131,15 @@ def test_a_fixed_setting_is_not_searched():
         ({}, {"final_alpha": []}, ["ps_kd.final_alpha", "list of choices"]),
         ({}, {"final_alpha": {"low": 0.5, "high": 0.1}}, ["ps_kd.final_alpha"]),
         ({}, {"learning_rate": {"low": 0.0, "high": 0.1, "log": True}}, ["ps_kd.learning_rate"]),
-        ({}, {"learning_rate": {"low": "small", "high": 0.1}}, ["ps_kd.learning_rate"]),
+        ({}, {"learning_rate": {"low": "small", "high": 0.1}}, ["ps_kd.learning_rate", "low must be a finite number"]),
+        ({}, {"learning_rate": {"low": 0.1, "high": "0.2"}}, ["high must be a finite number, without quotes, not '0.2'"]),
+        ({}, {"learning_rate": {"low": 0.1, "high": math.inf}}, ["high must be a finite number"]),
+        ({}, {"learning_rate": {"low": True, "high": 2.0}}, ["low must be a finite number"]),
+        ({}, {"learning_rate": {"low": 0.1, "high": 0.2, "log": "yes"}}, ["log must be true or false, not 'yes'"]),
+        ({}, {"batch_size": {"low": 1.5, "high": 8}}, ["low must be a whole number, as batch_size is, not 1.5"]),
+        ({}, {"final_alpha": {"low": 0.0, "high": 1.0, "step": 0.3}}, ["a step of 0.3 does not lead from low to high"]),
+        ({}, {"final_alpha": {"low": 0.0, "high": 1.0, "step": 0}}, ["a step of 0 does not lead from low to high"]),
+        ({}, {"batch_size": ["32", 32]}, ["a choice is there twice"]),
         ({"final_alpha": 0.5}, {"final_alpha": [0.1, 0.2]}, ["'final_alpha'", "both fixed to 0.5 and searched"]),
         ({}, {"final_alpha": {"low": 0.5, "high": 1.5}}, ["ps_kd.final_alpha includes 1.5", "must be at most 1"]),
         ({}, {"alpha_schedule": ["linear", "quadratic"]}, ["ps_kd.alpha_schedule includes 'quadratic'"]),

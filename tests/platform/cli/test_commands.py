@@ -269,6 +269,10 @@ def test_status_tells_of_all_sweeps_and_of_one(swept, here):
     assert "label_smoothing-digits_noisy" in here.succeeds(swept[0], "status", "tiny")
 
 
+def test_characters_that_the_terminal_lacks_are_replaced(swept):
+    assert "digits_noisy" in succeeds(swept[0], "compare", "tiny", PYTHONIOENCODING="latin-1")
+
+
 def test_status_without_a_sweep_says_how_to_start_one(tmp_path, here):
     assert "regbench sweep quickstart" in here.succeeds(tmp_path, "status")
 

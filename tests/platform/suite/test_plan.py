@@ -1,13 +1,18 @@
 """A suite becomes studies: baselines added, data by track, everything checked before anything runs."""
 
+import subprocess
+import sys
+
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from regbench.methods.errors import ConfigError
 from regbench.methods.registry import create, tracks
+from regbench.platform.inventory.inventory import inventory
 from regbench.platform.records.records import Records
 from regbench.platform.records.storage import Storage
 from regbench.platform.search.search import Search
+from regbench.platform.suite.names import check_new
 from regbench.platform.suite.plan import Study, grid, studies
 from regbench.platform.suite.spec import Suite, parse_suite
 
@@ -206,3 +211,69 @@ def test_studies_describe_themselves_in_json():
     assert study.space == {"smoothing": CategoricalDistribution([0.1, 0.2])}
     assert study.describe()["space"]["smoothing"].startswith('{"name": "CategoricalDistribution"')
     assert all(isinstance(limits, FloatDistribution) for limits in planned()[0].space.values())
+
+
+@pytest.mark.parametrize(
+    ("space", "points"),
+    [
+        ({"smoothing": [0.1]}, 1),
+        ({"smoothing": [0.1, 0.2], "epochs": {"low": 2, "high": 4}}, 6),
+        ({"smoothing": {"low": 0.0, "high": 0.4, "step": 0.1}}, 5),
+        ({"epochs": {"low": 2, "high": 6, "log": True}}, 5),
+        ({"smoothing": {"low": 0.1, "high": 0.2}}, 12),
+    ],
+)
+def test_a_space_of_few_points_gets_no_more_trials_than_it_has(space, points):
+    assert {study.entry: study.trials for study in planned(methods=searched(**space), trials=12)}["label_smoothing"] == points
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_a_space_of_few_points_is_trained_point_by_point_the_default_first(tmp_path, sampler):
+    spec = suite(methods=searched(smoothing=[0.3, 0.1, 0.2], epochs={"low": 29, "high": 30}), trials=9, sampler=sampler)
+    search = Search(spec, studies(spec), Records(Storage(tmp_path)))
+    trials = [search.next() for _ in range(search.total)]
+    found = [tuple(trial.searched.values()) for trial in trials if trial and trial.entry == "label_smoothing"]
+    assert found[0] == (0.1, 30)
+    assert sorted(found) == [(smoothing, epochs) for smoothing in (0.1, 0.2, 0.3) for epochs in (29, 30)]
+
+
+def test_a_grid_is_counted_without_being_made():
+    space = {"smoothing": {"low": 0.0, "high": 0.5}, "learning_rate": {"low": 0.01, "high": 0.1}}
+    assert "900000000 grid points" in refusal(methods=searched(**space), sampler={"name": "grid", "points": 30_000})
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"methods": {"cross_entropy": {"method": "label_smoothing"}}}, "'cross_entropy' is a track's baseline"),
+        ({"data": ["digits", "digits"]}, "data: 'digits' is there twice"),
+        ({"objectives": ["accuracy", "accuracy"], "sampler": "random"}, "objectives: 'accuracy' is there twice"),
+        ({"seed": 1002}, "seed 1002 is that of tuning and one of the seeds 1000 to 1004 that confirm"),
+        ({"seed": 3, "confirm": {"first_seed": 3, "seeds": 1}}, "change confirm.first_seed"),
+    ],
+)
+def test_names_and_seeds_that_mean_two_things_are_refused_for_a_new_sweep(changes, reason):
+    with pytest.raises(ConfigError) as caught:
+        check_new(suite(**changes))
+    assert reason in str(caught.value)
+
+
+def test_seeds_beside_those_that_confirm_are_fresh():
+    check_new(suite(seed=999))
+    check_new(suite(seed=1005))
+    check_new(suite(seed=1000, confirm={"seeds": 0}))
+
+
+def test_planning_a_sweep_imports_nothing_that_only_its_trials_or_its_end_need(tmp_path):
+    # Made anew after a change of the code, which imports all methods: but for that, once.
+    inventory()
+    code = (
+        "import sys, regbench.platform.sweep as sweep\n"
+        "from regbench.platform.suite.spec import read_suite\n"
+        "from regbench.platform.tracking.connection import check\n"
+        "sweep.studies(read_suite('quickstart'))\n"
+        "check(f'sqlite:///{sys.argv[1]}/mlflow.db')\n"
+        "print(*sorted({'mlflow', 'ray', 'sklearn', 'skimage', 'matplotlib', 'statsmodels'} & sys.modules.keys()))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""

@@ -100,6 +100,8 @@ def test_names_of_sweeps_and_entries_stay_inside_the_storage(name):
         {"resources": {"cpu": float("inf")}},
         {"confirm": {"seeds": -1}},
         {"confirm": {"first_seed": -1}},
+        {"confirm": {"first_seed": 10**19}},
+        {"seed": 10**19},
         {"scheduler": {"name": "asha", "grace": 0}},
         {"scheduler": {"name": "asha", "reduction": 1}},
         {"sampler": {"name": "grid", "points": 1}},
