@@ -265,9 +265,9 @@ def kill_nodes(sweep: Sweep, kills: int, dice: random.Random) -> int:
         return sweep.spawn([*command, "--block"], sweep.environment)
 
     head = ["--head", "--port", address.partition(":")[2], "--ray-client-server-port", str(free_port())]
-    join(*head, "--temp-dir", temporary, "--include-dashboard", "false", "--num-cpus", "0")
-    # A node gives up where no head answers.
-    wait_until(lambda: _listens(address))
+    head += ["--temp-dir", temporary, "--include-dashboard", "false", "--num-cpus", "0"]
+    # A node gives up where no head answers. Ray gives the head 30 seconds to start, which a busy machine may exceed.
+    assert any(wait_until(lambda: "Ray runtime started" in sweep.output.read_text(), join(*head)) for _ in range(5))
     machine = ["--address", address, "--num-cpus", "1"]
     nodes = [join(*machine) for _ in range(2)]
     process = sweep.start()
@@ -458,12 +458,6 @@ def _answers(url: str) -> bool:
     except OSError:
         return False
     return True
-
-
-def _listens(address: str) -> bool:
-    host, _, port = address.partition(":")
-    with socket.socket() as probe:
-        return probe.connect_ex((host, int(port))) == 0
 
 
 def _parents() -> dict[int, int]:

@@ -76,21 +76,30 @@ def head(tmp_path_factory) -> Iterator[Head]:
     home, token, port = tmp_path_factory.mktemp("home"), secrets.token_hex(32), free_port()
     command = ["ray", "start", "--head", "--block", "--num-cpus=2", "--disable-usage-stats", "--include-dashboard=true"]
     places = [f"--port={free_port()}", f"--dashboard-port={port}", f"--dashboard-agent-listen-port={free_port()}"]
-    with (folder / "head.log").open("w") as log:
-        process = subprocess.Popen(
-            [BIN / command[0], *command[1:], *places, f"--temp-dir={folder}"],
-            env=environment(home, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=token),
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
+    log = folder / "head.log"
+
+    def start() -> subprocess.Popen[bytes]:
+        with log.open("w") as output:
+            return subprocess.Popen(
+                [BIN / command[0], *command[1:], *places, f"--temp-dir={folder}"],
+                env=environment(home, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=token),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
 
     def answers() -> bool:
-        assert process.poll() is None, (folder / "head.log").read_text()
         with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", port)) == 0
+            return "Ray runtime started" in log.read_text() and probe.connect_ex(("127.0.0.1", port)) == 0
 
+    process = start()
     try:
-        wait_until(answers)
+        # Ray gives a node 30 seconds to start, which a busy machine may exceed.
+        for _ in range(4):
+            wait_until(lambda process=process: process.poll() is not None or answers())
+            if process.poll() is None:
+                break
+            process = start()
+        assert answers(), log.read_text()
         yield Head(folder, f"http://127.0.0.1:{port}", token)
     finally:
         process.terminate()

@@ -189,7 +189,7 @@ def test_held_out_rows_are_training_rows_of_their_own():
 
 def test_learned_decays_beat_their_start():
     settings = {"decay": 0.05, "groups": "parameter"}
-    *_, learned = WeightedLogisticRegression(learner="maid", budget=3000, report_every=1000, **settings).train(Run("digits"))
+    *_, learned = WeightedLogisticRegression(learner="maid", budget=1500, report_every=500, **settings).train(Run("digits"))
     (start,) = WeightedLogisticRegression(**settings).train(Run("digits"))
     assert learned["val/nll"] < 0.5 * start["val/nll"]
     assert learned["val/accuracy"] > start["val/accuracy"] + 0.03
