@@ -201,9 +201,9 @@ def differentiable(method: type[Method]) -> None:
 def stable(method: type[Method]) -> None:
     """Its objective and gradients are numbers at extreme inputs and weights, and in single precision those of double precision.
 
-    Asked where ``differentiable`` is: with the model's parameters as trained, a tenth of them and threefold, and with all rows
-    of the batch alike; with all weights as they are, off, and at both ends of their ranges, those declared differentiable as
-    tensors. A loss may overflow; what does not must have a gradient.
+    Asked where ``differentiable`` is: with the model's parameters as trained, a tenth of them, times -8, which makes large
+    errors, and with all rows of the batch alike; with all weights as they are, off, and at both ends of their ranges, those
+    declared differentiable as tensors. A loss may overflow; what does not must have a gradient.
     """
     if not is_pure(method):
         raise NotApplicable("its objective is not a function of (model, batch, weights)")

@@ -35,7 +35,7 @@ class Case:
 CASES = (
     Case("the trained parameters"),
     Case("a tenth of all parameters", factor=0.1),
-    Case("three times all parameters", factor=3.0),
+    Case("all parameters times -8", factor=-8.0),
     Case("all rows alike", alike=True),
 )
 
@@ -181,7 +181,7 @@ def weight_range(method: type[Method], name: str) -> tuple[float, float]:
     field = method.model_fields[name]
     limits = {type(limit): limit for limit in field.metadata}
     default = float(field.default)
-    low, high = default / NEAR, FAR * default or 1.0
+    low, high = default / NEAR, FAR * default or 10.0
     if Ge in limits:
         low = float(limits[Ge].ge)
     elif Gt in limits:
