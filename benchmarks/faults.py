@@ -344,14 +344,17 @@ def tear_files(sweep: Sweep, kills: int, dice: random.Random) -> int:
 
     A checkpoint or a record is replaced as a whole: only its temporary file can be torn. A log is added to.
     """
-    process = sweep.start()
-    assert wait_until(lambda: bool(sweep.records.ended() and sweep.under_way()), process)
-    # At once, while the trial is under way.
-    process.kill()
-    process.wait()
-    sweep.look()
+    unended: dict[str, Attempt] = {}
+    while not unended:
+        process = sweep.start()
+        assert wait_until(lambda: bool(sweep.records.ended() and sweep.under_way()), process)
+        # At once, while the trial is under way; on a busy machine it may have ended all the same.
+        process.kill()
+        process.wait()
+        sweep.look()
+        unended = sweep.unended()
     torn = 0
-    for key, attempt in sweep.unended().items():
+    for key, attempt in unended.items():
         # Its worker ends a moment after the driver, and may finish a round until then.
         wait_until(lambda pid=attempt.pid: pid not in _parents())
         folder = Path(sweep.storage) / NAME

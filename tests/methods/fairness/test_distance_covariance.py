@@ -21,7 +21,10 @@ def dcor() -> ModuleType:
     """The reference, as plain Python: it would compile itself on import, for longer than all that is asked of it takes."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(numba.config, "DISABLE_JIT", True)
-        return importlib.import_module("dcor")
+        module = importlib.import_module("dcor")
+    # Numba's threads, which that may start, are PyTorch's too.
+    torch.set_num_threads(1)
+    return module
 
 
 def sample(n, d=2, p=3, seed=0):
