@@ -1,6 +1,8 @@
 """Runs a suite from start to end, or from where it was interrupted."""
 
+import atexit
 import datetime
+import gc
 import json
 import socket
 import subprocess
@@ -163,6 +165,8 @@ def _run(
     cluster: dict[str, Any],
 ) -> Outcome:
     """Runs what ``plan`` returns, once that has found everything in order, and exports it to MLflow at ``uri``."""
+    # At its end, a process looks for garbage among all that it has imported, which takes a second here and frees nothing.
+    atexit.register(gc.freeze)
     comparison = None
     with ExitStack() as export:
         # MLflow is imported while the suite is checked.

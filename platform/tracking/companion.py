@@ -6,6 +6,8 @@ standard output: ``{"exported": KEY}`` for every trial brought up to date, and `
 it went well. The end of the input is the end of the driver, and its own.
 """
 
+import atexit
+import gc
 import io
 import json
 import os
@@ -33,6 +35,8 @@ Orders = SimpleQueue[dict[str, Any]]
 def main() -> None:
     """Exports now and then, when told to, and for the last time."""
     os.nice(NICENESS)
+    # The driver waits for the end of this process, most of which was a last search for garbage.
+    atexit.register(gc.freeze)
     # What MLflow prints is no answer.
     answers, sys.stdout = sys.stdout, sys.stderr
 
