@@ -7,7 +7,8 @@ are within each seed that every entry finished, and over data sets of the entrie
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
 import pandas as pd
 
@@ -115,9 +116,8 @@ def _compare_group(track: str, data: str, candidates: list[Candidate], rows: Row
         )
         rows["metrics"] += [place | row for row in test_metrics(c)]
         rows["seeds"] += [place | row for row in test_values(c)]
-        rows["spectra"] += [place | row for row in spectra(c)]
-        rows["sensitivity"] += [place | row for row in sensitivity(c)]
-        rows["importance"] += [place | row for row in importance_of(c)]
+        for name, diagnose in (("spectra", spectra), ("sensitivity", sensitivity), ("importance", importance_of)):
+            _add_diagnosis(rows, name, place, partial(diagnose, c))
         rows["failures"] += [place | row for row in failures(c)]
     for against, pairs in (("baseline", to_baseline), ("ablation", to_ablation)):
         rows["differences"] += [
@@ -126,8 +126,16 @@ def _compare_group(track: str, data: str, candidates: list[Candidate], rows: Row
             for seed, value in pair.differences.items()
         ]
     rows["entries"] += sorted(found, key=lambda row: _order(row, mode))
-    rows["trade_offs"] += [table | row for row in trade_offs(candidates)]
+    _add_diagnosis(rows, "trade_offs", table | {"entry": ""}, partial(trade_offs, candidates))
     rows["notes"] += [table | {"entry": entry, "note": note} for entry, note in notes_on(candidates, baselines)]
+
+
+def _add_diagnosis(rows: Rows, name: str, place: Row, diagnose: Callable[[], Iterable[Row]]) -> None:
+    """Adds what a diagnosis finds; one that cannot be made costs itself and a line, and never the answer."""
+    try:
+        rows[name] += [place | row for row in diagnose()]
+    except Exception as error:
+        rows["notes"].append(place | {"note": f"no {name.replace('_', ' ')} here: {type(error).__name__}: {error}"})
 
 
 def _order(row: Row, mode: str) -> tuple[bool, float, str]:

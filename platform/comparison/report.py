@@ -1,7 +1,7 @@
 """The report: a comparison as one self-contained HTML page, without scripts and without anything loaded from elsewhere."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -139,20 +139,28 @@ def _section(comparison: Comparison, track: str, data: str, look: Styles) -> dic
         "failures": rows_of(comparison.of("failures", track, data)),
         "notes": tables.notes(comparison, track, data),
         "plots": {
-            "forest": Markup(plots.forest(*place, look)),
-            "differences": Markup(plots.differences(*place, look, "baseline")),
-            "ablation": Markup(plots.differences(*place, look, "ablation")),
-            "calibration": Markup(plots.calibration(*place, look)),
-            "curves": Markup(plots.curves(*place, look)),
-            "spectra": Markup(plots.spectra(*place, look)),
-            "importance": Markup(tuning_plots.importance(*place, look)),
-            "learning": Markup(tuning_plots.learning(*place, look)),
-            "trade_offs": Markup(plots.trade_offs(*place, look)),
+            "forest": _drawn(plots.forest, *place, look),
+            "differences": _drawn(plots.differences, *place, look, "baseline"),
+            "ablation": _drawn(plots.differences, *place, look, "ablation"),
+            "calibration": _drawn(plots.calibration, *place, look),
+            "curves": _drawn(plots.curves, *place, look),
+            "spectra": _drawn(plots.spectra, *place, look),
+            "importance": _drawn(tuning_plots.importance, *place, look),
+            "learning": _drawn(tuning_plots.learning, *place, look),
+            "trade_offs": _drawn(plots.trade_offs, *place, look),
         },
         "sensitivity": [
-            (entry, Markup(svg)) for entry in entries["entry"] if (svg := tuning_plots.sensitivity(*place, entry, look))
+            (entry, svg) for entry in entries["entry"] if (svg := _drawn(tuning_plots.sensitivity, *place, entry, look))
         ],
     }
+
+
+def _drawn(draw: Callable[..., str], *arguments: Any) -> Markup:
+    """A plot; one that cannot be drawn costs itself and a line, and never the page."""
+    try:
+        return Markup(draw(*arguments))
+    except Exception as error:
+        return Markup("<p>not drawn: {}</p>").format(f"{type(error).__name__}: {error}")
 
 
 def finding(entries: pd.DataFrame, data: str) -> str:
@@ -197,7 +205,7 @@ def _track(comparison: Comparison, track: str, look: Styles) -> dict[str, Any]:
         "data_sets": row["data_sets"],
         "test": tables.friedman_text(row),
         "ranks": rows_of(comparison.ranks[comparison.ranks["track"] == track]),
-        "plot": Markup(plots.critical_difference(comparison, track, look)),
+        "plot": _drawn(plots.critical_difference, comparison, track, look),
     }
 
 

@@ -4,9 +4,10 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from optuna.distributions import FloatDistribution
-from test_compare import ALIKE, BASE, BETTER, WORSE, Sweep
+from optuna.distributions import FloatDistribution, distribution_to_json
+from test_compare import ALIKE, BASE, BETTER, SMOOTHING, WORSE, Sweep
 
+import regbench.platform.comparison.compare as comparing
 from regbench.methods.errors import StorageError
 from regbench.platform.comparison import drawing, plots, tuning_plots
 from regbench.platform.comparison.compare import compare
@@ -315,3 +316,35 @@ def test_unwritable_target_is_a_storage_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="cannot write"):
         publish(Sweep(tmp_path).records, Storage(tmp_path / "file"))
+
+
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
+@pytest.mark.parametrize("extreme", [1.7e308, 0.0])
+def test_diagnoses_that_cannot_be_made_do_not_take_the_answer_with_them(tmp_path, extreme):
+    sweep = Sweep(tmp_path)
+    for entry in ("cross_entropy", "label_smoothing"):
+        for number in range(9):
+            value = extreme * (-1) ** number
+            report = {"val/accuracy": value, "val/nll": value}
+            sweep.trial(entry, "tune", number, [report] * 3, searched={"smoothing": 0.01 + 0.01 * number})
+        sweep.studies.append({"entry": entry, "data": "digits", "space": {"smoothing": distribution_to_json(SMOOTHING)}})
+        sweep.confirm(entry, BASE)
+    sweep.describe()
+    page = render(compare(sweep.records))
+    assert "Of 1 compared on digits" in page
+    assert "identical at" in page
+    assert "Traceback" not in page
+
+
+def test_a_plot_that_raises_leaves_a_line_and_the_rest_of_the_page(sweep, monkeypatch):
+    def broken(*arguments: object) -> str:
+        raise ValueError("<nothing> to scale")
+
+    monkeypatch.setattr(plots, "curves", broken)
+    monkeypatch.setattr(comparing, "importance_of", broken)
+    found = compare(sweep.records)
+    page = render(found)
+    assert "not drawn: ValueError: &lt;nothing&gt; to scale" in page
+    assert "no importance here: ValueError" in page
+    assert page.count("<svg") > 3
+    assert found.entries["confirmed"].any()
