@@ -13,7 +13,13 @@ import pytest
 # Code that is read; other modules are named and not entered.
 READ = tuple(str(Path(__file__).parents[1] / folder) for folder in ("tests", "benchmarks"))
 # Whoever refers to these starts processes, servers or clusters.
-PROCESSES = {"subprocess", "multiprocessing", "ray", "regbench.platform.execution.ray_cluster"}
+PROCESSES = {
+    "subprocess",
+    "multiprocessing",
+    "ray",
+    "regbench.platform.execution.ray_cluster",
+    "regbench.platform.tracking.live",
+}
 # Whoever refers to these trains: whole sweeps, trials, all that a contract asks, methods.
 TRAININGS = {
     "regbench.platform.sweep",

@@ -62,7 +62,7 @@ def test_group_normalization_treats_images_separately():
 class Still(DPSGD):
     """Keeps each step's gradient in the place of moving."""
 
-    def _build_optimizer(self, network):
+    def build_optimizer(self, network):
         optimizer = torch.optim.SGD(network.parameters(), lr=0.0)
         self.__dict__["steps"], self.__dict__["network"] = [], network
         optimizer.step = lambda: self.steps.append([p.grad.clone() for p in network.parameters()])
