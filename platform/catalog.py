@@ -113,9 +113,12 @@ def suites_table() -> Table:
     table.add_column("minutes on two cores", justify="right")
     for name in sorted(ready_made_suites(), key=lambda name: ("/" in name, name)):
         found = outline(read_suite(name))
-        entries, data = ({getattr(study, part): None for study in found.studies} for part in ("entry", "data"))
+        methods, entries, data = (
+            list(dict.fromkeys(getattr(study, part) for study in found.studies)) for part in ("method", "entry", "data")
+        )
+        compares = ", ".join(methods) + (f" in {len(entries)} entries" if len(entries) > len(methods) else "")
         time = "made for GPUs" if "/" in name else minutes.get(name, "")
-        table.add_row(name, ", ".join(entries), ", ".join(data), str(found.trainings), time)
+        table.add_row(name, compares, ", ".join(data), str(found.trainings), time)
     return table
 
 

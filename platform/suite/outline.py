@@ -18,6 +18,7 @@ class StudyOutline(Plain):
     Attributes:
         name: entry and data set.
         entry: the entry.
+        method: its method.
         data: the data set.
         objectives: validation metrics with their modes, as text.
         tune: tuning trials.
@@ -30,6 +31,7 @@ class StudyOutline(Plain):
 
     name: str
     entry: str
+    method: str
     data: str
     objectives: str
     tune: int
@@ -83,6 +85,7 @@ def _study_outline(study: "Study", suite: Suite) -> StudyOutline:
     return StudyOutline(
         name=study.name,
         entry=study.entry,
+        method=study.method.slug,
         data=study.data,
         objectives=", ".join(f"{metric.validation} ({metric.mode})" for metric in study.objectives),
         tune=study.trials,
