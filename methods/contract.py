@@ -9,9 +9,8 @@ ContractError when it is broken, NotApplicable when it has nothing to ask; its d
 """
 
 import copy
-import dataclasses
-import inspect
 import io
+import itertools
 import json
 import math
 import os
@@ -30,10 +29,11 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from pydantic import ValidationError
-from torch import Tensor, nn
+from torch import Tensor
 
 from regbench.methods.errors import ContractError
 from regbench.methods.method import Method, Metrics, Paper
+from regbench.methods.objectives import CASES, LARGEST_SINGLE, CaughtObjective, catch, is_pure, weight_cases
 from regbench.methods.registry import method_class
 from regbench.methods.run import ProcessGroup, Run
 from regbench.methods.strict import explain
@@ -181,13 +181,16 @@ def differentiable(method: type[Method]) -> None:
     last round of a training begins.
     """
     names = [name for name, weight in method.weights().items() if weight.differentiable]
-    if list(inspect.signature(getattr(method, "objective", lambda: None)).parameters)[1:] != ["model", "batch", "weights"]:
+    if not is_pure(method):
         raise NotApplicable("its objective is not a function of (model, batch, weights)")
     if not names:
         raise NotApplicable("no weight is declared differentiable")
-    instance = _smoke(method)
-    objective = _last_objective(method)
-    values = vars(instance.weight_values())
+    caught = _caught(method)
+    values = vars(_smoke(method).weight_values())
+
+    def objective(weights: SimpleNamespace) -> Tensor:
+        return caught.loss(weights)[0]
+
     for name in names:
         value = torch.tensor(float(values[name]), dtype=torch.float64, requires_grad=True)
         loss = objective(SimpleNamespace(**values | {name: value}))
@@ -198,6 +201,31 @@ def differentiable(method: type[Method]) -> None:
         slope = (above - below).item() / (2 * step)
         close = math.isclose(gradient.item(), slope, rel_tol=1e-4, abs_tol=1e-7 * max(1.0, abs(loss.item())))
         _require(method, close, f"the gradient in {name} is {gradient.item():.6g}, finite differences give {slope:.6g}")
+
+
+def stable(method: type[Method]) -> None:
+    """Its objective and gradients are numbers at extreme inputs and weights, and in single precision those of double precision.
+
+    Asked where ``differentiable`` is: with the model's parameters as trained, a tenth of them, times -8, which makes large
+    errors, and with all rows of the batch alike; with all weights as they are, off, and at both ends of their ranges, those
+    declared differentiable as tensors. A loss may overflow; what does not must have a gradient.
+    """
+    if not is_pure(method):
+        raise NotApplicable("its objective is not a function of (model, batch, weights)")
+    caught = _caught(method)
+    for case, weights in itertools.product(CASES, weight_cases(method, _smoke(method))):
+        where = f"with {case.name} and weights {weights.name}"
+        exact = caught.slopes(case, weights)
+        if exact.loss.isinf():
+            continue
+        _require(method, exact.finite, f"the objective or its gradient is not finite {where}")
+        single = caught.slopes(case, weights, dtype=torch.float32)
+        if exact.largest < LARGEST_SINGLE:
+            _require(method, single.finite, f"in single precision the objective or its gradient is not finite {where}")
+            if not caught.random:
+                # Where they differ, it may be that the objective is sensitive to what its parameters are rounded by.
+                problem = single.departure(exact) and single.departure(exact, caught.slopes(case, weights, perturbed=True))
+                _require(method, not problem, f"single precision gives another {problem} than double {where}")
 
 
 def runs_on_gpu(method: type[Method]) -> None:
@@ -225,6 +253,7 @@ CLAUSES: tuple[Clause, ...] = (
     leaves_no_trace,
     off,
     differentiable,
+    stable,
     runs_on_gpu,
 )
 
@@ -286,6 +315,14 @@ def _run(method: type[Method], **options: Any) -> Run:
 
 def _train(instance: Method, run: Run) -> list[Metrics]:
     return [dict(metrics) for metrics in instance.train(run)]
+
+
+@cache
+def _caught(method: type[Method]) -> CaughtObjective:
+    """Its objective, with model and batch of a training's last round."""
+    if (caught := catch(_smoke(method), _run(method))) is None:
+        raise NotApplicable("its training does not call its objective")
+    return caught
 
 
 @cache
@@ -356,42 +393,3 @@ def _process_state() -> dict[str, Any]:
         "the environment": dict(os.environ),
         "the working directory": Path.cwd(),
     }
-
-
-def _last_objective(method: type[Method]) -> Callable[[SimpleNamespace], Tensor]:
-    """The objective as a function of the weights alone, with all else as at the first batch of a training's last round."""
-    run, instance = _run(method), _smoke(method)
-    seen: list[tuple[Any, Any, Tensor]] = []
-
-    def watch(self: Any, model: Any, batch: Any, weights: SimpleNamespace) -> Any:
-        if run.last and not seen:
-            seen.append((_frozen_copy(model), _frozen_copy(batch), torch.get_rng_state()))
-        return method.objective(self, model, batch, weights)  # type: ignore[attr-defined]
-
-    watched = type(method.__name__, (method,), {"__module__": method.__module__, "objective": watch})
-    _train(watched(**instance.model_dump()), run)
-    if not seen:
-        raise NotApplicable("its training does not call its objective")
-    model, batch, rng = seen[0]
-
-    def objective(weights: SimpleNamespace) -> Tensor:
-        torch.set_rng_state(rng)
-        # Copies, because a forward pass may move buffers and generators.
-        return method.objective(instance, _frozen_copy(model), _frozen_copy(batch), weights)[0]  # type: ignore[attr-defined]
-
-    return objective
-
-
-def _frozen_copy(value: Any) -> Any:
-    """A copy in double precision of a model, a generator, a tensor, or a batch made of them."""
-    if isinstance(value, nn.Module):
-        return copy.deepcopy(value).double()
-    if isinstance(value, Tensor):
-        return value.detach().double() if value.is_floating_point() else value
-    if isinstance(value, torch.Generator):
-        return value.clone_state()
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return dataclasses.replace(
-            value, **{field.name: _frozen_copy(getattr(value, field.name)) for field in dataclasses.fields(value)}
-        )
-    return value

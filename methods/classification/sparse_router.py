@@ -18,7 +18,7 @@ from regbench.methods.errors import DivergedError
 from regbench.methods.method import Metrics, Paper, hyperparameter, weight
 from regbench.methods.run import Run
 from regbench.methods.shared.data import Data
-from regbench.methods.transport.dual import SemiDual, maximize_lbfgs
+from regbench.methods.transport.dual import SemiDual, ascend
 from regbench.methods.transport.linear_program import solve_exactly
 
 
@@ -54,7 +54,8 @@ def route(scores: Tensor, quadratic_weight: float | Tensor, max_nonzeros: int | 
         scores: W ``[m, n]``.
         quadratic_weight: γ ≥ 0, relative to the largest cost; 0 solves the linear program.
         max_nonzeros: k ≥ 1, tokens per expert; None is no limit. Needs γ > 0.
-        solver_steps: at most so many iterations of L-BFGS on the semi-dual, smoothed ever less where it has kinks.
+        solver_steps: at most so many iterations of L-BFGS on the semi-dual. Where it stops on a kink of that, which a small k
+            brings, loads are within their limits and the tokens' masses less exact.
 
     Returns:
         T ``[m, n]``, float64. With γ > 0 its columns sum to 1/n and have at most k nonzeros even before the solver converges.
@@ -71,7 +72,7 @@ def route(scores: Tensor, quadratic_weight: float | Tensor, max_nonzeros: int | 
     if not quadratic_weight:
         return solve_exactly(cost, a, b)[0]
     semi_dual = SemiDual(cost, a, b, quadratic_weight, max_nonzeros)
-    return semi_dual.plan(maximize_lbfgs(semi_dual, solver_steps)[0])
+    return semi_dual.plan(ascend(semi_dual, solver_steps)[0])
 
 
 def combine(experts: Tensor, plan: Tensor) -> Tensor:

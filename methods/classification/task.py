@@ -36,7 +36,7 @@ TRACK = Track(
         *("fashion_mnist", "cifar10", "cifar100", "svhn", "mnist_12"),
     ),
     baseline="cross_entropy",
-    smoke={"epochs": 3, "learner": "maid", "budget": 200, "report_every": 100, "decay": 0.05},
+    smoke={"epochs": 3, "learner": "maid", "budget": 200, "report_every": 100, "decay": 0.05, "solver_steps": 20},
 )
 
 Logits = Callable[[Tensor], Tensor]

@@ -44,6 +44,7 @@ class ExponentialNCE(DensityMethod):
         if not self.normalized_gradient:
             return
         gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
-        norm = torch.stack([gradient.norm() for gradient in gradients]).norm().clamp_min(1e-30)
+        # In double precision: squares of the exponentials' gradients may leave the range of single precision.
+        norm = torch.stack([gradient.double().norm() for gradient in gradients]).norm().clamp_min(1e-100)
         for gradient in gradients:
             gradient.div_(norm)

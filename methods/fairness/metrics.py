@@ -1,9 +1,11 @@
 """How good predictions are, and how much they depend on groups."""
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy, one_hot
-from torch.special import gammaincc, xlogy
+from torch.special import entr, gammaincc, xlogy
 
 from regbench.methods.fairness.targets import Target
 
@@ -60,8 +62,7 @@ def jensen_shannon(prediction: Tensor, groups: Tensor) -> float:
 
 def entropy(p: Tensor) -> Tensor:
     """In bits, of probabilities ``[..., K]``, as ``[...]``."""
-    p = p.clamp(min=1e-10)
-    return -(p * p.log2()).sum(-1)
+    return entr(p).sum(-1) / math.log(2)
 
 
 def unfairness(prediction: Tensor, groups: Tensor) -> float:

@@ -26,7 +26,7 @@ def attention_metrics(attention: Tensor, witnesses: Tensor | None) -> dict[str, 
 
     Returns:
         ``attention_entropy`` in nats; ``attention_spread``, the entropy over log N, 1 for uniform attention and for bags of one
-        instance; ``attention_largest``, the weight of the first instance; and where known ``attention_on_witnesses``, the
+        instance; ``attention_largest``, the largest weight of an instance; and where known ``attention_on_witnesses``, the
         weight of all witnesses, nan in bags without one.
     """
     counts = (~attention[:, 0].isneginf()).sum(1)

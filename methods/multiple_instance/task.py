@@ -65,7 +65,7 @@ class MultipleInstanceMethod(Method):
 
     A method of the track overrides ``objective``. Besides the track's metrics, of which ``attention_entropy`` (in nats) is a
     diagnosis and no aim, since uniform attention maximizes it, the evaluation records the entropy over log N
-    (``attention_spread``), the weight of each bag's first instance (``attention_largest``), and where the data tell which
+    (``attention_spread``), the largest weight of an instance (``attention_largest``), and where the data tell which
     instances are witnesses, the weight of these (``attention_on_witnesses``).
 
     Published practice keeps the epoch that is best on validation data; here the last epoch counts, as for every method,

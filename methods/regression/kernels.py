@@ -81,7 +81,10 @@ def cs_qmi(log_k: Tensor, log_q: Tensor) -> Tensor:
 
 @in_double
 def normalized_cs_qmi(log_k: Tensor, log_q: Tensor) -> Tensor:
-    """I_CS(x; t) / √(I_CS(x; x) I_CS(t; t)), which the released experiments run: 1 where t is x; 0 where either is constant."""
+    """I_CS(x; t) / √(I_CS(x; x) I_CS(t; t)), which the released experiments run: 1 where t is x; 0 where either is constant.
+
+    It may exceed 1: the logarithms keep the Cauchy-Schwarz inequality from bounding it.
+    """
     scale = cs_qmi(log_k, log_k) * cs_qmi(log_q, log_q)
     return cs_qmi(log_k, log_q) / scale.clamp(min=SMALLEST).sqrt()
 

@@ -73,8 +73,9 @@ class RegressionMethod(Method):
     """Trains encoder, bottleneck and decoder with Adam, and validates them after each epoch, without noise on the code.
 
     A method of the track overrides ``objective``, and ``learned_noise`` where its encoder has a variance. Of the metrics,
-    ``qmi`` is the normalized Cauchy-Schwarz mutual information of input and code (kernel widths 1, in [0, 1]): the less, the
-    more is compressed. Noise of training is left out of it: kernels narrower than the noise would take it for information.
+    ``qmi`` is the normalized Cauchy-Schwarz mutual information of input and code (kernel widths 1; at least 0, 1 where the code
+    is the input, and it may exceed 1): the less, the more is compressed. Noise of training is left out of it: kernels narrower
+    than the noise would take it for information.
     ``information`` = log₂(Var y / MSE) / 2, in bits, is about what predictions tell of the target, ``fgsm_rmse`` and
     ``pgd_rmse`` are errors under attacks of ``attack_radius``. Besides, the evaluation records ``cs_divergence`` between the
     distributions of predictions and targets, which a loss may match without matching one with the other.

@@ -27,7 +27,7 @@ def in_double(function: Callable[P, Tensor]) -> Callable[P, Tensor]:
     @wraps(function)
     def doubled(*arguments: P.args, **options: P.kwargs) -> Tensor:
         given = [value for value in (*arguments, *options.values()) if _floats(value)]
-        found = function(*map(_double, arguments), **{name: _double(value) for name, value in options.items()})  # type: ignore[arg-type]
+        found = function(*map(_double, arguments), **{name: _double(value) for name, value in options.items()})
         return found.to(given[0].dtype)  # type: ignore[attr-defined]
 
     return doubled

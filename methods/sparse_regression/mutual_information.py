@@ -36,7 +36,7 @@ def pearson(x: Tensor, y: Tensor) -> Tensor:
 
 def linfoot(information: Tensor) -> Tensor:
     """√(1 - e^(-2I)): the size of the correlation that Gaussian variables of this mutual information have."""
-    return (1 - (-2 * information).exp()).sqrt()
+    return (-torch.expm1(-2 * information)).sqrt()
 
 
 def kde(x: Tensor, y: Tensor, bandwidth: Bandwidth = "silverman", multiplier: float = 1.0, grid: int = 300) -> Tensor:

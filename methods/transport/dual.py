@@ -29,8 +29,8 @@ from regbench.methods.transport.sparsity import (
 FIRST_SMOOTHING, SMOOTHING_DECREASE, STAGES = 0.3, 0.2, 14
 # The gap that is enough, relative to the largest cost or to the value.
 GAP = 1e-7
-# Of L-BFGS: pairs that it remembers, and evaluations in an iteration on average.
-MEMORY, FUNCTIONS = 30, 4
+# Pairs that L-BFGS remembers of a smoothed dual, which bends sharply.
+MEMORY = 30
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,8 +177,7 @@ def maximize(objective: DualObjective, steps: int = 500, tolerance: float = 1e-1
     if k == 1:
         potentials, plan, iterations = _linear_program(exact)
     elif k is None or k >= exact.cost.shape[-2]:
-        start = exact.cost.new_zeros(*exact.a.shape[:-1], exact.size)
-        potentials, iterations = _lbfgs(exact.supergradient, start, steps, tolerance)
+        potentials, iterations = ascend(exact, steps, tolerance)
         plan = exact.plan(potentials)
     else:
         potentials, plan, iterations = _continue(exact, k, steps, tolerance)
@@ -190,6 +189,12 @@ def maximize_lbfgs(objective: DualObjective, steps: int = 500, tolerance: float 
     """The potentials and iterations of ``maximize``."""
     found = maximize(objective, steps, tolerance)
     return found.potentials, found.iterations
+
+
+def ascend(objective: DualObjective, steps: int = 500, tolerance: float = 1e-12) -> tuple[Tensor, int]:
+    """Potentials and iterations of L-BFGS-B from 0 on the objective as it is: on a kink it stops short of the maximum."""
+    start = objective.cost.new_zeros(*objective.a.shape[:-1], objective.size)
+    return _lbfgs(objective.supergradient, start, steps, tolerance)
 
 
 def duality_gap(objective: DualObjective, potentials: Tensor, plan: Tensor) -> Tensor:
@@ -226,7 +231,7 @@ def _continue(objective: DualObjective, k: int, steps: int, tolerance: float) ->
     best, bound = objective.own(x[..., :m]), torch.full_like(mu, torch.inf)
     plan, iterations = objective.plan(best), 0
     for _ in range(STAGES):
-        x, count = _lbfgs(smoothed, x, steps - iterations, tolerance)
+        x, count = _lbfgs(smoothed, x, steps - iterations, tolerance, maxcor=MEMORY)
         iterations += count
         reached = objective.own(x[..., :m])
         best = torch.where((objective.value(reached) > objective.value(best))[..., None], reached, best)
@@ -241,9 +246,12 @@ def _continue(objective: DualObjective, k: int, steps: int, tolerance: float) ->
 
 
 def _lbfgs(
-    evaluate: Callable[[Tensor], tuple[Tensor, Tensor]], start: Tensor, steps: int, tolerance: float
+    evaluate: Callable[[Tensor], tuple[Tensor, Tensor]], start: Tensor, steps: int, tolerance: float, **options: int
 ) -> tuple[Tensor, int]:
-    """Maximizes the sum of values ``[...]`` from potentials, given with their supergradients; returns these and iterations."""
+    """Maximizes the sum of values ``[...]`` from potentials, given with their supergradients; returns these and iterations.
+
+    Options are SciPy's.
+    """
 
     def tensor(x: np.ndarray) -> Tensor:
         return torch.from_numpy(x).reshape(start.shape).to(start)
@@ -252,9 +260,8 @@ def _lbfgs(
         value, slope = evaluate(tensor(x))
         return -value.sum().item(), -slope.flatten().cpu().numpy()
 
-    options = {"maxiter": steps, "maxfun": FUNCTIONS * steps, "maxcor": MEMORY}
     first = start.flatten().cpu().numpy()
-    result = minimize(negated, first, jac=True, method="L-BFGS-B", tol=tolerance, options=options)
+    result = minimize(negated, first, jac=True, method="L-BFGS-B", tol=tolerance, options=options | {"maxiter": steps})
     return tensor(result.x), int(result.nit)
 
 

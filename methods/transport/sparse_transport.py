@@ -21,8 +21,8 @@ class SparseTransport(TransportMethod):
     maximum: the cost, under the convex envelope of the penalty, of a plan with the right marginals, less that value.
 
     Without a limit (k = None) this is quadratically regularized transport. A limit k with k n < m cannot be met by any plan of
-    a uniform a, which the marginal error shows. Where entries tie for the k-th place at the optimum, the returned plan keeps its
-    limit and misses the row sums a.
+    a uniform a, which the marginal error shows. Where entries tie for the k-th place at the optimum, the returned plan keeps
+    its limit and misses the row sums a.
     """
 
     paper: ClassVar[Paper | None] = Paper(

@@ -257,6 +257,27 @@ class Rounded(LabelSmoothing):
         return super().objective(model, batch, weights)
 
 
+class Leaks(LabelSmoothing):
+    """A branch of `where` that is not taken has no derivative."""
+
+    paper: ClassVar[Paper | None] = None
+
+    def objective(self, model: Any, batch: Any, weights: Any) -> Any:
+        loss, logits = super().objective(model, batch, weights)
+        return loss + torch.where(logits > 0, logits.sqrt(), 0.0).mean(), logits
+
+
+class Cancels(LabelSmoothing):
+    """A variance as the difference of large squares: in single precision nothing of it is left."""
+
+    paper: ClassVar[Paper | None] = None
+
+    def objective(self, model: Any, batch: Any, weights: Any) -> Any:
+        loss, logits = super().objective(model, batch, weights)
+        large = logits + 1e4
+        return loss + weights.smoothing * (large.square().mean() - large.mean().square()), logits
+
+
 class Private(ClassificationMethod):
     """Each worker trains a model of its own."""
 
@@ -279,6 +300,7 @@ BROKEN = {
     "leaves_no_trace": [PythonRandom, NumpyRandom, YieldsWithoutGradients, SetsEnvironment],
     "off": [StaysOn, NeverOff],
     "differentiable": [Detached, Rounded],
+    "stable": [Leaks, Cancels],
 }
 
 
