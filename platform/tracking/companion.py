@@ -23,8 +23,8 @@ from regbench.platform.records.storage import Storage, scrubbed
 from regbench.platform.tracking.connection import import_mlflow
 from regbench.platform.tracking.exporter import Exporter, advice
 
-# Below Ray's workers, which have 15: trainings come first.
-NICENESS = 19
+# Gives way to the driver and to whatever else runs here, but not without end: the driver waits for the last export.
+NICENESS = 10
 PERIOD_SECONDS = 5.0
 # A trial that ends sooner is exported once.
 RUNNING_SECONDS = 30.0

@@ -270,7 +270,12 @@ def test_status_tells_of_all_sweeps_and_of_one(swept, here):
 
 
 def test_characters_that_the_terminal_lacks_are_replaced(swept):
-    assert "digits_noisy" in succeeds(swept[0], "compare", "tiny", PYTHONIOENCODING="latin-1")
+    command = [REGBENCH, "compare", "tiny"]
+    done = subprocess.run(
+        command, cwd=swept[0], env=environment(PYTHONIOENCODING="latin-1"), capture_output=True, timeout=DEADLINE, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "digits_noisy" in done.stdout.decode("latin-1")
 
 
 def test_status_without_a_sweep_says_how_to_start_one(tmp_path, here):

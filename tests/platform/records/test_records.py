@@ -325,7 +325,7 @@ def test_a_checkpoint_of_another_method_is_refused(records):
 def test_an_objective_that_is_not_reported_is_named(records):
     trial = replace(TRIAL, objectives=("val/psnr",))
     with pytest.raises(
-        ConfigError, match=r"label_smoothing reports no val/psnr, which the suite optimizes; the nearest of \d+: val/"
+        ConfigError, match=r"label_smoothing reports no val/psnr, which the suite optimizes; did you mean 'val/nll'"
     ):
         train(trial, place(records), lambda entry: None)
 
