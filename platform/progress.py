@@ -61,7 +61,8 @@ class SweepProgress:
             yield
         except KeyboardInterrupt:
             self._bar.update(self._task, description="stopping")
-            self._console.print(f"Stopping; nothing is lost. Waiting for {waits_for} (Ctrl-C again: leave at once) …")
+            said = f"Stopping; nothing is lost. Waiting for {waits_for} (Ctrl-C again: leave at once) …"
+            self._console.print(said, soft_wrap=True)
             raise
 
     def watch(self, trial: Trial, report: Report | None) -> None:
