@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from rich.console import Console
 
 from regbench.methods.errors import ConfigError
 from regbench.methods.shared.data import load
-from regbench.platform.execution.aside import import_aside
+from regbench.platform.execution.aside import Aside, import_aside
 from regbench.platform.execution.trial import Place
 from regbench.platform.inventory.inventory import inventory
 from regbench.platform.progress import SweepProgress
@@ -177,15 +178,13 @@ def _run(
             with only_driver(records.storage, console), export.pop_all():
                 if live:
                     live.export(records)
-                search = Search(suite, planned, records)
+                search, report = Search(suite, planned, records), Aside(partial(_publish, records))
                 if not search.done:
                     with SweepProgress(search, console) as progress, suppress(KeyboardInterrupt):
-                        _execute(search, records, progress, _watch(search, progress, live), cluster)
+                        _execute(search, records, progress, _watch(search, progress, live), report, cluster)
                 if search.done:
-                    from regbench.platform.comparison.report import publish
-
                     # Before the last export, so that MLflow gets the report as an artifact.
-                    comparison = publish(records, records.storage.child("report"))
+                    comparison = report.result()
         except KeyboardInterrupt:
             # In the middle of the report or of the last export, which a resumed sweep makes anew.
             return Outcome(comparison=None, failed={}, barren=[], tracking_problem=None)
@@ -196,6 +195,12 @@ def _run(
         barren=[state.study.name for state in search.states.values() if state.tuned and state.best() is None],
         tracking_problem=live.problem if live else None,
     )
+
+
+def _publish(records: Records) -> "Comparison":
+    from regbench.platform.comparison.report import publish
+
+    return publish(records, records.storage.child("report"))
 
 
 def _watch(search: Search, progress: SweepProgress, live: LiveExporter | None) -> Watch:
@@ -212,7 +217,14 @@ def _watch(search: Search, progress: SweepProgress, live: LiveExporter | None) -
     return watch
 
 
-def _execute(search: Search, records: Records, progress: SweepProgress, watch: Watch, options: dict[str, Any]) -> None:
+def _execute(
+    search: Search,
+    records: Records,
+    progress: SweepProgress,
+    watch: Watch,
+    report: "Aside[Comparison]",
+    options: dict[str, Any],
+) -> None:
     suite = search.suite
     place = Place(
         storage=records.storage.uri,
@@ -233,3 +245,6 @@ def _execute(search: Search, records: Records, progress: SweepProgress, watch: W
 
         with progress.interruptible("Ray to end its processes, and the last export"):
             run_tune(search, suite, place, resources, watch)
+        if search.done:
+            # While Ray ends its processes.
+            report.start()

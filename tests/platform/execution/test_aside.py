@@ -5,7 +5,9 @@ import threading
 from importlib import import_module
 from types import SimpleNamespace
 
-from regbench.platform.execution.aside import import_aside
+import pytest
+
+from regbench.platform.execution.aside import Aside, import_aside
 
 
 def test_who_imports_it_later_gets_the_whole_module(tmp_path, monkeypatch):
@@ -28,3 +30,23 @@ def test_who_imports_it_later_gets_the_whole_module(tmp_path, monkeypatch):
     (thread,) = gate.threads
     assert thread is not threading.current_thread()
     monkeypatch.delitem(sys.modules, "slow_to_import")
+
+
+def test_work_aside_is_done_once_whether_started_or_asked_for():
+    done = []
+    work = Aside(lambda: done.append(threading.get_ident()) or len(done))
+    work.start()
+    work.start()
+    assert (work.result(), work.result()) == (1, 1)
+    assert done != [threading.get_ident()]
+    assert Aside(lambda: 3).result() == 3
+
+
+def test_what_work_aside_raises_is_raised_where_its_result_is_asked_for():
+    def fails() -> None:
+        raise ValueError("no room")
+
+    work = Aside(fails)
+    work.start()
+    with pytest.raises(ValueError, match="no room"):
+        work.result()
