@@ -200,6 +200,8 @@ def _run(
 def _publish(records: Records) -> "Comparison":
     from regbench.platform.comparison.report import publish
 
+    # What is there by now stays: no search for garbage, some of which statistics' libraries ask for, has to look at it.
+    gc.freeze()
     return publish(records, records.storage.child("report"))
 
 
