@@ -27,6 +27,7 @@ from regbench.methods.errors import ConfigError, RegbenchError
 from regbench.platform.records.storage import Storage
 from regbench.platform.records.sweeps import open_sweep
 from regbench.platform.shipment import SUITE_FILE, pack
+from regbench.platform.suite.names import check_new
 from regbench.platform.suite.outline import outline
 from regbench.platform.suite.spec import Suite, parse_suite
 
@@ -145,6 +146,7 @@ def launch(suite: Suite, cluster: Distant, console: Console, *, dry_run: bool = 
     Raises:
         RegbenchError: suite or cluster are wrong, the sweep exists already, or the cluster refuses.
     """
+    check_new(suite)
     _require_room(suite, cluster)
     store = Storage(cluster.storage)
     if not dry_run:

@@ -68,7 +68,7 @@ def sweep(
     gpus: GpusOption = None,
 ) -> None:
     """Run a suite: tune every method under the same budget, confirm on fresh seeds, compare."""
-    from regbench.platform.suite.names import check_names
+    from regbench.platform.suite.names import check_names, check_new
     from regbench.platform.suite.spec import read_suite
 
     spec, console = read_suite(suite), terminal()
@@ -78,6 +78,7 @@ def sweep(
         from regbench.platform.catalog import plan_table
         from regbench.platform.suite.outline import outline
 
+        check_new(spec)
         console.print(plan_table(spec, outline(spec)))
         return
     check_names(spec)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from regbench.platform.inventory.cache import remembered
 from regbench.platform.inventory.facts import Plain
-from regbench.platform.suite.names import check_names, check_new
+from regbench.platform.suite.names import check_names
 from regbench.platform.suite.spec import Suite
 
 if TYPE_CHECKING:
@@ -66,7 +66,6 @@ def outline(suite: Suite) -> Outline:
 
         return Outline(studies=[_study_outline(study, suite) for study in studies(suite)])
 
-    check_new(suite)
     check_names(suite)
     digest = hashlib.sha256(suite.model_dump_json(exclude={"name", "description"}).encode()).hexdigest()[:16]
     return remembered(f"suite-{digest}", Outline, make)

@@ -183,6 +183,12 @@ def test_a_mistake_is_one_line_that_says_what_to_change(tmp_path, here, argument
     assert not list(tmp_path.rglob("suite.json"))
 
 
+def test_what_a_new_sweep_must_not_have_is_refused_by_a_dry_run_too(tmp_path, here):
+    suite = write(tmp_path, TINY | {"seed": 1001})
+    for command in (["sweep", suite], ["sweep", suite, "--dry-run"], ["launch", suite, "--cluster", "existing", "--dry-run"]):
+        assert "those must be fresh; change confirm.first_seed" in here.refused(tmp_path, *command)
+
+
 def test_a_mistake_in_the_installed_command_has_no_traceback(tmp_path):
     assert "did you mean 'ps_kd'?" in refused(tmp_path, "show", "ps_kdd")
 
