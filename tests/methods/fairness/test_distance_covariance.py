@@ -21,6 +21,8 @@ def dcor() -> ModuleType:
     """The reference, as plain Python: it would compile itself on import, for longer than all that is asked of it takes."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(numba.config, "DISABLE_JIT", True)
+        # Of its functions for many pairs at once, which nothing here asks for, Numba compiles all the same.
+        patch.setattr(numba, "guvectorize", lambda *_, **__: lambda function: function)
         module = importlib.import_module("dcor")
     # Numba's threads, which that may start, are PyTorch's too.
     torch.set_num_threads(1)
