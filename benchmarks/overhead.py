@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-TRIALS, EPOCHS = 32, 50
+TRIALS, EPOCHS = 32, 80
 # Of a training that is not measured: trials and epochs.
 SHORT = (2, 2)
 # How many inline trainings tell how long one takes.
