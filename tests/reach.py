@@ -20,8 +20,11 @@ PROCESSES = {
     "regbench.platform.execution.ray_cluster",
     "regbench.platform.tracking.live",
 }
-# Whoever refers to these trains: whole sweeps, trials, all that a contract asks, methods.
+# Whoever refers to these trains: whole sweeps, trials, all that a contract asks, methods, learners; or draws whole pages.
 TRAININGS = {
+    "regbench.methods.shared.bilevel.hoag",
+    "regbench.methods.shared.bilevel.maid",
+    "regbench.platform.comparison.report",
     "regbench.platform.sweep",
     "regbench.platform.execution.trial",
     "regbench.platform.check",
