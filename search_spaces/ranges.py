@@ -104,10 +104,6 @@ def distribution(slug: str, name: str, value: Any) -> BaseDistribution:
             if number != int(number):
                 raise ConfigError(f"{where}: {key} must be a whole number, as {name} is, not {number:g}")
         numbers = {key: int(number) for key, number in numbers.items()}
-    if "step" in numbers:
-        parts = (numbers["high"] - numbers["low"]) / numbers["step"] if numbers["step"] > 0 else math.nan
-        if not math.isclose(parts, round(parts) if math.isfinite(parts) else math.nan, rel_tol=1e-9):
-            raise ConfigError(f"{where}: a step of {numbers['step']:g} does not lead from low to high")
     try:
         return kind(**numbers, log=value.get("log", False))
     except (ValueError, TypeError) as error:

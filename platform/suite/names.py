@@ -1,5 +1,8 @@
 """Refuses what a suite names and regbench does not have, before anything heavy is imported."""
 
+import math
+from typing import Any
+
 from regbench.methods.errors import ConfigError, nearest
 from regbench.platform.inventory.facts import Inventory, MethodFacts
 from regbench.platform.inventory.inventory import inventory
@@ -46,6 +49,8 @@ def check_new(suite: Suite) -> None:
     for name, entry in suite.methods.items():
         if entry.method not in (None, name) and any(name == track.baseline for track in known.tracks.values()):
             raise ConfigError(f"methods: '{name}' is a track's baseline, but the entry's method is {entry.method}: rename it")
+        for setting, limits in entry.space.items():
+            _check_step(f"range of {entry.method or name}.{setting}", limits)
     for key, names in (("data", suite.data), ("objectives", suite.objectives)):
         for name in names or ():
             if (names or []).count(name) > 1:
@@ -55,6 +60,17 @@ def check_new(suite: Suite) -> None:
             f"seed {suite.seed} is that of tuning and one of the seeds {suite.confirm.first_seed} to "
             f"{suite.confirm.first_seed + suite.confirm.seeds - 1} that confirm: those must be fresh; change confirm.first_seed"
         )
+
+
+def _check_step(where: str, limits: Any) -> None:
+    """Refuses a step that does not lead from low to high: Optuna would search a shorter range."""
+    numbers = [limits.get(key) for key in ("low", "high", "step")] if isinstance(limits, dict) else []
+    low, high, step = (float(number) if isinstance(number, int | float) else math.nan for number in numbers or [None] * 3)
+    if math.isnan(low + high + step):
+        return
+    parts = (high - low) / step if step > 0 else math.nan
+    if not math.isfinite(parts) or not math.isclose(parts, round(parts), rel_tol=1e-9):
+        raise ConfigError(f"{where}: a step of {step:g} does not lead from low to high")
 
 
 def check_names(suite: Suite) -> None:

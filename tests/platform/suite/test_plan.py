@@ -248,6 +248,11 @@ def test_a_grid_is_counted_without_being_made():
         ({"methods": {"cross_entropy": {"method": "label_smoothing"}}}, "'cross_entropy' is a track's baseline"),
         ({"data": ["digits", "digits"]}, "data: 'digits' is there twice"),
         ({"objectives": ["accuracy", "accuracy"], "sampler": "random"}, "objectives: 'accuracy' is there twice"),
+        (
+            {"methods": searched(smoothing={"low": 0.0, "high": 0.5, "step": 0.3})},
+            "a step of 0.3 does not lead from low to high",
+        ),
+        ({"methods": searched(smoothing={"low": 0.0, "high": 0.5, "step": 0})}, "a step of 0 does not lead from low to high"),
         ({"seed": 1002}, "seed 1002 is that of tuning and one of the seeds 1000 to 1004 that confirm"),
         ({"seed": 3, "confirm": {"first_seed": 3, "seeds": 1}}, "change confirm.first_seed"),
     ],
@@ -256,6 +261,12 @@ def test_names_and_seeds_that_mean_two_things_are_refused_for_a_new_sweep(change
     with pytest.raises(ConfigError) as caught:
         check_new(suite(**changes))
     assert reason in str(caught.value)
+
+
+def test_a_sweep_of_an_older_version_keeps_its_shortened_range():
+    with pytest.warns(UserWarning, match="not divisible"):
+        found = planned(methods=searched(smoothing={"low": 0.0, "high": 0.5, "step": 0.2}))
+    assert {study.entry: study.space for study in found}["label_smoothing"]["smoothing"].high == 0.4
 
 
 def test_seeds_beside_those_that_confirm_are_fresh():
