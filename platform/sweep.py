@@ -51,6 +51,7 @@ class Outcome:
         failed: trials that failed, key and reason.
         barren: studies none of whose trials was trained to the end, so that there is nothing to confirm.
         unconfirmed: studies none of whose confirmations succeeded, though there were some.
+        untuned: studies whose tuning the time limit has ended, with how many of their trials have ended.
         refused: studies whose method refused draws, with a sentence on how many and why.
         tracking_problem: why MLflow is not up to date, or None.
         begun: whether there is anything that could be continued.
@@ -60,6 +61,7 @@ class Outcome:
     failed: dict[str, str] = field(default_factory=dict)
     barren: list[str] = field(default_factory=list)
     unconfirmed: list[str] = field(default_factory=list)
+    untuned: dict[str, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     tracking_problem: str | None = None
     begun: bool = True
@@ -242,6 +244,7 @@ def _run(
                 records.storage.write("suite.json", json.dumps(todo.recorded, indent=1).encode())
             if live:
                 live.export(records)
+            search.limit(todo.suite.hours)
             begun = True
 
         try:
@@ -274,6 +277,9 @@ def _outcome(search: Search, comparison: "Comparison | None", tracking_problem: 
         failed={row["key"]: row["reason"] for row in rows if row["status"] == "failed"},
         barren=[state.study.name for state in states if state.tuned and state.best() is None],
         unconfirmed=[state.study.name for state in states if search.unconfirmed(state)],
+        untuned={
+            state.study.name: f"{state.tuned_trials} of {state.study.trials} trials" for state in states if not state.tuned
+        },
         refused={state.study.name: said for state in states if (said := refusals(state.refusals, state.trials))},
         tracking_problem=tracking_problem,
         begun=begun,

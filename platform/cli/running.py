@@ -276,6 +276,10 @@ def _conclude(name: str, outcome: "Outcome", store: "Storage", storage: str, tra
         console.print(f"Stopped. Nothing is lost: continue with [bold]regbench resume {name}{place}[/bold]", soft_wrap=True)
         raise typer.Exit(130)
     print_comparison(outcome.comparison, store.child(name).child("report"), console)
+    if outcome.untuned:
+        studies = ", ".join(f"{study} {ended}" for study, ended in outcome.untuned.items())
+        console.print(f"The time limit has ended tuning: {studies}", soft_wrap=True)
+        console.print(f"Go on with [bold]regbench resume {name}{place}[/bold]", soft_wrap=True)
     for study, said in outcome.refused.items():
         console.print(f"[yellow]{study}[/yellow]: {escape(said)}", soft_wrap=True, highlight=False)
     for key, reason in outcome.failed.items():

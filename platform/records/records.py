@@ -17,6 +17,7 @@ import json
 import math
 import time
 import uuid
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -68,10 +69,13 @@ TRIALS = pa.schema(
         pa.field("reason", pa.string(), metadata={"help": "why it failed or was refused, one line"}),
         pa.field("objectives", pa.list_(pa.string()), metadata={"help": "what tuning optimizes"}),
         pa.field("modes", pa.list_(pa.string()), metadata={"help": "max or min, for each objective"}),
-        pa.field("values", pa.list_(pa.float64()), metadata={"help": "the objectives at the last report"}),
+        pa.field("values", pa.list_(pa.float64()), metadata={"help": "the objectives at the report that counts"}),
         pa.field("rounds", pa.int64(), metadata={"help": "reports made (epochs, problems, …)"}),
+        pa.field(
+            "counted_round", pa.int64(), metadata={"help": "whose report counts: the last, or the best on validation data"}
+        ),
         pa.field("planned_rounds", pa.int64(), metadata={"help": "reports of a full training"}),
-        pa.field("metrics", _METRICS, metadata={"help": "every metric at the last report"}),
+        pa.field("metrics", _METRICS, metadata={"help": "every metric at the report that counts"}),
         pa.field("searched", pa.string(), metadata={"help": "JSON: the searched settings and their values"}),
         pa.field("settings", pa.string(), metadata={"help": "JSON: every setting of the method"}),
         pa.field(
@@ -127,6 +131,7 @@ class Trial:
         searched: the part of ``settings`` that was searched.
         learned: how it learns its weights, None where it does not.
         confirms: number of the tuning trial whose configuration this is, in the stages after tuning.
+        select: which of its rounds counts.
         ranges: of the weights that the platform learns in this trial, from their values in ``searched``: low, high, and
             whether on a log scale.
     """
@@ -148,12 +153,21 @@ class Trial:
     searched: dict[str, Any]
     learned: str | None = None
     confirms: int | None = None
+    select: Literal["last", "best_round"] = "last"
     ranges: dict[str, tuple[float, float, bool]] = field(default_factory=dict)
 
     @property
     def study(self) -> str:
         """The study it belongs to: entry and data set."""
         return f"{self.entry}-{self.data}"
+
+    def counted(self, reports: Sequence["Report"]) -> "Report | None":
+        """The report that counts: the last one, or the first of those with the best objective; None where there is none."""
+        if self.select == "last":
+            return reports[-1] if reports else None
+        name, pick = self.objectives[0], max if self.modes[0] == "max" else min
+        # Of equal ones, both take the first.
+        return pick(reports, key=lambda report: report.metrics[name], default=None)
 
     @staticmethod
     def from_json(text: bytes | str) -> "Trial":
@@ -281,7 +295,7 @@ class Records:
             reports: whether to read what it reported; where that cannot be recorded, its end must be nevertheless.
         """
         log = self.log(trial.key) if reports else Log()
-        last = log.reports[-1] if log.reports else None
+        last, counted = log.reports[-1] if log.reports else None, trial.counted(log.reports)
         attempt = log.attempts[-1] if log.attempts else {}
         started = log.attempts[0]["time"] if log.attempts else time.time()
         # Population-based training gives an attempt other values than the one before; learned ones change in each report.
@@ -309,9 +323,10 @@ class Records:
             "reason": reason,
             "objectives": list(trial.objectives),
             "modes": list(trial.modes),
-            "values": [last.metrics[name] for name in trial.objectives] if last else [],
+            "values": [counted.metrics[name] for name in trial.objectives] if counted else [],
             "rounds": last.round if last else 0,
-            "metrics": list(last.metrics.items()) if last else [],
+            "counted_round": counted.round if counted else None,
+            "metrics": list(counted.metrics.items()) if counted else [],
             "searched": json.dumps(searched),
             "settings": json.dumps(trial.settings | searched),
             "started": _milliseconds(started),

@@ -6,7 +6,7 @@ from regbench.methods.errors import ConfigError
 from regbench.platform.suite.spec import Suite
 
 # How it is run and what is said of it decides no number.
-FREE = ("description", "execution", "workers", "resources", "checkpoint_seconds", "retries")
+FREE = ("description", "execution", "workers", "resources", "checkpoint_seconds", "retries", "hours")
 
 
 def growth(before: Suite, now: Suite) -> list[str]:

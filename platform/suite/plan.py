@@ -4,7 +4,7 @@ import itertools
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from optuna.distributions import (
     BaseDistribution,
@@ -17,6 +17,7 @@ from optuna.distributions import (
 from regbench.methods.errors import ConfigError
 from regbench.methods.method import Method, Metric, Track
 from regbench.methods.registry import create, method_class
+from regbench.methods.shared.bilevel.learning import LearnedMethod
 from regbench.platform.records.records import Stage, Trial
 from regbench.platform.suite.learned import NO_GUARANTEE, how_learned, plan_learning
 from regbench.platform.suite.names import check_names, data_for, with_baselines
@@ -45,6 +46,7 @@ class Study:
     trials: int
     seed: int
     draws: int
+    select: Literal["last", "best_round"] = "last"
     learning_rounds: int | None = None
 
     @cached_property
@@ -115,6 +117,7 @@ class Study:
             seed=seed,
             objectives=tuple(metric.validation for metric in self.objectives),
             modes=tuple(metric.mode for metric in self.objectives),
+            select=self.select,
             **facts,
         )
 
@@ -190,6 +193,7 @@ def _study(suite: Suite, name: str, entry: Entry, data: str) -> Study:
         seed=suite.seed,
         # Where each point is trained once, a refused one is left out.
         draws=trials if suite.sampler.name == "grid" or points_in(space) <= trials else trials * DRAWS_PER_TRIAL,
+        select=suite.select,
         learning_rounds=rounds,
     )
 
@@ -264,6 +268,10 @@ def _check_sampler(suite: Suite, study: Study) -> None:
                 f"sampler grid: {study.entry} has {size} grid points ({suite.sampler.points} per setting), but trials is "
                 f"{suite.trials}; raise trials, lower sampler.points, or fix some settings"
             )
+    if suite.select == "best_round" and (not study.method.track.iterative or issubclass(study.method, LearnedMethod)):
+        raise ConfigError(
+            f"select best_round chooses among the states of one model, which the rounds of {study.entry} are not; use last"
+        )
     if suite.scheduler.name == "pbt" and not study.method.track.iterative:
         raise ConfigError(
             f"scheduler pbt copies models half way through training, but the rounds of track {study.method.track.name} "
