@@ -1,18 +1,12 @@
 """Runs a suite from start to end, or from where it was interrupted."""
 
 import atexit
-import datetime
 import gc
 import json
-import socket
-import subprocess
-import sys
-import uuid
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -22,22 +16,24 @@ from regbench.methods.shared.data import load
 from regbench.platform.execution.aside import Aside, import_aside
 from regbench.platform.execution.trial import Place
 from regbench.platform.inventory.inventory import inventory
+from regbench.platform.mending import drop_damaged, own_identity
 from regbench.platform.progress import SweepProgress
+from regbench.platform.provenance import describe, note_changes
 from regbench.platform.records.lease import only_driver
-from regbench.platform.records.records import SCHEMA_VERSION, Records, Report, Trial
+from regbench.platform.records.records import Records, Report, Trial
 from regbench.platform.records.storage import Storage
 from regbench.platform.records.sweeps import open_sweep
 from regbench.platform.search.search import Search
 from regbench.platform.suite.names import check_new
 from regbench.platform.suite.plan import Study, studies
-from regbench.platform.suite.spec import Suite, parse_suite
+from regbench.platform.suite.recorded import recorded_plan
+from regbench.platform.suite.spec import Suite
 from regbench.platform.tracking.live import LiveExporter
 
 if TYPE_CHECKING:
     from regbench.platform.comparison.frames import Comparison
 
 Watch = Callable[[Trial, Report | None], None]
-PACKAGES = ("regbench", "torch", "ray", "optuna", "mlflow", "pyarrow")
 
 
 @dataclass(frozen=True)
@@ -108,39 +104,11 @@ def resume(name: str, storage: Storage, tracking: str | None, console: Console, 
     uri = _tracking_uri(storage, tracking)
 
     def plan() -> tuple[Suite, list[Study]]:
-        suite = parse_suite(json.loads(records.storage.read("suite.json"))["suite"], name)
-        planned = studies(suite)
+        suite, planned = recorded_plan(records)
         _check_tracking(uri)
         return suite, planned
 
     return _run(plan, records, uri, console, cluster)
-
-
-def describe(suite: Suite, planned: list[Study]) -> dict[str, Any]:
-    """What ``suite.json`` holds: the suite, its studies, and what it was started with."""
-    return {
-        "schema": SCHEMA_VERSION,
-        "id": uuid.uuid4().hex,
-        "suite": suite.model_dump(mode="json"),
-        "studies": [study.describe() for study in planned],
-        "provenance": {name: version(name) for name in PACKAGES}
-        | {
-            "python": sys.version.split()[0],
-            "git": _git_commit(),
-            "host": socket.gethostname(),
-            "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        },
-    }
-
-
-def _git_commit() -> str | None:
-    """The commit of the folder that the sweep is started from, where it is a git checkout."""
-    try:
-        return subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True
-        ).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
 
 
 def _tracking_uri(storage: Storage, tracking: str | None) -> str | None:
@@ -176,9 +144,13 @@ def _run(
         try:
             # One process exports a sweep: the driver stays its driver until the last export has ended.
             with only_driver(records.storage, console), export.pop_all():
+                drop_damaged(records, console)
+                search, report = Search(suite, planned, records), Aside(partial(_publish, records))
+                if not search.done:
+                    own_identity(records, console)
+                    note_changes(records, console)
                 if live:
                     live.export(records)
-                search, report = Search(suite, planned, records), Aside(partial(_publish, records))
                 if not search.done:
                     with SweepProgress(search, console) as progress, suppress(KeyboardInterrupt):
                         _execute(search, records, progress, _watch(search, progress, live), report, cluster)

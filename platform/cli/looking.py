@@ -94,10 +94,10 @@ def status(name: AnySweepArgument = None, storage: StorageOption = DEFAULT_STORA
         return
     job = job_line(name, store)
     # A job that has just been handed over has no records yet.
-    if job is None or store.exists(f"{name}/suite.json"):
-        console.print(sweep_status(name, store))
     if job is not None:
         console.print(job, markup=False, highlight=False, soft_wrap=True)
+    if job is None or store.exists(f"{name}/suite.json") or store.exists(f"{name}/trials"):
+        console.print(sweep_status(name, store))
 
 
 @app.command()

@@ -83,13 +83,17 @@ def sweep(
         return
     check_names(spec)
     from regbench.platform import sweep as engine
+    from regbench.platform.mending import mend_suite_file
+    from regbench.platform.records.records import Records
     from regbench.platform.records.storage import Storage
-    from regbench.platform.records.sweeps import open_sweep, sweep_names
+    from regbench.platform.records.sweeps import sweep_names
 
     store = Storage(storage)
     cluster = {"address": address, "cpus": cpus, "gpus": gpus}
     if continue_ and spec.name in sweep_names(store):
-        _require_same(spec, open_sweep(spec.name, store))
+        records = Records(store.child(spec.name))
+        mend_suite_file(spec, records, console)
+        _require_same(spec, records)
         outcome = engine.resume(spec.name, store, tracking, console, **cluster)
     else:
         outcome = engine.start(spec, store, tracking, console, **cluster)
@@ -191,12 +195,11 @@ def _renamed(suite: "Suite", name: str) -> "Suite":
 
 def _require_same(suite: "Suite", records: "Records") -> None:
     """Refuses to continue a sweep with another suite than the one that it was started with."""
-    import json
-
     from regbench.methods.errors import ConfigError
+    from regbench.platform.records.suite_file import read_suite_file
     from regbench.platform.suite.spec import Suite, parse_suite
 
-    started = parse_suite(json.loads(records.storage.read("suite.json"))["suite"], "suite.json")
+    started = parse_suite(read_suite_file(records.storage, "suite")["suite"], "suite.json")
     changed = [key for key in Suite.model_fields if key != "description" and getattr(suite, key) != getattr(started, key)]
     if changed:
         raise ConfigError(

@@ -16,6 +16,7 @@ from regbench.methods.method import Weight
 from regbench.methods.registry import find_method
 from regbench.platform.comparison.frames import Row
 from regbench.platform.records.records import Records, Stage
+from regbench.platform.records.suite_file import FILE, DamagedSuiteError, read_suite_file
 
 
 @dataclass
@@ -154,9 +155,11 @@ def read_sources(records: Iterable[Records]) -> list[Source]:
 
 def _suite(records: Records) -> dict[str, Any]:
     try:
-        return json.loads(records.storage.read("suite.json"))
-    except FileNotFoundError:
-        return {}
+        return read_suite_file(records.storage)
+    except DamagedSuiteError:
+        if not records.storage.exists(FILE):
+            return {}
+        raise
 
 
 def grouped(sources: list[Source]) -> dict[tuple[str, str], list[Candidate]]:

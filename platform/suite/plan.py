@@ -90,10 +90,10 @@ class Study:
         """The method's own default for each searched setting, where the search space contains it."""
         method = create(self.method.slug, self.fixed)
         values = {name: getattr(method, name) for name in self.space}
-        return {name: value for name, value in values.items() if _contains(self.space[name], value)}
+        return {name: value for name, value in values.items() if contains(self.space[name], value)}
 
     def describe(self) -> dict[str, Any]:
-        """As JSON-ready facts, for the sweep's ``suite.json``."""
+        """As JSON-ready facts, for the sweep's ``suite.json``, from which `regbench.platform.suite.recorded` makes it again."""
         return {
             "entry": self.entry,
             "method": self.method.slug,
@@ -105,10 +105,14 @@ class Study:
             "objectives": [metric.validation for metric in self.objectives],
             "modes": [metric.mode for metric in self.objectives],
             "weights": sorted(self.method.weights()),
+            "learning_rounds": self.learning_rounds,
+            # Those included that have the method's own defaults, which may change.
+            "settings": create(self.method.slug, self.fixed).model_dump(mode="json"),
         }
 
 
-def _contains(distribution: BaseDistribution, value: Any) -> bool:
+def contains(distribution: BaseDistribution, value: Any) -> bool:
+    """Whether a range holds a value."""
     try:
         return bool(distribution._contains(distribution.to_internal_repr(value)))
     except (ValueError, TypeError):

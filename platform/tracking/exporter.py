@@ -6,6 +6,7 @@ had been exported, its run is replaced, because MLflow can add points but not ta
 """
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +18,9 @@ from regbench.platform.tracking.description import STATUS, SweepDescription, swe
 from regbench.platform.tracking.points import confirmed, milliseconds, points
 from regbench.platform.tracking.runs import ARTIFACTS, Changes, Run, Runs
 from regbench.platform.tracking.ui import comparison_page
+
+# What a report consists of; whatever else lies in its folder is not ours.
+REPORT = re.compile(r"[a-z_]+\.(html|csv|parquet)")
 
 
 @dataclass(frozen=True)
@@ -93,10 +97,9 @@ class Exporter:
 
     def _read_trials(self) -> None:
         """Reads the specifications that are new; they never change."""
-        for name in self.records.storage.names("trials"):
-            key = name.removesuffix(".json")
-            if key not in self._trials:
-                self._trials[key] = Trial.from_json(self.records.storage.read(f"trials/{name}"))
+        for key in sorted(self.records.started() - self._trials.keys()):
+            if (trial := self.records.specification(key)) is not None:
+                self._trials[key] = trial
 
     def _artifacts(self) -> str | None:
         """Where artifacts go: beside a SQLite file, in the storage folder for other databases; a server decides itself."""
@@ -188,7 +191,7 @@ class Exporter:
 
     def _upload_report(self, runs: Runs, track: str) -> None:
         """The report and its tables, with the suite that they came from; again only where they have changed."""
-        if files := self.records.storage.names("report"):
+        if files := [name for name in self.records.storage.names("report") if REPORT.fullmatch(name)]:
             paths = ["suite.json", *(f"report/{name}" for name in files)]
             contents = {path.rpartition("/")[2]: self.records.storage.read(path) for path in paths}
             runs.upload(runs[track], contents)

@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import re
 import warnings
 from itertools import pairwise
 
@@ -44,7 +45,7 @@ class Sweep:
     def trial(self, entry, stage, number, rounds, *, method=None, data="digits", seed=0, searched=None, status="completed",
               reason=None, planned=3):  # fmt: skip
         """``rounds``: the metrics of each report."""
-        key = f"{entry}-{data}-{stage}-{number:04d}".replace("/", "_")
+        key = re.sub(r"[^\w.-]+", "", f"{entry}-{data}-{stage}-{number:04d}")
         arxiv = "1512.00567" if method or entry == "label_smoothing" else None
         trial = Trial(
             self.name, key, stage, self.track, entry, method or entry, arxiv,
