@@ -30,7 +30,8 @@ from regbench.platform.records.sweeps import open_sweep
 from regbench.platform.shipment import SUITE_FILE, pack
 from regbench.platform.suite.names import check_new
 from regbench.platform.suite.outline import outline
-from regbench.platform.suite.spec import Suite, parse_suite
+from regbench.platform.suite.recorded import recorded_suite
+from regbench.platform.suite.spec import Suite
 
 JOB_FILE = "job.json"
 ALIVE = ("PENDING", "RUNNING")
@@ -182,7 +183,8 @@ def relaunch(name: str, cluster: Distant, console: Console, *, detach: bool = Fa
     """
     store = Storage(cluster.storage)
     _require_here(store)
-    suite = parse_suite(read_suite_file(open_sweep(name, store).storage, "suite")["suite"], name)
+    records = open_sweep(name, store)
+    suite = recorded_suite(read_suite_file(records.storage, "suite"), records)
     _require_room(suite, cluster)
     return _run(suite, ["resume", name], cluster, store, console, False, detach)
 

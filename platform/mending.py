@@ -12,6 +12,7 @@ from regbench.platform.provenance import describe
 from regbench.platform.records.records import Records, Trial
 from regbench.platform.records.suite_file import FILE, DamagedSuiteError, read_suite_file
 from regbench.platform.suite.plan import Study, contains, studies
+from regbench.platform.suite.recorded import recorded_suite
 from regbench.platform.suite.spec import Suite
 
 
@@ -55,7 +56,7 @@ def mend_suite_file(suite: Suite, records: Records, console: Console) -> None:
         ConfigError: the trials that there are were planned by another suite.
     """
     try:
-        read_suite_file(records.storage, "suite", "studies", "provenance")
+        recorded_suite(read_suite_file(records.storage, "suite", "studies", "provenance"), records)
         return
     except DamagedSuiteError:
         pass

@@ -70,7 +70,7 @@ class SweepStatus:
             self.started = recorded["provenance"]["started"]
             self.studies = [
                 StudyStatus(study, recorded["suite"], [row for row in self.rows if (row["entry"], row["data"]) == of])
-                for study in _described(recorded)
+                for study in _described(recorded, records)
                 for of in [(study["entry"], study["data"])]
             ]
         except (KeyError, IndexError) as error:
@@ -99,36 +99,36 @@ class SweepStatus:
         return "running" if driver.here else f"running on {driver.host}, unless it was killed there"
 
 
-def _described(recorded: dict[str, Any]) -> list[dict[str, Any]]:
+def _described(recorded: dict[str, Any], records: Records) -> list[dict[str, Any]]:
     """The studies of a sweep; an older version's file does not tell how many trials they have."""
     described: list[dict[str, Any]] = recorded["studies"]
     if all("trials" in study for study in described):
         return described
     # Imports the methods.
     from regbench.platform.suite.plan import studies
-    from regbench.platform.suite.spec import parse_suite
+    from regbench.platform.suite.recorded import recorded_suite
 
-    return [study.describe() for study in studies(parse_suite(recorded["suite"], "suite.json"))]
+    return [study.describe() for study in studies(recorded_suite(recorded, records))]
 
 
-def overview(storage: Storage) -> Group | str:
-    """All sweeps of a storage folder, a line each; below, why one cannot be read."""
+def overview(storage: Storage) -> list[Table | str]:
+    """All sweeps of a storage folder, a line each in a table, and below it why one cannot be read."""
     names = sweep_names(storage)
     if not names:
-        return f"No sweeps in {storage.uri}. Start one with: regbench sweep quickstart"
+        return [f"No sweeps in {storage.uri}. Start one with: regbench sweep quickstart"]
     table = Table(header_style="dim", title=Text(f"Sweeps in {storage.uri}"), title_justify="left")
     for column in ("sweep", "state", "ended", "failed", "started"):
         table.add_column(column)
-    problems = []
+    problems: list[str] = []
     for name in names:
         try:
             found = SweepStatus(name, open_sweep(name, storage))
             row = (found.state, f"{len(found.rows)}/{found.total}", str(len(found.failures) or ""), found.started)
         except RegbenchError as error:
             row = ("cannot be read, see below", "", "", "")
-            problems.append(Text(f"{name}: {error}"))
+            problems.append(f"{name}: {error}")
         table.add_row(*map(Text, (name, *row)))
-    return Group(table, *problems)
+    return [table, *problems]
 
 
 def sweep_status(name: str, storage: Storage) -> Group:

@@ -22,7 +22,7 @@ from regbench.platform.provenance import describe, note_changes
 from regbench.platform.records.lease import only_driver
 from regbench.platform.records.records import Records, Report, Trial
 from regbench.platform.records.storage import Storage
-from regbench.platform.records.sweeps import open_sweep
+from regbench.platform.records.sweeps import is_sweep, open_sweep
 from regbench.platform.search.search import Search
 from regbench.platform.suite.names import check_new
 from regbench.platform.suite.plan import Study, studies
@@ -77,7 +77,8 @@ def start(suite: Suite, storage: Storage, tracking: str | None, console: Console
     def plan() -> tuple[Suite, list[Study]]:
         check_new(suite)
         planned = studies(suite)
-        if records.storage.exists("suite.json"):
+        if is_sweep(storage, suite.name):
+            open_sweep(suite.name, storage)
             raise ConfigError(
                 f"sweep '{suite.name}' exists in {storage.uri}: continue it with `regbench resume {suite.name}`, "
                 "or start another with --name"

@@ -197,9 +197,10 @@ def _require_same(suite: "Suite", records: "Records") -> None:
     """Refuses to continue a sweep with another suite than the one that it was started with."""
     from regbench.methods.errors import ConfigError
     from regbench.platform.records.suite_file import read_suite_file
-    from regbench.platform.suite.spec import Suite, parse_suite
+    from regbench.platform.suite.recorded import recorded_suite
+    from regbench.platform.suite.spec import Suite
 
-    started = parse_suite(read_suite_file(records.storage, "suite")["suite"], "suite.json")
+    started = recorded_suite(read_suite_file(records.storage, "suite"), records)
     changed = [key for key in Suite.model_fields if key != "description" and getattr(suite, key) != getattr(started, key)]
     if changed:
         raise ConfigError(

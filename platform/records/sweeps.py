@@ -8,10 +8,11 @@ from regbench.platform.records.suite_file import FILE, DamagedSuiteError
 
 def sweep_names(storage: Storage) -> list[str]:
     """The names of the sweeps in a storage folder, those included that have trials and no ``suite.json`` any more."""
-    return [name for name in storage.names() if is_name(name) and _is_sweep(storage, name)]
+    return [name for name in storage.names() if is_name(name) and is_sweep(storage, name)]
 
 
-def _is_sweep(storage: Storage, name: str) -> bool:
+def is_sweep(storage: Storage, name: str) -> bool:
+    """Whether a sweep of that name is in a storage folder, or what is left of one."""
     return storage.exists(f"{name}/{FILE}") or storage.exists(f"{name}/trials")
 
 
@@ -24,7 +25,7 @@ def open_sweep(name: str, storage: Storage) -> Records:
     """
     records = Records(storage.child(name))
     if not records.storage.exists(FILE):
-        if _is_sweep(storage, name):
+        if is_sweep(storage, name):
             raise DamagedSuiteError(records.storage, "is not there")
         where = f"no sweep '{name}' in {storage.uri}"
         if not storage.exists(""):

@@ -11,7 +11,7 @@ from regbench.methods.method import Method, Metric
 from regbench.methods.registry import create, method_class
 from regbench.platform.inventory.inventory import inventory
 from regbench.platform.records.records import Records
-from regbench.platform.records.suite_file import FILE, read_suite_file
+from regbench.platform.records.suite_file import FILE, DamagedSuiteError, read_suite_file
 from regbench.platform.suite.plan import Study, studies
 from regbench.platform.suite.spec import Suite, parse_suite
 
@@ -28,7 +28,7 @@ def recorded_plan(records: Records) -> tuple[Suite, list[Study]]:
     """
     recorded = read_suite_file(records.storage, "suite", "studies")
     name = records.storage.name
-    suite = parse_suite(recorded["suite"], f"{FILE} of sweep '{name}'")
+    suite = recorded_suite(recorded, records)
     try:
         for described in recorded["studies"]:
             _require_installed(described)
@@ -39,6 +39,18 @@ def recorded_plan(records: Records) -> tuple[Suite, list[Study]]:
             f"sweep '{name}' cannot go on here: {error}"
             + (f" (it was started with regbench {version}; its results can be compared without)" if version else "")
         ) from None
+
+
+def recorded_suite(recorded: dict[str, Any], records: Records) -> Suite:
+    """The suite in what ``suite.json`` holds.
+
+    Raises:
+        DamagedSuiteError: it is none, for this version of regbench.
+    """
+    try:
+        return parse_suite(recorded["suite"], "suite")
+    except ConfigError as error:
+        raise DamagedSuiteError(records.storage, f"holds a suite that cannot be read ({error})") from None
 
 
 def _require_installed(described: dict[str, Any]) -> None:
