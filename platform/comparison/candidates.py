@@ -33,6 +33,11 @@ class Source:
         """Every curve of the sweep, read once."""
         return self.records.curves()
 
+    @cached_property
+    def tuned_with(self) -> set[int]:
+        """The seeds of the sweep's tuning trials: what was chosen with one of them is not confirmed on it."""
+        return {row["seed"] for row in self.trials if row["stage"] == "tune"}
+
     def space(self, entry: str, data: str) -> dict[str, BaseDistribution]:
         """The search space of an entry on a data set; empty where ``suite.json`` does not tell."""
         for study in self.suite.get("studies", []):
@@ -82,9 +87,14 @@ class Candidate:
         return sorted(found, key=lambda row: row["number"])
 
     def scores(self, stage: Stage, metric: str) -> dict[int, float]:
-        """``test/<metric>`` by seed, over the stage's completed trials."""
+        """``test/<metric>`` by seed, over the stage's completed trials on seeds that are fresh."""
         found = {row["seed"]: row["metrics"].get(f"test/{metric}", math.nan) for row in self.stage(stage, "completed")}
-        return {seed: value for seed, value in sorted(found.items()) if math.isfinite(value)}
+        return {seed: value for seed, value in sorted(found.items()) if math.isfinite(value) and seed not in self.stale}
+
+    @cached_property
+    def stale(self) -> list[int]:
+        """The seeds of its confirmation with which its sweep was tuned, as older versions let happen; they do not count."""
+        return sorted({row["seed"] for row in self.stage("confirm")} & self.source.tuned_with)
 
     @cached_property
     def confirmed(self) -> dict[int, float]:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from regbench.methods.errors import TrackingError
 from regbench.platform.records.storage import Storage, scrubbed
+from regbench.platform.tracking.moved import follow
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -79,8 +80,10 @@ def connect(uri: str) -> "MlflowClient":
     import_mlflow(uri)
     from mlflow import MlflowClient
 
-    if (database := sqlite_file(uri)) is not None and not database.exists():
-        _create_database(database)
+    if (database := sqlite_file(uri)) is not None:
+        if not database.exists():
+            _create_database(database)
+        follow(database)
     return MlflowClient(tracking_uri=uri)
 
 
@@ -121,11 +124,6 @@ def sqlite_file(uri: str) -> Path | None:
     if not uri.startswith("sqlite:///"):
         return None
     return Path(uri.removeprefix("sqlite:///").partition("?")[0]).absolute()
-
-
-def artifacts_in(folder: Path) -> str:
-    """Where artifacts go that are kept in a folder, as an address."""
-    return (folder / "mlartifacts").as_uri()
 
 
 @contextmanager

@@ -13,8 +13,10 @@ from functools import cached_property
 from typing import Any
 
 from regbench.platform.records.records import Log, Records, Report, Trial
-from regbench.platform.tracking.connection import artifacts_in, connect, explained, sqlite_file
+from regbench.platform.tracking.connection import connect, explained, sqlite_file
 from regbench.platform.tracking.description import STATUS, SweepDescription, sweep_name, title
+from regbench.platform.tracking.moved import artifacts_in
+from regbench.platform.tracking.names import mlflow_name
 from regbench.platform.tracking.points import confirmed, milliseconds, points
 from regbench.platform.tracking.runs import ARTIFACTS, Changes, Run, Runs
 from regbench.platform.tracking.ui import comparison_page
@@ -174,7 +176,7 @@ class Exporter:
         run = runs.get(trial.key)
         if run is None:
             return None
-        newest = runs.newest(run, trial.objectives[0])
+        newest = runs.newest(run, mlflow_name(trial.objectives[0]))
         if newest == (0, 0) or newest in map(_mark, log.reports):
             return run
         runs.delete(run)
