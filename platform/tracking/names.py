@@ -13,7 +13,7 @@ def mlflow_name(text: str) -> str:
     allowed = re.sub(r"[^\w\-./: ]", "_", text)
     # MLflow makes paths of names: each must have one way to be written, and lead down.
     path = "/".join(part for part in posixpath.normpath(allowed).split("/") if part.strip("."))
-    if path == text and len(text) <= LONGEST:
+    if path == text and 0 < len(text) <= LONGEST:
         return text
     mark = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:6]
     return f"{path[: LONGEST - len(mark) - 1]}-{mark}"

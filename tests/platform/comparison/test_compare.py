@@ -361,6 +361,35 @@ def test_two_sweeps_keep_their_entries_apart(tmp_path):
     assert "of another sweep, old" in notes(found)
 
 
+def test_a_confirmation_on_a_seed_of_tuning_confirms_nothing(tmp_path):
+    """Older versions let a suite's seed be one of those that confirm: the chosen trial again, number for number."""
+    stale, fresh = Sweep(tmp_path, "stale"), Sweep(tmp_path, "fresh")
+    for sweep, seed in ((stale, 1000), (fresh, 0)):
+        for entry_name, values in (("cross_entropy", BASE), ("label_smoothing", BETTER)):
+            sweep.trial(entry_name, "tune", 0, [{"val/accuracy": 0.9}] * 3, seed=seed)
+            sweep.confirm(entry_name, values)
+        sweep.confirm("label_smoothing", ALIKE, stage="ablate")
+    said = "confirmed on seed 1000 too, with which its sweep was tuned"
+    alone = compare(stale.records)
+    assert notes(alone).count(said) == 2
+    row = entry(alone, "label_smoothing")
+    assert (row["n"], row["difference_pairs"], row["ablation_pairs"]) == (4, 4, 4)
+    assert row["mean"] == pytest.approx(np.mean(BETTER[1:]))
+    assert set(alone.seeds["seed"]) == set(SEEDS[1:])
+    assert said not in notes(compare(fresh.records))
+    both = compare([stale.records, fresh.records])
+    counts = {name: entry(both, name)["n"] for name in both.entries["entry"]}
+    assert counts == {f"{name} ({place})": count for name in ("cross_entropy", "label_smoothing")
+                      for place, count in (("stale", 4), ("fresh", 5))}  # fmt: skip
+    only = Sweep(tmp_path, "only")
+    only.trial("label_smoothing", "tune", 0, [{"val/accuracy": 0.9}] * 3, seed=1000)
+    only.confirm("label_smoothing", [0.95], seeds=[1000])
+    found = compare(only.records)
+    assert not entry(found, "label_smoothing")["confirmed"]
+    assert said in notes(found)
+    assert "report no" not in notes(found)
+
+
 def test_two_objectives_give_a_front_that_nothing_dominates(tmp_path):
     sweep = Sweep(tmp_path, objectives=("val/accuracy", "val/nll"), modes=("max", "min"))
     points = [(0.9, 0.5), (0.8, 0.3), (0.85, 0.6), (0.9, 0.4), (0.7, 0.3)]
