@@ -4,8 +4,9 @@ import importlib
 import math
 import pkgutil
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
 from optuna.distributions import (
     BaseDistribution,
@@ -13,12 +14,17 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
+from pydantic import TypeAdapter, ValidationError
 
 import regbench.search_spaces
-from regbench.methods.errors import ConfigError, RegbenchError, nearest
+from regbench.methods.errors import ConfigError, nearest
+from regbench.methods.method import Method
 from regbench.methods.registry import create, method_class
+from regbench.methods.strict import explain
 
 Space = dict[str, BaseDistribution]
+# So many draws of a space tell whether it has a point that its method takes.
+DRAWS = 1000
 
 
 @cache
@@ -53,7 +59,8 @@ def resolve(slug: str, fixed: Mapping[str, Any], ranges: Mapping[str, Any]) -> S
         ranges: setting -> ``{low, high, log, step}`` or a list of choices, in place of the default or in addition.
 
     Raises:
-        ConfigError: a setting is unknown, both fixed and ranged, or its range holds values that the method refuses.
+        ConfigError: a setting is unknown, both fixed and ranged, its range holds values that the method always refuses, or no
+            combination of values is taken.
     """
     fields = method_class(slug).model_fields
     for name in ranges:
@@ -70,15 +77,51 @@ def resolve(slug: str, fixed: Mapping[str, Any], ranges: Mapping[str, Any]) -> S
             if len(set(map(repr, taken))) < len(taken):
                 raise ConfigError(f"range of {slug}.{name}: a choice is there twice")
             found[name] = CategoricalDistribution(taken)
+    accepted_draw(slug, fixed, found)
     return found
 
 
 def _taken(slug: str, name: str, value: Any, fixed: Mapping[str, Any]) -> Any:
-    """What the method makes of a value in a range."""
+    """What the method makes of a value in a range, whatever values the other settings will have beside it."""
+    method = method_class(slug)
     try:
-        return getattr(create(slug, {**fixed, name: value}), name)
-    except RegbenchError as error:
-        raise ConfigError(f"search range of {slug}.{name} includes {value!r}, which the method refuses: {error}") from None
+        return getattr(method(**{**fixed, name: value}), name)
+    except ValidationError as error:
+        if any(item["loc"][:1] == (name,) for item in error.errors(include_url=False)):
+            raise ConfigError(
+                f"search range of {slug}.{name} includes {value!r}, which the method refuses: {explain(error)}"
+            ) from None
+    field = method.model_fields[name]
+    kind: Any = Annotated[field.annotation, field]
+    return TypeAdapter(kind).validate_python(value)
+
+
+def example(slug: str, fixed: Mapping[str, Any], space: Space) -> Method:
+    """A configuration that the method takes: its own defaults beside what is fixed, or else a draw of the space.
+
+    Raises:
+        ConfigError: a fixed value is refused, or every draw is.
+    """
+    try:
+        return create(slug, fixed)
+    except ConfigError:
+        return accepted_draw(slug, fixed, space)
+
+
+def accepted_draw(slug: str, fixed: Mapping[str, Any], space: Space) -> Method:
+    """The first of many draws of a space that the method takes.
+
+    Raises:
+        ConfigError: it takes none.
+    """
+    from optuna import create_study
+    from optuna.samplers import RandomSampler
+
+    study = create_study(sampler=RandomSampler(seed=0))
+    for _ in range(DRAWS if space else 0):
+        with suppress(ConfigError):
+            return create(slug, {**fixed, **study.ask(space).params})
+    return create(slug, {**fixed, **study.ask(space).params})
 
 
 def distribution(slug: str, name: str, value: Any) -> BaseDistribution:

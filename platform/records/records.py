@@ -33,7 +33,7 @@ from regbench.platform.records.storage import Storage
 from regbench.platform.records.tables import CURVES, TRIALS, read_table, read_trials
 
 Stage = Literal["tune", "confirm", "ablate"]
-Status = Literal["completed", "stopped", "failed"]
+Status = Literal["completed", "stopped", "failed", "refused"]
 
 UPLOAD_SECONDS = 5.0
 READERS = 16

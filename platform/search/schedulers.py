@@ -21,7 +21,6 @@ from ray.tune.schedulers import (
 )
 from ray.tune.schedulers.hyperband import _Bracket
 
-from regbench.methods.registry import create
 from regbench.platform.records.records import Records
 from regbench.platform.suite.plan import Study
 from regbench.platform.suite.spec import Suite
@@ -206,7 +205,7 @@ def scheduler_for(suite: Suite, study: Study, ended: int) -> TrialScheduler:
     """The Tune scheduler of one study, by the suite's choice; so many of its tuning trials ended before a resume."""
     spec, metric = suite.scheduler, study.objectives[0]
     common = {"time_attr": ROUND, "metric": SCORE, "mode": metric.mode}
-    rounds = create(study.method.slug, study.fixed).rounds
+    rounds = study.example.rounds
     match spec.name:
         case "asha":
             return ASHAScheduler(**common, max_t=rounds, grace_period=spec.grace_of(rounds), reduction_factor=spec.reduction)

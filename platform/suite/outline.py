@@ -72,15 +72,14 @@ def outline(suite: Suite) -> Outline:
 
 
 def _study_outline(study: "Study", suite: Suite) -> StudyOutline:
-    from regbench.methods.registry import create
+    from regbench.platform.suite.learned import how_learned
     from regbench.search_spaces.ranges import range_text
 
-    method = create(study.method.slug, study.fixed)
-    learned = study.trial("tune", 0, study.seed, {}).learned
+    method = study.example
     if study.learning_rounds:
         how = [f"learned in {study.learning_rounds} upper iterations"]
     else:
-        how = [f"learned by {learned}"] if learned else []
+        how = [f"learned by {learned}"] if (learned := how_learned(method)) else []
     return StudyOutline(
         name=study.name,
         entry=study.entry,

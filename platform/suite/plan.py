@@ -3,6 +3,7 @@
 import itertools
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from optuna.distributions import (
@@ -20,14 +21,18 @@ from regbench.platform.records.records import Stage, Trial
 from regbench.platform.suite.learned import NO_GUARANTEE, how_learned, plan_learning
 from regbench.platform.suite.names import check_names, data_for, with_baselines
 from regbench.platform.suite.spec import Entry, Suite
-from regbench.search_spaces.ranges import extremes, resolve
+from regbench.search_spaces.ranges import example, extremes, resolve
+
+# A study whose method refuses this many draws for each of its trials has too few points that can be.
+DRAWS_PER_TRIAL = 20
 
 
 @dataclass(frozen=True)
 class Study:
     """A method entry on a data set: what its trials share.
 
-    ``learning_rounds`` are the upper iterations of its tuning trial, where that learns the weights in ``space`` by gradient.
+    ``learning_rounds`` are the upper iterations of its tuning trial, where that learns the weights in ``space`` by gradient;
+    ``draws`` bounds how often it is drawn for its ``trials``, since a draw that the method refuses is none of them.
     """
 
     sweep: str
@@ -39,7 +44,13 @@ class Study:
     objectives: tuple[Metric, ...]
     trials: int
     seed: int
+    draws: int
     learning_rounds: int | None = None
+
+    @cached_property
+    def example(self) -> Method:
+        """A configuration that the method takes, its own defaults where they can be."""
+        return example(self.method.slug, self.fixed, self.space)
 
     @property
     def name(self) -> str:
@@ -63,19 +74,10 @@ class Study:
         if off:
             method = method.baseline()
         learning = self.learning_rounds if stage == "tune" else None
-        return Trial(
-            sweep=self.sweep,
-            key=f"{self.name}-{stage}-{number:04d}",
-            stage=stage,
-            track=method.track.name,
-            entry=self.entry,
-            method=method.slug,
-            arxiv=method.paper.arxiv if method.paper else None,
-            data=self.data,
-            number=number,
-            seed=seed,
-            objectives=tuple(metric.validation for metric in self.objectives),
-            modes=tuple(metric.mode for metric in self.objectives),
+        return self._trial(
+            stage,
+            number,
+            seed,
             planned_rounds=learning or method.rounds,
             settings=method.model_dump(),
             searched={name: getattr(method, name) for name in searched},
@@ -83,13 +85,35 @@ class Study:
             ranges={name: (limits.low, limits.high, limits.log) for name, limits in self._floats()} if learning else {},
         )
 
+    def refused(self, number: int, searched: dict[str, Any]) -> Trial:
+        """The tuning trial of values that the method refuses, which trains nothing."""
+        return self._trial("tune", number, self.seed, planned_rounds=0, settings=self.fixed | searched, searched=searched)
+
+    def _trial(self, stage: Stage, number: int, seed: int, **facts: Any) -> Trial:
+        paper = self.method.paper
+        return Trial(
+            sweep=self.sweep,
+            key=f"{self.name}-{stage}-{number:04d}",
+            stage=stage,
+            track=self.method.track.name,
+            entry=self.entry,
+            method=self.method.slug,
+            arxiv=paper.arxiv if paper else None,
+            data=self.data,
+            number=number,
+            seed=seed,
+            objectives=tuple(metric.validation for metric in self.objectives),
+            modes=tuple(metric.mode for metric in self.objectives),
+            **facts,
+        )
+
     def _floats(self) -> list[tuple[str, FloatDistribution]]:
         return [(name, limits) for name, limits in self.space.items() if isinstance(limits, FloatDistribution)]
 
     def defaults(self) -> dict[str, Any]:
         """The method's own default for each searched setting, where the search space contains it."""
-        method = create(self.method.slug, self.fixed)
-        values = {name: getattr(method, name) for name in self.space}
+        fields = self.method.model_fields
+        values = {name: fields[name].get_default(call_default_factory=True) for name in self.space}
         return {name: value for name, value in values.items() if contains(self.space[name], value)}
 
     def describe(self) -> dict[str, Any]:
@@ -102,12 +126,13 @@ class Study:
             "fixed": self.fixed,
             "space": {name: distribution_to_json(distribution) for name, distribution in self.space.items()},
             "trials": self.trials,
+            "draws": self.draws,
             "objectives": [metric.validation for metric in self.objectives],
             "modes": [metric.mode for metric in self.objectives],
             "weights": sorted(self.method.weights()),
             "learning_rounds": self.learning_rounds,
             # Those included that have the method's own defaults, which may change.
-            "settings": create(self.method.slug, self.fixed).model_dump(mode="json"),
+            "settings": self.example.model_dump(mode="json", exclude=set(self.space)),
         }
 
 
@@ -141,11 +166,11 @@ def _study(suite: Suite, name: str, entry: Entry, data: str) -> Study:
     method = method_class(entry.method or name)
     shared = {key: value for key, value in suite.settings.items() if key in method.model_fields and key not in entry.space}
     fixed = shared | entry.settings
-    create(method.slug, fixed)
     space, rounds = resolve(method.slug, fixed, entry.space), None
     if suite.sampler.name == "bilevel":
         learning = plan_learning(name, entry, method, fixed, space, suite.trials)
         fixed, space, rounds = learning.fixed, learning.space, learning.rounds
+    trials = _trials(suite, space)
     return Study(
         sweep=suite.name,
         entry=name,
@@ -154,8 +179,9 @@ def _study(suite: Suite, name: str, entry: Entry, data: str) -> Study:
         fixed=fixed,
         space=space,
         objectives=_objectives(suite, method.track),
-        trials=_trials(suite, space),
+        trials=trials,
         seed=suite.seed,
+        draws=draws_for(suite, space, trials),
         learning_rounds=rounds,
     )
 
@@ -171,6 +197,11 @@ def _trials(suite: Suite, space: dict[str, BaseDistribution]) -> int:
         return min(suite.trials, _size(space, suite.sampler.points))
     # Population-based training gives several models of a population the same values at first.
     return suite.trials if suite.scheduler.name == "pbt" and space else int(min(suite.trials, points_in(space)))
+
+
+def draws_for(suite: Suite, space: dict[str, BaseDistribution], trials: int) -> int:
+    """How often a study with so many trials is drawn at most; where each point is trained once, a refused one is left out."""
+    return trials if suite.sampler.name == "grid" or points_in(space) <= trials else trials * DRAWS_PER_TRIAL
 
 
 def points_in(space: dict[str, BaseDistribution]) -> float:
@@ -208,7 +239,7 @@ def _check_measured(study: Study) -> None:
         if metric.needs in study.space:
             least = min(extremes(study.space[metric.needs]))
         else:
-            least = getattr(create(study.method.slug, study.fixed), metric.needs)
+            least = getattr(study.example, metric.needs)
         if least <= 0:
             raise ConfigError(
                 f"objectives: {study.entry} measures {metric.name} only with a positive {metric.needs}, here it is {least}; "

@@ -1,22 +1,19 @@
 """The studies of a sweep as ``suite.json`` has them: a resumed sweep goes on as planned, whatever the defaults are today."""
 
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import MISSING, fields, replace
 from typing import Any
 
 from optuna.distributions import json_to_distribution
 
 from regbench.methods.errors import ConfigError
 from regbench.methods.method import Method, Metric
-from regbench.methods.registry import create, method_class
+from regbench.methods.registry import method_class
 from regbench.platform.inventory.inventory import inventory
 from regbench.platform.records.records import Records
 from regbench.platform.records.suite_file import FILE, DamagedSuiteError, read_suite_file
-from regbench.platform.suite.plan import Study, studies
+from regbench.platform.suite.plan import Study, draws_for, studies
 from regbench.platform.suite.spec import Suite, parse_suite
-
-# What earlier versions did not write: where it is missing, the suite is planned anew and what is recorded put over it.
-NEEDED = {"entry", "method", "data", "fixed", "space", "trials", "objectives", "modes"}
 
 
 def recorded_plan(records: Records) -> tuple[Suite, list[Study]]:
@@ -66,30 +63,40 @@ def _require_installed(described: dict[str, Any]) -> None:
 
 
 def _studies(suite: Suite, described: list[dict[str, Any]], records: Records) -> list[Study]:
-    complete = all(study.keys() >= NEEDED for study in described)
-    if suite.sampler.name == "bilevel":
-        complete &= all("learning_rounds" in study for study in described)
-    today = {} if complete else {study.name: vars(study) for study in studies(suite)}
-    return [_study(suite, study, today.get(f"{study.get('entry')}-{study.get('data')}", {}), records) for study in described]
+    facts = [_facts(suite, study) for study in described]
+    # Only where an earlier version did not note enough.
+    today = {} if all(study.keys() >= NEEDED for study in facts) else {study.name: _of(study) for study in studies(suite)}
+    names = [f"{study.get('entry')}-{study.get('data')}" for study in described]
+    found = [Study(**today.get(name, {}) | study) for name, study in zip(names, facts, strict=True)]
+    return [_with_all_settings(study, noted, records) for study, noted in zip(found, described, strict=True)]
 
 
-def _study(suite: Suite, described: dict[str, Any], today: dict[str, Any], records: Records) -> Study:
-    """What is recorded, by the names of a study's fields; today's plan only for what is not."""
-    method = method_class(described["method"])
+def _facts(suite: Suite, described: dict[str, Any]) -> dict[str, Any]:
+    """What is recorded of a study, by the names of its fields."""
     facts = {
-        field.name: _READERS.get(field.name, _as_it_is)(described, method, field.name)
+        field.name: _READERS[field.name](described) if field.name in _READERS else described[field.name]
         for field in fields(Study)
-        if field.name in described and (field.name != "objectives" or "modes" in described)
+        if field.name in described
     }
-    given: dict[str, Any] = {"sweep": suite.name, "seed": suite.seed}
-    study = Study(**given | today | facts)
+    if suite.sampler.name != "bilevel":
+        facts.setdefault("learning_rounds", None)
+    if facts.keys() >= {"space", "trials"}:
+        facts.setdefault("draws", draws_for(suite, facts["space"], facts["trials"]))
+    return facts | {"sweep": suite.name, "seed": suite.seed}
+
+
+def _of(study: Study) -> dict[str, Any]:
+    return {field.name: getattr(study, field.name) for field in fields(Study)}
+
+
+def _with_all_settings(study: Study, described: dict[str, Any], records: Records) -> Study:
+    """A study whose settings all have the values that they had: a default that has changed since is another training."""
     settings = described.get("settings") or _settings_of(study, records)
-    if settings is None:
-        return study
-    # Every other setting with the value that it had: a default that has changed since is another training.
-    fixed = {name: value for name, value in settings.items() if name not in study.space}
-    create(method.slug, fixed)
-    return Study(**vars(study) | {"fixed": fixed})
+    if settings is not None:
+        study = replace(study, fixed={name: value for name, value in settings.items() if name not in study.space})
+    # Refuses settings that the method has no longer.
+    _ = study.example
+    return study
 
 
 def _settings_of(study: Study, records: Records) -> dict[str, Any] | None:
@@ -98,30 +105,27 @@ def _settings_of(study: Study, records: Records) -> dict[str, Any] | None:
     return found.settings if found else None
 
 
-def _as_it_is(described: dict[str, Any], method: type[Method], name: str) -> Any:
-    return described[name]
+def _method(described: dict[str, Any]) -> type[Method]:
+    return method_class(described["method"])
 
 
-def _method(described: dict[str, Any], method: type[Method], name: str) -> type[Method]:
-    return method
-
-
-def _space(described: dict[str, Any], method: type[Method], name: str) -> dict[str, Any]:
+def _space(described: dict[str, Any]) -> dict[str, Any]:
     try:
-        return {setting: json_to_distribution(text) for setting, text in described[name].items()}
+        return {setting: json_to_distribution(text) for setting, text in described["space"].items()}
     except (ValueError, KeyError, TypeError):
         raise ConfigError(f"{FILE} holds a range of {described['entry']} that is none") from None
 
 
-def _objectives(described: dict[str, Any], method: type[Method], name: str) -> tuple[Metric, ...]:
-    needs = {metric.validation: metric.needs for metric in method.track.metrics}
-    pairs = zip(described[name], described["modes"], strict=True)
-    return tuple(Metric(metric.removeprefix("val/"), mode, needs.get(metric)) for metric, mode in pairs)
+def _objectives(described: dict[str, Any]) -> tuple[Metric, ...]:
+    known = {metric.validation: metric for metric in _method(described).track.metrics}
+    modes = described.get("modes") or [known[name].mode for name in described["objectives"]]
+    return tuple(
+        Metric(name.removeprefix("val/"), mode, known[name].needs if name in known else None)
+        for name, mode in zip(described["objectives"], modes, strict=True)
+    )
 
 
 # Fields of a study that ``Study.describe`` does not write as they are.
-_READERS: dict[str, Callable[[dict[str, Any], type[Method], str], Any]] = {
-    "method": _method,
-    "space": _space,
-    "objectives": _objectives,
-}
+_READERS: dict[str, Callable[[dict[str, Any]], Any]] = {"method": _method, "space": _space, "objectives": _objectives}
+# What a study cannot do without; other fields have defaults, as earlier versions did without them.
+NEEDED = {field.name for field in fields(Study) if field.default is MISSING} | {"learning_rounds"}

@@ -122,14 +122,15 @@ def test_the_specification_of_a_trial_that_has_ended_is_made_from_its_record(rec
     assert records.damaged() == []
 
 
-def test_a_specification_without_a_record_is_planned_anew(records, storage):
-    path = f"trials/{CONFIRMED}.json"
+@pytest.mark.parametrize("key", [TUNED, CONFIRMED])
+def test_a_specification_without_a_record_is_planned_anew(records, storage, key):
+    path = f"trials/{key}.json"
     before, record = records.storage.read(path), {row["key"]: row["values"] for row in records.trials().to_pylist()}
-    interrupt(records, CONFIRMED)
+    interrupt(records, key)
     records.storage.write(path, b"")
     status, shown = run(storage, "status", "small")
-    assert (status, records.damaged()) == (0, [CONFIRMED])
-    assert f"damaged {CONFIRMED}" in shown
+    assert (status, records.damaged()) == (0, [key])
+    assert f"damaged {key}" in shown
     assert records.storage.read(path) == b"", "who looks writes nothing"
     status, shown = run(storage, "resume", "small", "--tracking", "none")
     assert (status, shown.count("planned anew")) == (0, 1)
