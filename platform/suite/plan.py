@@ -128,10 +128,10 @@ class Study:
         """The method's own default for each searched setting, where the search space contains it."""
         fields = self.method.model_fields
         values = {name: fields[name].get_default(call_default_factory=True) for name in self.space}
-        return {name: value for name, value in values.items() if _contains(self.space[name], value)}
+        return {name: value for name, value in values.items() if contains(self.space[name], value)}
 
     def describe(self) -> dict[str, Any]:
-        """As JSON-ready facts, for the sweep's ``suite.json``."""
+        """As JSON-ready facts, for the sweep's ``suite.json``, from which `regbench.platform.suite.recorded` makes it again."""
         return {
             "entry": self.entry,
             "method": self.method.slug,
@@ -141,13 +141,18 @@ class Study:
             "space": {name: distribution_to_json(distribution) for name, distribution in self.space.items()},
             "trials": self.trials,
             "draws": self.draws,
+            "select": self.select,
             "objectives": [metric.validation for metric in self.objectives],
             "modes": [metric.mode for metric in self.objectives],
             "weights": sorted(self.method.weights()),
+            "learning_rounds": self.learning_rounds,
+            # Those included that have the method's own defaults, which may change.
+            "settings": self.example.model_dump(mode="json", exclude=set(self.space)),
         }
 
 
-def _contains(distribution: BaseDistribution, value: Any) -> bool:
+def contains(distribution: BaseDistribution, value: Any) -> bool:
+    """Whether a range holds a value."""
     try:
         return bool(distribution._contains(distribution.to_internal_repr(value)))
     except (ValueError, TypeError):
@@ -191,8 +196,7 @@ def _study(suite: Suite, name: str, entry: Entry, data: str) -> Study:
         objectives=_objectives(suite, method.track),
         trials=trials,
         seed=suite.seed,
-        # Where each point is trained once, a refused one is left out.
-        draws=trials if suite.sampler.name == "grid" or points_in(space) <= trials else trials * DRAWS_PER_TRIAL,
+        draws=draws_for(suite, space, trials),
         select=suite.select,
         learning_rounds=rounds,
     )
@@ -209,6 +213,11 @@ def _trials(suite: Suite, space: dict[str, BaseDistribution]) -> int:
         return min(suite.trials, _size(space, suite.sampler.points))
     # Population-based training gives several models of a population the same values at first.
     return suite.trials if suite.scheduler.name == "pbt" and space else int(min(suite.trials, points_in(space)))
+
+
+def draws_for(suite: Suite, space: dict[str, BaseDistribution], trials: int) -> int:
+    """How often a study with so many trials is drawn at most; where each point is trained once, a refused one is left out."""
+    return trials if suite.sampler.name == "grid" or points_in(space) <= trials else trials * DRAWS_PER_TRIAL
 
 
 def points_in(space: dict[str, BaseDistribution]) -> float:
