@@ -78,6 +78,9 @@ def plan_table(suite: Suite, found: Outline) -> Group:
 def _remarks(suite: Suite, found: Outline) -> list[str]:
     """How many trainings there are in all, and which of them are surely trained to the end."""
     lines = [f"{found.trainings} trainings"]
+    few = [f"{study.name} {study.tune}" for study in found.studies if study.tune < suite.trials]
+    if few and suite.sampler.name != "bilevel":
+        lines.append(f"fewer points to search than {suite.trials} trials, each trained once: {', '.join(few)}")
     if graces := sorted({study.grace for study in found.studies if study.grace is not None}):
         rounds = " to ".join(map(str, dict.fromkeys((graces[0], graces[-1]))))
         lines.append(

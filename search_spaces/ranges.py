@@ -114,9 +114,11 @@ def accepted_draw(slug: str, fixed: Mapping[str, Any], space: Space) -> Method:
     Raises:
         ConfigError: it takes none.
     """
-    from optuna import create_study
+    from optuna import create_study, logging
     from optuna.samplers import RandomSampler
 
+    # It tells of every study.
+    logging.set_verbosity(logging.WARNING)
     study = create_study(sampler=RandomSampler(seed=0))
     for _ in range(DRAWS if space else 0):
         with suppress(ConfigError):
