@@ -224,20 +224,23 @@ def _relaunch(name: str, cluster: str, storage: str, detach: bool) -> None:
 
 def _conclude(name: str, outcome: "Outcome", store: "Storage", storage: str, tracking: str | None, console: "Console") -> None:
     """Says how a sweep ended and what to do next; exits non-zero where it did not do its work."""
-    from rich.markup import escape
+    from rich.text import Text
 
-    place = escape("" if storage == DEFAULT_STORAGE else f" --storage {shlex.quote(storage)}")
+    def say(*parts: str | tuple[str, str]) -> None:
+        console.print(Text.assemble(*parts), soft_wrap=True, highlight=False)
+
+    place = "" if storage == DEFAULT_STORAGE else f" --storage {shlex.quote(storage)}"
     if outcome.comparison is None:
-        console.print(f"Stopped. Nothing is lost: continue with [bold]regbench resume {name}{place}[/bold]", soft_wrap=True)
+        say("Stopped. Nothing is lost: continue with ", (f"regbench resume {name}{place}", "bold"))
         raise typer.Exit(130)
     print_comparison(outcome.comparison, store.child(name).child("report"), console)
     for key, reason in outcome.failed.items():
-        console.print(f"[yellow]failed[/yellow] {key}: {escape(reason)}", soft_wrap=True, highlight=False)
+        say(("failed", "yellow"), f" {key}: {reason}")
     if outcome.tracking_problem:
-        console.print(f"[yellow]MLflow is not up to date:[/yellow] {escape(outcome.tracking_problem)}", soft_wrap=True)
+        say(("MLflow is not up to date:", "yellow"), f" {outcome.tracking_problem}")
     elif tracking != "none":
-        console.print(f"MLflow: [bold]regbench ui{place}[/bold]", soft_wrap=True)
+        say("MLflow: ", (f"regbench ui{place}", "bold"))
     if outcome.barren:
-        console.print(f"[red]No trial of {', '.join(outcome.barren)} was trained to the end.[/red]")
+        say((f"No trial of {', '.join(outcome.barren)} was trained to the end.", "red"))
     if outcome.barren or outcome.tracking_problem:
         raise typer.Exit(1)
