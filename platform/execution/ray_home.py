@@ -14,9 +14,11 @@ SHORT = ("/tmp", "/var/tmp", "/dev/shm")
 
 
 def ray_folder() -> str | None:
-    """The folder for Ray's files where those of its own choice would not do; None where they do, or no other does either."""
-    chosen = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or SHORT[0]
-    if _usable(chosen):
+    """The folder for Ray's files where the one of temporary files would not do; None where it does, or no other does either.
+
+    One that is meant for Ray alone, ``RAY_TMPDIR``, is not passed over: Ray says what is wrong with it.
+    """
+    if os.environ.get("RAY_TMPDIR") or _usable(os.environ.get("TMPDIR") or SHORT[0]):
         return None
     return next((f"{folder}/ray" for folder in SHORT if _usable(folder)), None)
 
