@@ -84,6 +84,7 @@ def _sweep(name: str, recorded: dict[str, Any], comparison: Comparison) -> dict[
         facts["machines"] = row["hosts"] + (f" ({row['devices']})" if row["devices"] else "")
     facts["search"] = _search(suite)
     facts["confirmation"] = _confirmation(suite.get("confirm") or {})
+    facts["grown"] = "; ".join(f"{step['when'][:10]}: {', '.join(step['changes'])}" for step in recorded.get("grown", []))
     facts["fixed settings"] = text.configuration_text(json.dumps(suite.get("settings") or {}))
     facts["software"] = _software(provenance)
     for number, later in enumerate(recorded.get("resumed") or [], 1):
@@ -110,7 +111,9 @@ def _search(suite: dict[str, Any]) -> str:
     trials = f"{suite['trials']} trials a study"
     if named.get("sampler") == "bilevel":
         trials = f"one trial a study, as long as {suite['trials']} where it learns weights"
-    return ", ".join([trials, *(f"{key} {value}" for key, value in named.items() if value)])
+    named["hours"] = suite.get("hours")
+    counted = ["the best round of each training counts"] if suite.get("select") == "best_round" else []
+    return ", ".join([trials, *(f"{key} {value}" for key, value in named.items() if value), *counted])
 
 
 def _confirmation(confirm: dict[str, Any]) -> str:

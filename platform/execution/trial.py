@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from regbench.methods.errors import CheckpointError, ConfigError, DivergedError, RegbenchError, nearest
-from regbench.methods.registry import create
-from regbench.methods.run import Run, World
+from regbench.methods.errors import CheckpointError, ConfigError, DivergedError, SurroundingsError, nearest
+from regbench.methods.registry import create, find_method
+from regbench.methods.run import Best, Run, World
 from regbench.platform.records.records import Records, Report, Trial
 from regbench.platform.records.storage import Storage
 from regbench.platform.suite.learned import weight_learning
@@ -72,8 +72,11 @@ def train(
     Raises:
         DivergedError: a metric is not finite.
         ConfigError: an objective is not reported.
+        SurroundingsError: the method is not installed here.
         RegbenchError: settings, data or checkpoint are wrong.
     """
+    if find_method(trial.method) is None:
+        raise SurroundingsError(f"{socket.gethostname()} has no method {trial.method}: install the same regbench everywhere")
     reset_process(trial.seed, place.threads)
     records = Records(Storage(place.storage))
     device = _device(place.device)
@@ -87,6 +90,7 @@ def train(
         seed=trial.seed,
         device=device,
         test=trial.stage != "tune",
+        watch=_watched(trial, records, state["report"].round if state else 0) if trial.select == "best_round" else None,
         checkpoint=state["run"] if state else None,
         world=world,
     )
@@ -116,6 +120,12 @@ def train(
     finally:
         if log is not None:
             log.flush()
+
+
+def _watched(trial: Trial, records: Records, until: int) -> Best:
+    """The trial's objective, with what it was at best in the rounds that are not trained again."""
+    before = trial.counted([report for report in records.log(trial.key).reports if report.round <= until])
+    return Best(trial.objectives[0], trial.modes[0], before.metrics[trial.objectives[0]] if before else None)
 
 
 def _device(name: str) -> torch.device:
@@ -176,9 +186,3 @@ def parse_checkpoint(content: bytes, name: str) -> dict[str, Any]:
         raise CheckpointError(
             f"checkpoint {name} is damaged ({type(error).__name__}): delete it and the trial starts again from round 1"
         ) from None
-
-
-def failure(error: BaseException) -> str:
-    """Why a trial failed, one line, for its record."""
-    text = " ".join(str(error).split())
-    return text if isinstance(error, RegbenchError) else f"{type(error).__name__}: {text}"

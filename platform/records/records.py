@@ -18,7 +18,7 @@ import math
 import re
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
@@ -37,7 +37,7 @@ Status = Literal["completed", "stopped", "failed", "refused"]
 
 UPLOAD_SECONDS = 5.0
 READERS = 16
-SUMMARY = ["key", "stage", "entry", "data", "number", "status", "reason", "values"]
+SUMMARY = ["key", "stage", "entry", "data", "number", "confirms", "searched", "status", "reason", "modes", "values"]
 KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*-(tune|confirm|ablate)-\d{4,}")
 ATTEMPT = re.compile(r"(\d{4,})-[0-9a-f]{8}\.jsonl")
 
@@ -63,6 +63,8 @@ class Trial:
         settings: every setting of the method.
         searched: the part of ``settings`` that was searched.
         learned: how it learns its weights, None where it does not.
+        confirms: number of the tuning trial whose configuration this is, in the stages after tuning.
+        select: which of its rounds counts.
         ranges: of the weights that the platform learns in this trial, from their values in ``searched``: low, high, and
             whether on a log scale.
     """
@@ -83,12 +85,22 @@ class Trial:
     settings: dict[str, Any]
     searched: dict[str, Any]
     learned: str | None = None
+    confirms: int | None = None
+    select: Literal["last", "best_round"] = "last"
     ranges: dict[str, tuple[float, float, bool]] = field(default_factory=dict)
 
     @property
     def study(self) -> str:
         """The study it belongs to: entry and data set."""
         return f"{self.entry}-{self.data}"
+
+    def counted(self, reports: Sequence["Report"]) -> "Report | None":
+        """The report that counts: the last one, or the first of those with the best objective; None where there is none."""
+        if self.select == "last":
+            return reports[-1] if reports else None
+        name, pick = self.objectives[0], max if self.modes[0] == "max" else min
+        # Of equal ones, both take the first.
+        return pick(reports, key=lambda report: report.metrics[name], default=None)
 
     @staticmethod
     def from_json(text: bytes | str) -> "Trial":
@@ -248,10 +260,17 @@ class Records:
         names: Iterable[str] = (name.removesuffix(ending) for name in self.storage.names(folder) if name.endswith(ending))
         return set(filter(KEY.fullmatch, names))
 
-    def finish(self, trial: Trial, status: Status, reason: str | None = None) -> dict[str, Any]:
-        """Writes the Parquet record of a trial that has ended, from its log; returns its row of ``trials``."""
-        log = self.log(trial.key)
-        last = log.reports[-1] if log.reports else None
+    def finish(self, trial: Trial, status: Status, reason: str | None = None, *, reports: bool = True) -> dict[str, Any]:
+        """Writes the Parquet record of a trial that has ended, from its log; returns its row of ``trials``.
+
+        Args:
+            trial: its specification.
+            status: how it ended.
+            reason: why it failed, one line.
+            reports: whether to read what it reported; where that cannot be recorded, its end must be nevertheless.
+        """
+        log = self.log(trial.key) if reports else Log()
+        last, counted = log.reports[-1] if log.reports else None, trial.counted(log.reports)
         attempt = log.attempts[-1] if log.attempts else {}
         started = log.attempts[0]["time"] if log.attempts else time.time()
         # Population-based training gives an attempt other values than the one before; learned ones change in each report.
@@ -270,6 +289,7 @@ class Records:
                 "data",
                 "number",
                 "seed",
+                "confirms",
                 "planned_rounds",
                 "learned",
             )
@@ -278,9 +298,10 @@ class Records:
             "reason": reason,
             "objectives": list(trial.objectives),
             "modes": list(trial.modes),
-            "values": [last.metrics[name] for name in trial.objectives] if last else [],
+            "values": [counted.metrics[name] for name in trial.objectives] if counted else [],
             "rounds": last.round if last else 0,
-            "metrics": list(last.metrics.items()) if last else [],
+            "counted_round": counted.round if counted else None,
+            "metrics": list(counted.metrics.items()) if counted else [],
             "searched": json.dumps(searched),
             "settings": json.dumps(trial.settings | searched),
             "started": _milliseconds(started),
@@ -307,6 +328,11 @@ class Records:
         self._write_table("curves", trial.key, pa.Table.from_pylist(curve, schema=CURVES))
         self._write_table("trials", trial.key, pa.Table.from_pylist([row], schema=TRIALS))
         return row
+
+    def take_back(self, key: str) -> None:
+        """Takes back that a trial has ended, and what it had learned: it will be trained from its beginning."""
+        for path in (f"records/trials/{key}.parquet", f"records/curves/{key}.parquet", f"checkpoints/{key}.pt"):
+            self.storage.delete(path)
 
     def trial(self, key: str) -> dict[str, Any]:
         """The row of ``trials`` of a trial that has ended.

@@ -31,6 +31,9 @@ TRIALS = pa.schema(
         pa.field("number", pa.int64(), metadata={"help": "counts the trials of a stage of a study, from 0"}),
         pa.field("seed", pa.int64(), metadata={"help": "seed of the training"}),
         pa.field(
+            "confirms", pa.int64(), metadata={"help": "after tuning: number of the tuning trial whose configuration this is"}
+        ),
+        pa.field(
             "status",
             pa.string(),
             metadata={"help": "completed, stopped (by the scheduler), failed, or refused (a draw that cannot be)"},
@@ -38,10 +41,13 @@ TRIALS = pa.schema(
         pa.field("reason", pa.string(), metadata={"help": "why it failed or was refused, one line"}),
         pa.field("objectives", pa.list_(pa.string()), metadata={"help": "what tuning optimizes"}),
         pa.field("modes", pa.list_(pa.string()), metadata={"help": "max or min, for each objective"}),
-        pa.field("values", pa.list_(pa.float64()), metadata={"help": "the objectives at the last report"}),
+        pa.field("values", pa.list_(pa.float64()), metadata={"help": "the objectives at the report that counts"}),
         pa.field("rounds", pa.int64(), metadata={"help": "reports made (epochs, problems, …)"}),
+        pa.field(
+            "counted_round", pa.int64(), metadata={"help": "whose report counts: the last, or the best on validation data"}
+        ),
         pa.field("planned_rounds", pa.int64(), metadata={"help": "reports of a full training"}),
-        pa.field("metrics", _METRICS, metadata={"help": "every metric at the last report"}),
+        pa.field("metrics", _METRICS, metadata={"help": "every metric at the report that counts"}),
         pa.field("searched", pa.string(), metadata={"help": "JSON: the searched settings and their values"}),
         pa.field("settings", pa.string(), metadata={"help": "JSON: every setting of the method"}),
         pa.field(

@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import json
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,8 +15,9 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState, create_trial
 
-from regbench.methods.errors import ConfigError
-from regbench.platform.records.records import Records, Status, Trial
+from regbench.methods.errors import ConfigError, RegbenchError, StorageError, SurroundingsError
+from regbench.platform.records.choice import confirming, rank
+from regbench.platform.records.records import Records, Stage, Status, Trial
 from regbench.platform.suite.plan import Study, all_points, grid, points_in
 from regbench.platform.suite.spec import Suite
 
@@ -44,6 +46,7 @@ class StudyState:
         refusals: rows of the draws that the method refused.
         checkpoints: keys of ended trials whose checkpoint may still be there.
         drawn: the searched values of each tuning trial, refused draws included, by its number.
+        tuned_trials: how many tuning trials have ended.
         confirmation: what is still to be confirmed; None before that is known.
     """
 
@@ -55,7 +58,7 @@ class StudyState:
     checkpoints: set[str] = field(default_factory=set)
     drawn: dict[int, str] = field(default_factory=dict)
     confirmation: list[Trial] | None = None
-    _tunings: int = 0
+    tuned_trials: int = 0
     _best: dict[str, Any] | None = None
 
     @property
@@ -76,7 +79,7 @@ class StudyState:
     @property
     def tuned(self) -> bool:
         """Whether every tuning trial has ended."""
-        return not self.wants_trials and self._tunings == self.trials
+        return not self.wants_trials and self.tuned_trials == self.trials
 
     def best(self) -> dict[str, Any] | None:
         """The row of the best fully trained tuning trial, by the first objective; None when there is none."""
@@ -90,13 +93,9 @@ class StudyState:
         self.ended[row["key"]] = row
         self.checkpoints.add(row["key"])
         if row["stage"] == "tune":
-            self._tunings += 1
-            if row["status"] == "completed" and (self._best is None or self._rank(row) > self._rank(self._best)):
+            self.tuned_trials += 1
+            if row["status"] == "completed" and (self._best is None or rank(row) > rank(self._best)):
                 self._best = row
-
-    def _rank(self, row: dict[str, Any]) -> tuple[float, int]:
-        sign = 1 if self.study.objectives[0].mode == "max" else -1
-        return sign * row["values"][0], -row["number"]
 
 
 class Search:
@@ -106,18 +105,31 @@ class Search:
         suite: the suite.
         studies: its studies.
         records: where trials are planned; on a resumed sweep also what is already there.
+        give_up: whether a trial that its surroundings keep from running counts as failed, in place of stopping the sweep.
 
     A resumed sweep is this class on the same records: what has ended is told to the studies again, what had started is
     handed out first.
     """
 
-    def __init__(self, suite: Suite, studies: list[Study], records: Records) -> None:
+    def __init__(self, suite: Suite, studies: list[Study], records: Records, *, give_up: bool = False) -> None:
         self.suite = suite
         self.records = records
+        self._give_up = give_up
+        self._deadline = math.inf
         self.states = {study.name: StudyState(study, self._optuna_study(study)) for study in studies}
         self.running: dict[str, Trial] = {}
         self._interrupted: list[Trial] = []
+        self._after_tuning: list[Trial] = []
         self._replay()
+
+    def limit(self, hours: float | None) -> None:
+        """From now on there are so many hours for tuning; None: no limit."""
+        self._deadline = math.inf if hours is None else time.monotonic() + 3600 * hours
+
+    @property
+    def late(self) -> bool:
+        """Whether the time for tuning is up: trials that are being tuned are set aside, and what is there is confirmed."""
+        return time.monotonic() > self._deadline
 
     def _optuna_study(self, study: Study) -> optuna.Study:
         directions = ["maximize" if metric.mode == "max" else "minimize" for metric in study.objectives]
@@ -152,6 +164,8 @@ class Search:
                 continue
             if trial.stage == "tune":
                 self._add_past(state, trial, row)
+            else:
+                self._after_tuning.append(trial)
             if row is None:
                 self._interrupted.append(trial)
             else:
@@ -198,17 +212,40 @@ class Search:
     @property
     def done(self) -> bool:
         """Whether every trial has ended."""
-        return not self.running and not self._interrupted and all(self._exhausted(state) for state in self.states.values())
+        return not self.running and not self._unfinished() and all(self.exhausted(state) for state in self.states.values())
 
-    def _exhausted(self, state: StudyState) -> bool:
-        return state.tuned and not self._confirmation(state)
+    def _unfinished(self) -> list[Trial]:
+        """What was interrupted and is to be trained now: when the time for tuning is up, confirmations only."""
+        late = self.late
+        return [trial for trial in self._interrupted if not (late and trial.stage == "tune")]
+
+    def exhausted(self, state: StudyState) -> bool:
+        """Whether nothing of a study is still to be handed out."""
+        return self._settled(state) and not self._confirmation(state)
+
+    def _settled(self, state: StudyState) -> bool:
+        """Whether a study's choice can be confirmed: its tuning has ended, or the time for it is up."""
+        tuning = (trial for trial in self.running.values() if trial.stage == "tune" and trial.study == state.study.name)
+        return state.tuned or (self.late and not any(tuning))
+
+    def unconfirmed(self, state: StudyState) -> bool:
+        """Whether a study has been confirmed on all of its seeds, and on none with success."""
+        best = state.best()
+        if best is None or not self.suite.confirm.seeds or not self.exhausted(state):
+            return False
+        confirmed = [row for row in confirming(state.ended.values(), best) if row["stage"] == "confirm"]
+        return all(row["status"] != "completed" for row in confirmed)
 
     def next(self) -> Trial | None:
         """A trial to start now, planned in the records; None while nothing can start before something ends.
 
         Interrupted trials come first, then the study with the fewest trials so far, then confirmations.
         """
-        trial = self._interrupted.pop(0) if self._interrupted else self._tune() or self._confirm()
+        if unfinished := self._unfinished():
+            trial: Trial | None = unfinished[0]
+            self._interrupted.remove(unfinished[0])
+        else:
+            trial = (None if self.late else self._tune()) or self._confirm()
         if trial is not None:
             self.running[trial.key] = trial
         return trial
@@ -279,7 +316,7 @@ class Search:
 
     def _confirm(self) -> Trial | None:
         for state in self.states.values():
-            if state.tuned and (waiting := self._confirmation(state)):
+            if self._settled(state) and (waiting := self._confirmation(state)):
                 trial = waiting.pop(0)
                 self.records.plan(trial)
                 return trial
@@ -289,40 +326,76 @@ class Search:
         """The confirmation trials of a tuned study that have not been handed out."""
         if state.confirmation is None:
             best = state.best()
-            state.confirmation = (
-                []
-                if best is None
-                else [
-                    trial
-                    for trial in self._confirmation_of(state.study, best)
-                    if trial.key not in state.ended and not self._known(trial)
-                ]
-            )
+            state.confirmation = self._confirmation_of(state, best) if best else []
         return state.confirmation
 
-    def _known(self, trial: Trial) -> bool:
-        return trial.key in self.running or any(trial.key == other.key for other in self._interrupted)
-
-    def _confirmation_of(self, study: Study, best: Mapping[str, Any]) -> list[Trial]:
-        searched = _searched(best)
-        seeds = [self.suite.confirm.first_seed + index for index in range(self.suite.confirm.seeds)]
-        trials = [study.trial("confirm", index, seed, searched) for index, seed in enumerate(seeds)]
-        if self._ablated(study):
-            trials += [study.trial("ablate", index, seed, searched, off=True) for index, seed in enumerate(seeds)]
+    def _confirmation_of(self, state: StudyState, best: Mapping[str, Any]) -> list[Trial]:
+        """What is to be trained of the best configuration, without what has been begun; numbered after an earlier choice's."""
+        study, begun, searched = state.study, self._begun_after_tuning(state.study), json.loads(best["searched"])
+        there = {(row["stage"], row["seed"]) for row in confirming(begun, dict(best) | {"searched": searched})}
+        stages: list[Stage] = ["confirm", "ablate"] if self._ablated(study) else ["confirm"]
+        trials = []
+        for stage in stages:
+            free = 1 + max((row["number"] for row in begun if row["stage"] == stage), default=-1)
+            numbers = itertools.count(free)
+            for seed in range(self.suite.confirm.first_seed, self.suite.confirm.first_seed + self.suite.confirm.seeds):
+                if (stage, seed) not in there:
+                    off, confirms = stage == "ablate", best["number"]
+                    trials.append(study.trial(stage, next(numbers), seed, searched, off=off, confirms=confirms))
         return trials
 
+    def _begun_after_tuning(self, study: Study) -> list[dict[str, Any]]:
+        return [vars(trial) for trial in self._after_tuning if trial.study == study.name]
+
     def finish(self, key: str, status: Status, reason: str | None = None) -> dict[str, Any] | None:
-        """Records how a running trial ended and tells its study; returns its row, or None for a trial that is not running."""
+        """Records how a running trial ended and tells its study; returns its row, or None for a trial that is not running.
+
+        Raises:
+            RegbenchError: the end cannot be recorded, not even as a failure.
+        """
         trial = self.running.pop(key, None)
         if trial is None:
             return None
-        row = self.records.finish(trial, status, reason)
+        row = self._record(trial, status, reason)
         state = self.states[trial.study]
         state.end(row)
         if trial.stage == "tune":
             self._tell(state, key, row)
         self._drop_checkpoints(state)
         return row
+
+    def _record(self, trial: Trial, status: Status, reason: str | None) -> dict[str, Any]:
+        try:
+            return self.records.finish(trial, status, reason)
+        except RegbenchError:
+            raise
+        except Exception as error:  # what a method reported cannot be written, or read back
+            why = f"{type(error).__name__}: {' '.join(ascii(str(error)).split())}"
+        try:
+            return self.records.finish(trial, "failed", f"its end could not be recorded: {why}", reports=False)
+        except RegbenchError:
+            raise
+        except Exception:
+            raise StorageError(f"the end of trial {trial.key} cannot be recorded: {why}") from None
+
+    def give_back(self, key: str, reason: str) -> None:
+        """Takes a running trial back unended, since its surroundings keep it from running: a resumed sweep starts with it.
+
+        Raises:
+            SurroundingsError: in place of recording the trial as failed, unless that was asked for.
+        """
+        if self._give_up:
+            self.finish(key, "failed", reason)
+        elif (trial := self.running.pop(key, None)) is not None:
+            sweep = trial.sweep
+            raise SurroundingsError(
+                f"trial {key} cannot run here: {reason}. Nothing is lost: mend that, then `regbench resume {sweep}`; "
+                f"or let such trials count as failed: `regbench resume {sweep} --give-up`"
+            )
+
+    def set_aside(self, key: str) -> None:
+        """Takes a running trial back unended, because the sweep stops: a resumed sweep goes on with it."""
+        self.running.pop(key, None)
 
     def _tell(self, state: StudyState, key: str, row: dict[str, Any]) -> None:
         number, status = state.numbers[key], STATES[row["status"]]
@@ -345,10 +418,6 @@ class Search:
 def _canonical(searched: Mapping[str, Any]) -> str:
     """A point as text, the same for equal points."""
     return json.dumps(searched, sort_keys=True, default=str)
-
-
-def _searched(row: Mapping[str, Any]) -> dict[str, Any]:
-    return json.loads(row["searched"])
 
 
 def defaults_first(study: Study) -> list[dict[str, Any]]:

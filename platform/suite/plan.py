@@ -4,7 +4,7 @@ import itertools
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from optuna.distributions import (
     BaseDistribution,
@@ -17,6 +17,7 @@ from optuna.distributions import (
 from regbench.methods.errors import ConfigError
 from regbench.methods.method import Method, Metric, Track
 from regbench.methods.registry import create, method_class
+from regbench.methods.shared.bilevel.learning import LearnedMethod
 from regbench.platform.records.records import Stage, Trial
 from regbench.platform.suite.learned import NO_GUARANTEE, how_learned, plan_learning
 from regbench.platform.suite.names import check_names, data_for, with_baselines
@@ -45,6 +46,7 @@ class Study:
     trials: int
     seed: int
     draws: int
+    select: Literal["last", "best_round"] = "last"
     learning_rounds: int | None = None
 
     @cached_property
@@ -57,7 +59,16 @@ class Study:
         """Entry and data set; unique in the suite."""
         return f"{self.entry}-{self.data}"
 
-    def trial(self, stage: Stage, number: int, seed: int, searched: dict[str, Any], *, off: bool = False) -> Trial:
+    def trial(
+        self,
+        stage: Stage,
+        number: int,
+        seed: int,
+        searched: dict[str, Any],
+        *,
+        off: bool = False,
+        confirms: int | None = None,
+    ) -> Trial:
         """The trial that trains this study's method with some values of the searched settings.
 
         Args:
@@ -66,6 +77,7 @@ class Study:
             seed: of the training.
             searched: values of the searched settings.
             off: whether every weight is set to its off value.
+            confirms: number of the tuning trial whose values these are, in the stages after tuning.
 
         Raises:
             ConfigError: the method refuses the values.
@@ -81,6 +93,7 @@ class Study:
             planned_rounds=learning or method.rounds,
             settings=method.model_dump(),
             searched={name: getattr(method, name) for name in searched},
+            confirms=confirms,
             learned=NO_GUARANTEE if learning else how_learned(method),
             ranges={name: (limits.low, limits.high, limits.log) for name, limits in self._floats()} if learning else {},
         )
@@ -104,6 +117,7 @@ class Study:
             seed=seed,
             objectives=tuple(metric.validation for metric in self.objectives),
             modes=tuple(metric.mode for metric in self.objectives),
+            select=self.select,
             **facts,
         )
 
@@ -127,6 +141,7 @@ class Study:
             "space": {name: distribution_to_json(distribution) for name, distribution in self.space.items()},
             "trials": self.trials,
             "draws": self.draws,
+            "select": self.select,
             "objectives": [metric.validation for metric in self.objectives],
             "modes": [metric.mode for metric in self.objectives],
             "weights": sorted(self.method.weights()),
@@ -182,6 +197,7 @@ def _study(suite: Suite, name: str, entry: Entry, data: str) -> Study:
         trials=trials,
         seed=suite.seed,
         draws=draws_for(suite, space, trials),
+        select=suite.select,
         learning_rounds=rounds,
     )
 
@@ -261,6 +277,10 @@ def _check_sampler(suite: Suite, study: Study) -> None:
                 f"sampler grid: {study.entry} has {size} grid points ({suite.sampler.points} per setting), but trials is "
                 f"{suite.trials}; raise trials, lower sampler.points, or fix some settings"
             )
+    if suite.select == "best_round" and (not study.method.track.iterative or issubclass(study.method, LearnedMethod)):
+        raise ConfigError(
+            f"select best_round chooses among the states of one model, which the rounds of {study.entry} are not; use last"
+        )
     if suite.scheduler.name == "pbt" and not study.method.track.iterative:
         raise ConfigError(
             f"scheduler pbt copies models half way through training, but the rounds of track {study.method.track.name} "

@@ -117,6 +117,10 @@ class Exporter:
             self._open_sweep(runs, trials[0])
         for trial in trials:
             run = runs.get(trial.key)
+            if run and run.failed_at is not None and not (trial.key in ended and self._ended_at(trial.key) == run.failed_at):
+                # The trial has been trained again since.
+                runs.delete(run)
+                run = None
             if run is None or not run.ended:
                 self._export(runs, trial, trial.key in ended)
         if final:
@@ -124,6 +128,9 @@ class Exporter:
             if all(trial.key in ended for trial in trials):
                 self._upload_checkpoints(runs, trials)
                 self._close(runs, track)
+
+    def _ended_at(self, key: str) -> int:
+        return milliseconds(self.records.trial(key)["ended"].timestamp())
 
     def _open_sweep(self, runs: Runs, trial: Trial) -> None:
         """Makes the sweep's own run in the track of a trial, if it is not there."""
@@ -161,7 +168,7 @@ class Exporter:
         if new:
             run.newest = _mark(log.reports[-1])
         if row:
-            runs.end(run, "FAILED" if row["status"] == "failed" else "FINISHED", row["ended"])
+            runs.end(run, "FAILED" if row["status"] in ("failed", "refused") else "FINISHED", row["ended"])
         self._exported(trial.key)
 
     def _due(self, run: Run | None, log: Log) -> bool:

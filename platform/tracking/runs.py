@@ -29,6 +29,7 @@ class Run:
         tags: that it has.
         described: whether it has its parameters.
         ended: whether it has its end.
+        failed_at: when it failed, in milliseconds; None where it did not, or has ended here.
         newest: round and timestamp of its newest points, (0, 0) when it has none, None until MLflow was asked.
     """
 
@@ -36,6 +37,7 @@ class Run:
     tags: dict[str, str]
     described: bool = False
     ended: bool = False
+    failed_at: int | None = None
     newest: tuple[int, int] | None = None
 
 
@@ -97,7 +99,9 @@ class Runs:
             for run in page:
                 tags = dict(run.data.tags)
                 ended = run.info.status in TERMINAL and tags.get(STATUS, RUNNING) != RUNNING
-                self._runs[_within(tags)] = Run(run.info.run_id, tags, described=bool(run.data.params), ended=ended)
+                failed_at = run.info.end_time if run.info.status == "FAILED" else None
+                found = Run(run.info.run_id, tags, described=bool(run.data.params), ended=ended, failed_at=failed_at)
+                self._runs[_within(tags)] = found
             if not (token := page.token):
                 return
 
