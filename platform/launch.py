@@ -7,6 +7,7 @@ import datetime
 import io
 import json
 import os
+import shlex
 import tempfile
 import uuid
 import zipfile
@@ -301,14 +302,14 @@ def _to_job_server(
     if isinstance(cluster, Aws | Gcp):
         text, file = launcher_file(cluster), Path(f"{cluster.name}-ray.yaml")
         _show(console, f"{file}, for Ray's cluster launcher", text)
-        _say(console, f"run: {' '.join(['ray', *up_command(file)[1:]])}")
-        _say(console, f"its head node stays up after the sweep; end everything with: ray down {file}")
+        _say(console, f"run: {shlex.join(['ray', *up_command(file)[1:]])}")
+        _say(console, f"its head node stays up after the sweep; end everything with: {shlex.join(['ray', 'down', str(file)])}")
         if not dry_run:
             file.write_text(text, encoding="utf-8")
             bring_up(cluster, file)
     _show(console, "runtime environment", yaml.safe_dump(runtime_environment(cluster, "the code"), sort_keys=False))
     place = cluster.address if isinstance(cluster, Address) else "the head node, through an ssh tunnel"
-    _say(console, f"submit job {job.id} to {place}: {' '.join(command)}")
+    _say(console, f"submit job {job.id} to {place}: {shlex.join(command)}")
     if not dry_run:
         if values:
             add_environment(folder, values)
@@ -330,7 +331,7 @@ def _to_kubernetes(
     text = kuberay.manifest(cluster, job.id, command, code)
     _say(console, f"write: {code}")
     _show(console, "RayJob", text)
-    _say(console, f"run: {' '.join(kuberay.kubectl(cluster, 'apply', '--filename', '-'))}")
+    _say(console, f"run: {shlex.join(kuberay.kubectl(cluster, 'apply', '--filename', '-'))}")
     if not dry_run:
         sweep.write(f"code/{name}", content)
         job.write(store)
@@ -352,7 +353,7 @@ def _to_slurm(
     file = sweep / "launch.sh"
     _say(console, f"write: {code}/")
     _show(console, str(file), text)
-    _say(console, f"run: sbatch --parsable {file}")
+    _say(console, f"run: {shlex.join(['sbatch', '--parsable', str(file)])}")
     if dry_run:
         return job
     _unpack(code, content)
@@ -411,7 +412,7 @@ def _way_back(job: Job, store: Storage) -> str:
 
 
 def _again(verb: str, job: Job, store: Storage) -> str:
-    return f"regbench {verb} {job.sweep} --storage '{store.uri}'"
+    return f"regbench {verb} {job.sweep} --storage {shlex.quote(store.uri)}"
 
 
 def _size(folder: Path) -> str:
