@@ -1,7 +1,7 @@
 """What is searched: for each method its searched settings in Optuna distributions, and the ready-made suites.
 
-Each module but ``ranges`` holds the spaces of one track as ``SPACES``: method slug -> setting -> distribution. A module dropped
-into this folder is found.
+Each module but ``ranges`` and ``space`` holds the spaces of one track as ``SPACES``: method slug -> setting -> distribution. A
+module dropped into this folder is found.
 """
 
 from importlib.resources import files

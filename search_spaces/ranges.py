@@ -17,6 +17,7 @@ from optuna.distributions import (
 import regbench.search_spaces
 from regbench.methods.errors import ConfigError, RegbenchError, nearest
 from regbench.methods.registry import create, method_class
+from regbench.search_spaces.space import SearchSpace
 
 Space = dict[str, BaseDistribution]
 
@@ -26,7 +27,7 @@ def all_spaces() -> dict[str, Space]:
     """The default search space of every method, by slug."""
     found: dict[str, Space] = {}
     for module in pkgutil.iter_modules(regbench.search_spaces.__path__, "regbench.search_spaces."):
-        if not module.ispkg and module.name != __name__:
+        if not module.ispkg and module.name not in (__name__, SearchSpace.__module__):
             found |= importlib.import_module(module.name).SPACES
     return found
 

@@ -15,7 +15,7 @@ from optuna.trial import TrialState, create_trial
 
 from regbench.methods.errors import ConfigError
 from regbench.platform.records.records import Records, Status, Trial
-from regbench.platform.suite.plan import Study, all_points, grid, points_in
+from regbench.platform.suite.plan import Study, all_points, grid
 from regbench.platform.suite.spec import Suite
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -125,7 +125,7 @@ class Search:
                 state=status,
                 values=values,
                 params=trial.searched,
-                distributions=state.study.space,
+                distributions={name: state.study.space[name] for name in trial.searched},
                 intermediate_values=intermediate,
             )
         )
@@ -181,7 +181,7 @@ class Search:
         if self.suite.sampler.name == "grid":
             points = grid(study, self.suite.sampler.points)
             state.optuna.enqueue_trial(points[number % len(points)])
-        elif self.suite.scheduler.name != "pbt" and points_in(study.space) <= study.trials:
+        elif self.suite.scheduler.name != "pbt" and study.space.size <= study.trials:
             # A sampler would train some points again, number for number, and leave others out.
             state.optuna.enqueue_trial(defaults_first(study)[number % study.trials])
         elif number == 0:
@@ -189,7 +189,7 @@ class Search:
             state.optuna.enqueue_trial(study.defaults())
         if self.suite.sampler.name not in ("cmaes", "nsga2"):
             state.optuna.sampler = self._sampler(study, number)
-        asked = state.optuna.ask(study.space)
+        asked = state.optuna.ask(dict(study.space))
         state.asked += 1
         trial = study.trial("tune", number, study.seed, asked.params)
         state.numbers[trial.key] = asked.number

@@ -22,7 +22,8 @@ class StudyOutline(Plain):
         data: the data set.
         objectives: validation metrics with their modes, as text.
         tune: tuning trials.
-        rounds: of a full training.
+        rounds: of a full training, the most where a searched setting decides.
+        fewest: the fewest.
         grace: rounds after which the first of them may be stopped; None where none is.
         confirm: trainings of the chosen configuration.
         ablate: the same with the weights off.
@@ -36,6 +37,7 @@ class StudyOutline(Plain):
     objectives: str
     tune: int
     rounds: int
+    fewest: int
     grace: int | None
     confirm: int
     ablate: int
@@ -72,11 +74,10 @@ def outline(suite: Suite) -> Outline:
 
 
 def _study_outline(study: "Study", suite: Suite) -> StudyOutline:
-    from regbench.methods.registry import create
     from regbench.search_spaces.ranges import range_text
 
-    method = create(study.method.slug, study.fixed)
     learned = study.trial("tune", 0, study.seed, {}).learned
+    fewest, most = study.rounds
     if study.learning_rounds:
         how = [f"learned in {study.learning_rounds} upper iterations"]
     else:
@@ -88,8 +89,9 @@ def _study_outline(study: "Study", suite: Suite) -> StudyOutline:
         data=study.data,
         objectives=", ".join(f"{metric.validation} ({metric.mode})" for metric in study.objectives),
         tune=study.trials,
-        rounds=study.learning_rounds or method.rounds,
-        grace=suite.scheduler.grace_of(method.rounds) if suite.scheduler.name in ("asha", "median") else None,
+        rounds=most,
+        fewest=fewest,
+        grace=suite.scheduler.grace_of(most) if suite.scheduler.name in ("asha", "median") else None,
         confirm=suite.confirm.seeds,
         ablate=suite.confirm.seeds if suite.confirm.ablate and study.method.weights() else 0,
         searched=[f"{name}: {range_text(limits)}" for name, limits in study.space.items()] + how,

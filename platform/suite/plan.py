@@ -1,17 +1,12 @@
 """From a suite to its studies: one for each method entry and data set, checked before anything runs."""
 
 import itertools
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-    distribution_to_json,
-)
+from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from regbench.methods.errors import ConfigError
 from regbench.methods.method import Method, Metric, Track
@@ -21,6 +16,7 @@ from regbench.platform.suite.learned import NO_GUARANTEE, how_learned, plan_lear
 from regbench.platform.suite.names import check_names, data_for, with_baselines
 from regbench.platform.suite.spec import Entry, Suite
 from regbench.search_spaces.ranges import extremes, resolve
+from regbench.search_spaces.space import SearchSpace
 
 
 @dataclass(frozen=True)
@@ -35,7 +31,7 @@ class Study:
     method: type[Method]
     data: str
     fixed: dict[str, Any]
-    space: dict[str, BaseDistribution]
+    space: SearchSpace
     objectives: tuple[Metric, ...]
     trials: int
     seed: int
@@ -90,7 +86,41 @@ class Study:
         """The method's own default for each searched setting, where the search space contains it."""
         method = create(self.method.slug, self.fixed)
         values = {name: getattr(method, name) for name in self.space}
-        return {name: value for name, value in values.items() if _contains(self.space[name], value)}
+        return {name: value for name, value in values.items() if self.space.holds(name, value)}
+
+    @cached_property
+    def rounds(self) -> tuple[int, int]:
+        """The fewest and the most rounds that its tuning trials plan.
+
+        They lie at corners of the space, since rounds only grow or only fall with a setting. Looked at are the corners of the
+        settings that decide, the others at their defaults; a setting decides that changes the rounds of a corner of those found
+        before it. A corner that the method refuses is never trained.
+        """
+        if self.learning_rounds:
+            return self.learning_rounds, self.learning_rounds
+        default = create(self.method.slug, self.fixed)
+        ends = {
+            name: [*extremes(limits), *([getattr(default, name)] if name in self.space.when else [])]
+            for name, limits in self.space.items()
+        }
+        deciding: list[str] = []
+        while True:
+            corners = [dict(zip(deciding, values, strict=True)) for values in itertools.product(*map(ends.get, deciding))]
+            more = [
+                name
+                for name in ends.keys() - deciding
+                if any(len({self._planned(corner | {name: end}) for end in ends[name]} - {None}) > 1 for corner in corners)
+            ]
+            if not more:
+                found = [rounds for corner in corners if (rounds := self._planned(corner))] or [default.rounds]
+                return min(found), max(found)
+            deciding += more
+
+    def _planned(self, values: Mapping[str, Any]) -> int | None:
+        try:
+            return create(self.method.slug, self.fixed | values).rounds
+        except ConfigError:
+            return None
 
     def describe(self) -> dict[str, Any]:
         """As JSON-ready facts, for the sweep's ``suite.json``."""
@@ -100,19 +130,12 @@ class Study:
             "track": self.method.track.name,
             "data": self.data,
             "fixed": self.fixed,
-            "space": {name: distribution_to_json(distribution) for name, distribution in self.space.items()},
+            **self.space.describe(),
             "trials": self.trials,
             "objectives": [metric.validation for metric in self.objectives],
             "modes": [metric.mode for metric in self.objectives],
             "weights": sorted(self.method.weights()),
         }
-
-
-def _contains(distribution: BaseDistribution, value: Any) -> bool:
-    try:
-        return bool(distribution._contains(distribution.to_internal_repr(value)))
-    except (ValueError, TypeError):
-        return False
 
 
 def studies(suite: Suite) -> list[Study]:
@@ -148,15 +171,15 @@ def _study(suite: Suite, name: str, entry: Entry, data: str) -> Study:
         method=method,
         data=data,
         fixed=fixed,
-        space=space,
+        space=SearchSpace(space),
         objectives=_objectives(suite, method.track),
-        trials=_trials(suite, space),
+        trials=_trials(suite, SearchSpace(space)),
         seed=suite.seed,
         learning_rounds=rounds,
     )
 
 
-def _trials(suite: Suite, space: dict[str, BaseDistribution]) -> int:
+def _trials(suite: Suite, space: SearchSpace) -> int:
     """The suite's trials, fewer where a further one would be an earlier one again: nothing to search, no grid point left.
 
     Learning by gradient is one trial, as long as all of them.
@@ -164,30 +187,13 @@ def _trials(suite: Suite, space: dict[str, BaseDistribution]) -> int:
     if suite.sampler.name == "bilevel":
         return 1
     if suite.sampler.name == "grid":
-        return min(suite.trials, _size(space, suite.sampler.points))
+        return min(suite.trials, _grid_size(space, suite.sampler.points))
     # Population-based training gives several models of a population the same values at first.
-    return suite.trials if suite.scheduler.name == "pbt" and space else int(min(suite.trials, points_in(space)))
+    return suite.trials if suite.scheduler.name == "pbt" and space else int(min(suite.trials, space.size))
 
 
-def points_in(space: dict[str, BaseDistribution]) -> float:
-    """How many points a space has: infinite with a continuous range, 1 where there is nothing to search."""
-    return math.prod((math.inf if _continuous(limits) else _count(limits)) for limits in space.values())
-
-
-def _continuous(limits: BaseDistribution) -> bool:
-    return isinstance(limits, FloatDistribution) and not limits.step and limits.low < limits.high
-
-
-def _count(limits: BaseDistribution) -> int:
-    if isinstance(limits, CategoricalDistribution):
-        return len(limits.choices)
-    assert isinstance(limits, FloatDistribution | IntDistribution)
-    return 1 + round((limits.high - limits.low) / (limits.step or 1))
-
-
-def _size(space: dict[str, BaseDistribution], points: int) -> int:
-    """How many points a grid has, without making them: there may be billions."""
-    return math.prod(len(_axis(limits, points)) for limits in space.values())
+def _grid_size(space: SearchSpace, points: int) -> int:
+    return int(space.points(lambda name: len(space.spread(name, points))))
 
 
 def _objectives(suite: Suite, track: Track) -> tuple[Metric, ...]:
@@ -220,7 +226,7 @@ def _check_sampler(suite: Suite, study: Study) -> None:
             f"sampler cmaes adapts a covariance and needs two numeric settings, {study.entry} searches {numeric}; use tpe"
         )
     if sampler == "grid":
-        size = _size(study.space, suite.sampler.points)
+        size = _grid_size(study.space, suite.sampler.points)
         if size > suite.trials:
             raise ConfigError(
                 f"sampler grid: {study.entry} has {size} grid points ({suite.sampler.points} per setting), but trials is "
@@ -231,40 +237,26 @@ def _check_sampler(suite: Suite, study: Study) -> None:
             f"scheduler pbt copies models half way through training, but the rounds of track {study.method.track.name} "
             "are separate problems; use asha, median or none"
         )
-    if suite.scheduler.name == "pbt" and not numeric:
+    if suite.scheduler.name == "pbt":
+        _check_population(study, numeric)
+
+
+def _check_population(study: Study, numeric: list[str]) -> None:
+    if not numeric:
         raise ConfigError(f"scheduler pbt changes numeric settings while training, {study.entry} searches none")
+    changeable = create(study.method.slug, study.fixed).changeable
+    if stiff := [name for name in study.space if name not in changeable]:
+        raise ConfigError(
+            f"scheduler pbt changes settings while a model trains, but {', '.join(stiff)} of {study.entry} cannot change then: "
+            "fix what cannot under `settings`, or use another scheduler"
+        )
 
 
 def grid(study: Study, points: int) -> list[dict[str, Any]]:
     """Every combination of ``points`` values of each setting, evenly spaced (by ratio on a log range), or all its choices."""
-    return _combinations({name: _axis(limits, points) for name, limits in study.space.items()})
+    return study.space.combinations(lambda name: study.space.spread(name, points))
 
 
 def all_points(study: Study) -> list[dict[str, Any]]:
     """Every point of a finite space."""
-    return _combinations({name: _all_values(limits) for name, limits in study.space.items()})
-
-
-def _all_values(limits: BaseDistribution) -> list[Any]:
-    if isinstance(limits, CategoricalDistribution):
-        return list(limits.choices)
-    assert isinstance(limits, FloatDistribution | IntDistribution)
-    return [min(limits.low + index * (limits.step or 1), limits.high) for index in range(_count(limits))]
-
-
-def _combinations(axes: dict[str, list[Any]]) -> list[dict[str, Any]]:
-    return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
-
-
-def _axis(distribution: BaseDistribution, points: int) -> list[Any]:
-    if isinstance(distribution, CategoricalDistribution):
-        return list(distribution.choices)
-    assert isinstance(distribution, FloatDistribution | IntDistribution)
-    low, high = distribution.low, distribution.high
-    shares = [index / (points - 1) for index in range(points)]
-    values = [low * (high / low) ** share if distribution.log else low + (high - low) * share for share in shares]
-    if distribution.step:
-        values = [low + round((value - low) / distribution.step) * distribution.step for value in values]
-    if isinstance(distribution, IntDistribution):
-        values = [round(value) for value in values]
-    return list(dict.fromkeys(min(max(value, low), high) for value in values))
+    return study.space.combinations(study.space.values_of)

@@ -208,7 +208,7 @@ def test_a_trial_with_its_weights_off_keeps_every_other_setting():
 
 def test_studies_describe_themselves_in_json():
     study = next(study for study in planned(methods=searched(smoothing=[0.1, 0.2])) if study.entry == "label_smoothing")
-    assert study.space == {"smoothing": CategoricalDistribution([0.1, 0.2])}
+    assert dict(study.space) == {"smoothing": CategoricalDistribution([0.1, 0.2])}
     assert study.describe()["space"]["smoothing"].startswith('{"name": "CategoricalDistribution"')
     assert all(isinstance(limits, FloatDistribution) for limits in planned()[0].space.values())
 
