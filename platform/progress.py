@@ -95,7 +95,8 @@ class SweepProgress:
             tuned = sum(row["stage"] == "tune" for row in rows)
             stopped = sum(row["status"] == "stopped" for row in rows)
             failed = sum(row["status"] == "failed" for row in rows)
-            notes = ", ".join(f"{count} {name}" for count, name in ((stopped, "stopped"), (failed, "failed")) if count)
+            counts = ((stopped, "stopped"), (failed, "failed"), (len(state.refusals), "draws refused"))
+            notes = ", ".join(f"{count} {name}" for count, name in counts if count)
             best = state.best()
             metric = state.study.objectives[0].validation
             now = [

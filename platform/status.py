@@ -27,9 +27,11 @@ class StudyStatus:
 
     def __init__(self, described: dict[str, Any], suite: dict[str, Any], rows: list[Row]) -> None:
         self.name = f"{described['entry']}-{described['data']}"
-        self.tuned = [row for row in rows if row["stage"] == "tune"]
+        self.tuned = [row for row in rows if row["stage"] == "tune" and row["status"] != "refused"]
+        self._refused = sum(row["status"] == "refused" for row in rows)
         self.confirmed = [row for row in rows if row["stage"] != "tune"]
         self._trials, seeds = described["trials"], suite["confirm"]["seeds"]
+        self._draws = described.get("draws", self._trials)
         self._confirming = seeds * (2 if suite["confirm"]["ablate"] and described["weights"] else 1)
         self._mode = described["modes"][0]
 
@@ -47,7 +49,8 @@ class StudyStatus:
     @property
     def done(self) -> bool:
         """Whether all of them have ended; without a best configuration there is nothing to confirm."""
-        return len(self.tuned) >= self._trials and (self.best is None or len(self.confirmed) >= self._confirming)
+        tuned = len(self.tuned) >= self._trials or len(self.tuned) + self._refused >= self._draws
+        return tuned and (self.best is None or len(self.confirmed) >= self._confirming)
 
 
 class SweepStatus:

@@ -116,6 +116,14 @@ class SearchSpace(Mapping[str, BaseDistribution]):
             return self._point(name, numbers.randrange(int(self.count(name))))
         return numbers.uniform(limits.low, limits.high)
 
+    def draw(self, numbers: random.Random) -> dict[str, Any]:
+        """A random point."""
+        point: dict[str, Any] = {}
+        for name in self:
+            if self.is_active(name, point):
+                point[name] = self.drawn(name, numbers)
+        return point
+
     def count(self, name: str) -> float:
         """How many values a setting has: infinitely many in a continuous range."""
         limits = self[name]
@@ -166,6 +174,18 @@ class SearchSpace(Mapping[str, BaseDistribution]):
             axis = [{name: value} for value in values(name)]
             found = [point | chosen for point in found for chosen in (axis if self.is_active(name, point) else [{}])]
         return found
+
+    def grid(self, points: int) -> list[dict[str, Any]]:
+        """Every combination of so many values of each setting."""
+        return self.combinations(lambda name: self.spread(name, points))
+
+    def grid_size(self, points: int) -> int:
+        """How many combinations that are."""
+        return int(self.points(lambda name: len(self.spread(name, points))))
+
+    def all_points(self) -> list[dict[str, Any]]:
+        """Every point of a finite space."""
+        return self.combinations(self.values_of)
 
     def describe(self) -> dict[str, Any]:
         """As JSON-ready facts, from which ``described`` makes the same space."""

@@ -76,9 +76,11 @@ class Candidate:
         return self.method == self.yardstick.baseline
 
     def stage(self, stage: Stage, status: str | None = None) -> list[Row]:
-        """Its trials of a stage, by number, of one status or all."""
-        found = [row for row in self.trials if row["stage"] == stage and status in (None, row["status"])]
-        return sorted(found, key=lambda row: row["number"])
+        """Its trials of a stage, by number, of one status or all; a refused draw is none, and is asked for by its status."""
+        wanted = {status} if status else {"completed", "stopped", "failed"}
+        return sorted(
+            (row for row in self.trials if row["stage"] == stage and row["status"] in wanted), key=lambda row: row["number"]
+        )
 
     def scores(self, stage: Stage, metric: str) -> dict[int, float]:
         """``test/<metric>`` by seed, over the stage's completed trials."""

@@ -30,7 +30,7 @@ from regbench.platform.records.storage import Storage
 SCHEMA_VERSION = "2"
 
 Stage = Literal["tune", "confirm", "ablate"]
-Status = Literal["completed", "stopped", "failed"]
+Status = Literal["completed", "stopped", "failed", "refused"]
 
 UPLOAD_SECONDS = 5.0
 FILES_AT_ONCE = 100
@@ -57,8 +57,12 @@ TRIALS = pa.schema(
         pa.field("data", pa.string(), metadata={"help": "name of the data set"}),
         pa.field("number", pa.int64(), metadata={"help": "counts the trials of a stage of a study, from 0"}),
         pa.field("seed", pa.int64(), metadata={"help": "seed of the training"}),
-        pa.field("status", pa.string(), metadata={"help": "completed, stopped (by the scheduler) or failed"}),
-        pa.field("reason", pa.string(), metadata={"help": "why it failed, one line"}),
+        pa.field(
+            "status",
+            pa.string(),
+            metadata={"help": "completed, stopped (by the scheduler), failed, or refused (a draw that cannot be)"},
+        ),
+        pa.field("reason", pa.string(), metadata={"help": "why it failed or was refused, one line"}),
         pa.field("objectives", pa.list_(pa.string()), metadata={"help": "what tuning optimizes"}),
         pa.field("modes", pa.list_(pa.string()), metadata={"help": "max or min, for each objective"}),
         pa.field("values", pa.list_(pa.float64()), metadata={"help": "the objectives at the last report"}),

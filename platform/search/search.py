@@ -4,6 +4,7 @@ Knows nothing of how trials run: `Search.next` hands out a trial, `Search.finish
 """
 
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Mapping
@@ -15,31 +16,68 @@ from optuna.trial import TrialState, create_trial
 
 from regbench.methods.errors import ConfigError
 from regbench.platform.records.records import Records, Status, Trial
-from regbench.platform.suite.plan import Study, all_points, grid
+from regbench.platform.search.samplers import ask, restarted_cmaes, sampler_for
+from regbench.platform.suite.plan import Study
 from regbench.platform.suite.spec import Suite
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
-STATES = {"completed": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "failed": TrialState.FAIL}
+STATES = {
+    "completed": TrialState.COMPLETE,
+    "stopped": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+    "refused": TrialState.PRUNED,
+}
+# What Optuna calls a constraint: above 0 where a method refuses a point.
+REFUSED = "refused"
+# Draws of a finite space until one is new: by the sampler, then at random.
+SAMPLED, RANDOM = 10, 200
 
 
 @dataclass
 class StudyState:
-    """One study while it runs: its Optuna study, and which of its trials wait, run or have ended."""
+    """One study while it runs: its Optuna study, and which of its trials wait, run or have ended.
+
+    Attributes:
+        study: what is searched.
+        optuna: what has been drawn and what it led to, for the sampler.
+        numbers: Optuna's number of each tuning trial, by key.
+        ended: rows of the trials that have ended, by key; refused draws, which are no trials, are not among them.
+        refusals: rows of the draws that the method refused.
+        checkpoints: keys of ended trials whose checkpoint may still be there.
+        drawn: the searched values of each tuning trial, refused draws included, by its number.
+        confirmation: what is still to be confirmed; None before that is known.
+    """
 
     study: Study
     optuna: optuna.Study
     numbers: dict[str, int] = field(default_factory=dict)
     ended: dict[str, dict[str, Any]] = field(default_factory=dict)
+    refusals: list[dict[str, Any]] = field(default_factory=list)
     checkpoints: set[str] = field(default_factory=set)
-    asked: int = 0
+    drawn: dict[int, str] = field(default_factory=dict)
     confirmation: list[Trial] | None = None
     _tunings: int = 0
     _best: dict[str, Any] | None = None
 
     @property
+    def trials(self) -> int:
+        """How many tuning trials have begun or ended."""
+        return len(self.drawn) - len(self.refusals)
+
+    @property
+    def wants_trials(self) -> bool:
+        """Whether a further tuning trial is to be drawn."""
+        return self.trials < self.study.trials and len(self.drawn) < self.study.draws
+
+    @property
+    def next_number(self) -> int:
+        """The first number that no tuning trial has: of a resumed sweep, one whose specification was lost."""
+        return next(number for number in itertools.count() if number not in self.drawn)
+
+    @property
     def tuned(self) -> bool:
         """Whether every tuning trial has ended."""
-        return self._tunings >= self.study.trials
+        return not self.wants_trials and self._tunings == self.trials
 
     def best(self) -> dict[str, Any] | None:
         """The row of the best fully trained tuning trial, by the first objective; None when there is none."""
@@ -47,6 +85,9 @@ class StudyState:
 
     def end(self, row: dict[str, Any]) -> None:
         """Takes in the row of a trial that has ended, whose checkpoint may still be there."""
+        if row["status"] == "refused":
+            self.refusals.append(row)
+            return
         self.ended[row["key"]] = row
         self.checkpoints.add(row["key"])
         if row["stage"] == "tune":
@@ -83,21 +124,11 @@ class Search:
         directions = ["maximize" if metric.mode == "max" else "minimize" for metric in study.objectives]
         return optuna.create_study(directions=directions, sampler=self._sampler(study, 0))
 
-    def _sampler(self, study: Study, number: int) -> optuna.samplers.BaseSampler:
+    def _sampler(self, study: Study, number: int, attempt: int = 0, *, at_random: bool = False) -> optuna.samplers.BaseSampler:
         """The sampler for a study's trial, seeded by its number: a resumed sweep neither repeats nor shifts suggestions."""
-        seed = int.from_bytes(hashlib.sha256(f"{study.seed}/{study.name}/{number}".encode()).digest()[:4], "little")
-        startup = {"n_startup_trials": self.suite.sampler.startup} if self.suite.sampler.startup else {}
-        match self.suite.sampler.name:
-            case "tpe":
-                return optuna.samplers.TPESampler(seed=seed, **startup)
-            case "gp":
-                return optuna.samplers.GPSampler(seed=seed, **startup)
-            case "cmaes":
-                return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False, **startup)
-            case "nsga2":
-                return optuna.samplers.NSGAIISampler(seed=seed, population_size=min(50, max(2, self.suite.trials // 3)))
-            case _:
-                return optuna.samplers.RandomSampler(seed=seed)
+        drawn = f"{study.seed}/{study.name}/{number}" + (f"/{attempt}" if attempt else "")
+        seed = int.from_bytes(hashlib.sha256(drawn.encode()).digest()[:4], "little")
+        return sampler_for(self.suite, study.space, seed, at_random=at_random)
 
     def _replay(self) -> None:
         rows = {row["key"]: row for row in self.records.trials().to_pylist()}
@@ -106,6 +137,9 @@ class Search:
             if state is None:
                 raise ConfigError(f"the records hold trial {trial.key}, which the suite does not have; use another sweep name")
             row = rows.get(trial.key)
+            if row is None and not trial.planned_rounds:
+                # A refused draw whose record a crash has lost: it is drawn again.
+                continue
             if trial.stage == "tune":
                 self._add_past(state, trial, row)
             if row is None:
@@ -113,36 +147,38 @@ class Search:
             else:
                 state.end(row)
         for state in self.states.values():
-            if state.asked and self.suite.sampler.name == "cmaes" and (best := state.best()):
+            if state.drawn and self.suite.sampler.name == "cmaes" and (best := state.best()):
                 self._restart_cmaes(state, best)
 
     def _add_past(self, state: StudyState, trial: Trial, row: dict[str, Any] | None) -> None:
         status = TrialState.RUNNING if row is None else STATES[row["status"]]
         values = row["values"] if row and status == TrialState.COMPLETE else None
         intermediate = {row["rounds"]: row["values"][0]} if row and status == TrialState.PRUNED and row["values"] else None
-        state.optuna.add_trial(
-            create_trial(
-                state=status,
-                values=values,
-                params=trial.searched,
-                distributions={name: state.study.space[name] for name in trial.searched},
-                intermediate_values=intermediate,
-            )
+        past = create_trial(
+            state=status,
+            values=values,
+            params=trial.searched,
+            distributions={name: state.study.space[name] for name in trial.searched},
+            intermediate_values=intermediate,
         )
+        if row and row["status"] == "refused":
+            self._constrain(past)
+        state.optuna.add_trial(past)
         state.numbers[trial.key] = len(state.optuna.get_trials(deepcopy=False)) - 1
-        state.asked = max(state.asked, trial.number + 1)
+        state.drawn[trial.number] = _canonical(trial.searched)
 
     def _restart_cmaes(self, state: StudyState, best: dict[str, Any]) -> None:
         """CMA-ES keeps its covariance outside the records: after a resume it starts again from the best point found."""
         trial = next(trial for trial in self.records.planned() if trial.key == best["key"])
         numeric = {name: value for name, value in trial.searched.items() if isinstance(value, int | float)}
-        state.optuna.sampler = optuna.samplers.CmaEsSampler(x0=numeric, seed=state.study.seed, warn_independent_sampling=False)
+        state.optuna.sampler = restarted_cmaes(state.study.space, state.study.seed, numeric)
 
     @property
     def total(self) -> int:
         """How many trials the sweep has in all (an upper bound while studies may still fail)."""
         return sum(
-            state.study.trials + self.suite.confirm.seeds * (2 if self._ablated(state.study) else 1)
+            (state.study.trials if state.wants_trials else state.trials)
+            + self.suite.confirm.seeds * (2 if self._ablated(state.study) else 1)
             for state in self.states.values()
         )
 
@@ -168,32 +204,67 @@ class Search:
         return trial
 
     def _tune(self) -> Trial | None:
-        waiting = [state for state in self.states.values() if state.asked < state.study.trials]
-        if not waiting:
+        while waiting := [state for state in self.states.values() if state.wants_trials]:
+            if (trial := self._ask(min(waiting, key=lambda state: state.trials))) is not None:
+                return trial
+        return None
+
+    def _ask(self, state: StudyState) -> Trial | None:
+        """Draws a study's next trial and plans it; None where the method refuses what was drawn."""
+        study, number = state.study, state.next_number
+        asked = self._draw(state, number)
+        state.drawn[number] = _canonical(asked.params)
+        try:
+            trial = study.trial("tune", number, study.seed, asked.params)
+        except ConfigError as error:
+            self._refuse(state, study.refused(number, asked.params), asked, str(error))
             return None
-        state = min(waiting, key=lambda state: state.asked)
-        trial = self._ask(state)
+        state.numbers[trial.key] = asked.number
         self.records.plan(trial)
         return trial
 
-    def _ask(self, state: StudyState) -> Trial:
-        study, number = state.study, state.asked
-        if self.suite.sampler.name == "grid":
-            points = grid(study, self.suite.sampler.points)
+    def _draw(self, state: StudyState, number: int) -> optuna.Trial:
+        study, sampler = state.study, self.suite.sampler.name
+        finite = self.suite.scheduler.name != "pbt" and math.isfinite(study.space.size)
+        if sampler == "grid":
+            points = study.space.grid(self.suite.sampler.points)
             state.optuna.enqueue_trial(points[number % len(points)])
-        elif self.suite.scheduler.name != "pbt" and study.space.size <= study.trials:
+        elif finite and study.space.size <= study.trials:
             # A sampler would train some points again, number for number, and leave others out.
-            state.optuna.enqueue_trial(defaults_first(study)[number % study.trials])
-        elif number == 0:
-            # Every method's own default is its first trial, so that no search can end below it.
-            state.optuna.enqueue_trial(study.defaults())
+            state.optuna.enqueue_trial(first_ones_first(study)[number % study.trials])
+        elif number < len(first := study.first_points()):
+            state.optuna.enqueue_trial(first[number])
+        elif finite:
+            return self._draw_new(state, number)
+        return self._sample(state, self._sampler(study, number))
+
+    def _sample(self, state: StudyState, sampler: optuna.samplers.BaseSampler) -> optuna.Trial:
         if self.suite.sampler.name not in ("cmaes", "nsga2"):
-            state.optuna.sampler = self._sampler(study, number)
-        asked = state.optuna.ask(dict(study.space))
-        state.asked += 1
-        trial = study.trial("tune", number, study.seed, asked.params)
-        state.numbers[trial.key] = asked.number
-        return trial
+            state.optuna.sampler = sampler
+        return ask(state.optuna, state.study.space)
+
+    def _draw_new(self, state: StudyState, number: int) -> optuna.Trial:
+        """A point of a finite space that no trial has had: training one again would give the same numbers."""
+        seen = set(state.drawn.values())
+        for attempt in range(SAMPLED + RANDOM):
+            asked = self._sample(state, self._sampler(state.study, number, attempt, at_random=attempt >= SAMPLED))
+            if _canonical(asked.params) not in seen:
+                return asked
+            state.optuna.tell(asked.number, state=TrialState.FAIL)
+        state.optuna.enqueue_trial(next(point for point in state.study.space.all_points() if _canonical(point) not in seen))
+        return self._sample(state, self._sampler(state.study, number))
+
+    def _refuse(self, state: StudyState, trial: Trial, asked: optuna.Trial, reason: str) -> None:
+        """Records a draw that the method refuses, and tells the sampler to keep away from there."""
+        self.records.plan(trial)
+        state.end(self.records.finish(trial, "refused", reason))
+        self._constrain(asked)
+        state.optuna.tell(asked.number, state=TrialState.PRUNED)
+
+    def _constrain(self, refused: optuna.Trial | optuna.trial.FrozenTrial) -> None:
+        """Tells the one sampler that takes it into account that a point cannot be."""
+        if self.suite.sampler.name == "tpe":
+            refused.set_constraint(REFUSED, 1.0)
 
     def _confirm(self) -> Trial | None:
         for state in self.states.values():
@@ -260,11 +331,16 @@ class Search:
             state.checkpoints.remove(key)
 
 
+def _canonical(searched: Mapping[str, Any]) -> str:
+    """A point as text, the same for equal points."""
+    return json.dumps(searched, sort_keys=True, default=str)
+
+
 def _searched(row: Mapping[str, Any]) -> dict[str, Any]:
     return json.loads(row["searched"])
 
 
-def defaults_first(study: Study) -> list[dict[str, Any]]:
-    """Every point of a study's finite space, the method's own default first."""
-    default = study.defaults()
-    return sorted(all_points(study), key=lambda point: point != default)
+def first_ones_first(study: Study) -> list[dict[str, Any]]:
+    """Every point of a study's finite space, those with which it begins first."""
+    first = study.first_points()
+    return sorted(study.space.all_points(), key=lambda point: first.index(point) if point in first else len(first))

@@ -27,7 +27,7 @@ class StudyOutline(Plain):
         grace: rounds after which the first of them may be stopped; None where none is.
         confirm: trainings of the chosen configuration.
         ablate: the same with the weights off.
-        searched: a line for each searched setting, or how its weights are learned.
+        searched: a line for each searched setting and for each of the suite's starting points, or how its weights are learned.
     """
 
     name: str
@@ -74,14 +74,15 @@ def outline(suite: Suite) -> Outline:
 
 
 def _study_outline(study: "Study", suite: Suite) -> StudyOutline:
-    from regbench.search_spaces.ranges import range_text
+    from regbench.platform.suite.learned import how_learned
+    from regbench.search_spaces.ranges import searched_text
 
-    learned = study.trial("tune", 0, study.seed, {}).learned
     fewest, most = study.rounds
     if study.learning_rounds:
         how = [f"learned in {study.learning_rounds} upper iterations"]
     else:
-        how = [f"learned by {learned}"] if learned else []
+        how = [f"learned by {learned}"] if (learned := how_learned(study.example)) else []
+    start = [f"first: {', '.join(f'{name}={value}' for name, value in point.items())}" for point in study.start]
     return StudyOutline(
         name=study.name,
         entry=study.entry,
@@ -94,5 +95,5 @@ def _study_outline(study: "Study", suite: Suite) -> StudyOutline:
         grace=suite.scheduler.grace_of(most) if suite.scheduler.name in ("asha", "median") else None,
         confirm=suite.confirm.seeds,
         ablate=suite.confirm.seeds if suite.confirm.ablate and study.method.weights() else 0,
-        searched=[f"{name}: {range_text(limits)}" for name, limits in study.space.items()] + how,
+        searched=[f"{name}: {searched_text(study.space, name)}" for name in study.space] + start + how,
     )

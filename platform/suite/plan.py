@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,15 +15,23 @@ from regbench.platform.records.records import Stage, Trial
 from regbench.platform.suite.learned import NO_GUARANTEE, how_learned, plan_learning
 from regbench.platform.suite.names import check_names, data_for, with_baselines
 from regbench.platform.suite.spec import Entry, Suite
-from regbench.search_spaces.ranges import extremes, resolve
+from regbench.platform.suite.start import starting_points
+from regbench.search_spaces.ranges import example, extremes, resolve
 from regbench.search_spaces.space import SearchSpace
+
+# A study whose method refuses this many draws for each of its trials has too few points that can be.
+DRAWS_PER_TRIAL = 20
+# Samplers that search settings which are not in all trials.
+CONDITIONAL = ("tpe", "random", "grid")
 
 
 @dataclass(frozen=True)
 class Study:
     """A method entry on a data set: what its trials share.
 
-    ``learning_rounds`` are the upper iterations of its tuning trial, where that learns the weights in ``space`` by gradient.
+    ``learning_rounds`` are the upper iterations of its tuning trial, where that learns the weights in ``space`` by gradient;
+    ``draws`` bounds how often it is drawn for its ``trials``, since a draw that the method refuses is none of them;
+    ``start`` holds the suite's own configurations, which are tried first.
     """
 
     sweep: str
@@ -35,7 +43,14 @@ class Study:
     objectives: tuple[Metric, ...]
     trials: int
     seed: int
+    draws: int
     learning_rounds: int | None = None
+    start: tuple[dict[str, Any], ...] = ()
+
+    @cached_property
+    def example(self) -> Method:
+        """A configuration that the method takes, its own defaults where they can be."""
+        return example(self.method.slug, self.fixed, self.space)
 
     @property
     def name(self) -> str:
@@ -59,19 +74,10 @@ class Study:
         if off:
             method = method.baseline()
         learning = self.learning_rounds if stage == "tune" else None
-        return Trial(
-            sweep=self.sweep,
-            key=f"{self.name}-{stage}-{number:04d}",
-            stage=stage,
-            track=method.track.name,
-            entry=self.entry,
-            method=method.slug,
-            arxiv=method.paper.arxiv if method.paper else None,
-            data=self.data,
-            number=number,
-            seed=seed,
-            objectives=tuple(metric.validation for metric in self.objectives),
-            modes=tuple(metric.mode for metric in self.objectives),
+        return self._trial(
+            stage,
+            number,
+            seed,
             planned_rounds=learning or method.rounds,
             settings=method.model_dump(),
             searched={name: getattr(method, name) for name in searched},
@@ -79,14 +85,42 @@ class Study:
             ranges={name: (limits.low, limits.high, limits.log) for name, limits in self._floats()} if learning else {},
         )
 
+    def refused(self, number: int, searched: dict[str, Any]) -> Trial:
+        """The tuning trial of values that the method refuses, which trains nothing."""
+        return self._trial("tune", number, self.seed, planned_rounds=0, settings=self.fixed | searched, searched=searched)
+
+    def _trial(self, stage: Stage, number: int, seed: int, **facts: Any) -> Trial:
+        paper = self.method.paper
+        return Trial(
+            sweep=self.sweep,
+            key=f"{self.name}-{stage}-{number:04d}",
+            stage=stage,
+            track=self.method.track.name,
+            entry=self.entry,
+            method=self.method.slug,
+            arxiv=paper.arxiv if paper else None,
+            data=self.data,
+            number=number,
+            seed=seed,
+            objectives=tuple(metric.validation for metric in self.objectives),
+            modes=tuple(metric.mode for metric in self.objectives),
+            **facts,
+        )
+
     def _floats(self) -> list[tuple[str, FloatDistribution]]:
         return [(name, limits) for name, limits in self.space.items() if isinstance(limits, FloatDistribution)]
 
     def defaults(self) -> dict[str, Any]:
         """The method's own default for each searched setting, where the search space contains it."""
-        method = create(self.method.slug, self.fixed)
-        values = {name: getattr(method, name) for name in self.space}
-        return {name: value for name, value in values.items() if self.space.holds(name, value)}
+        values = {name: self._default(name) for name in self.space}
+        return self.space.active({name: value for name, value in values.items() if self.space.holds(name, value)})
+
+    def first_points(self) -> list[dict[str, Any]]:
+        """The points with which it begins: the method's own default, so that no search can end below it, then the suite's."""
+        return [self.defaults(), *self.start]
+
+    def _default(self, name: str) -> Any:
+        return self.method.model_fields[name].get_default(call_default_factory=True)
 
     @cached_property
     def rounds(self) -> tuple[int, int]:
@@ -98,33 +132,35 @@ class Study:
         """
         if self.learning_rounds:
             return self.learning_rounds, self.learning_rounds
-        default = create(self.method.slug, self.fixed)
         ends = {
-            name: [*extremes(limits), *([getattr(default, name)] if name in self.space.when else [])]
+            name: [*extremes(limits), *([self._default(name)] if name in self.space.when else [])]
             for name, limits in self.space.items()
         }
         deciding: list[str] = []
         while True:
-            corners = [dict(zip(deciding, values, strict=True)) for values in itertools.product(*map(ends.get, deciding))]
+            corners = [
+                dict(zip(deciding, values, strict=True)) for values in itertools.product(*(ends[name] for name in deciding))
+            ]
             more = [
                 name
                 for name in ends.keys() - deciding
                 if any(len({self._planned(corner | {name: end}) for end in ends[name]} - {None}) > 1 for corner in corners)
             ]
             if not more:
-                found = [rounds for corner in corners if (rounds := self._planned(corner))] or [default.rounds]
+                found = [rounds for corner in corners if (rounds := self._planned(corner))] or [self.example.rounds]
                 return min(found), max(found)
             deciding += more
 
     def _planned(self, values: Mapping[str, Any]) -> int | None:
         try:
-            return create(self.method.slug, self.fixed | values).rounds
+            return create(self.method.slug, self.fixed | dict(values)).rounds
         except ConfigError:
             return None
 
     def describe(self) -> dict[str, Any]:
-        """As JSON-ready facts, for the sweep's ``suite.json``."""
+        """As JSON-ready facts, for the sweep's ``suite.json``: all that decides what its trials are."""
         return {
+            "sweep": self.sweep,
             "entry": self.entry,
             "method": self.method.slug,
             "track": self.method.track.name,
@@ -132,6 +168,10 @@ class Study:
             "fixed": self.fixed,
             **self.space.describe(),
             "trials": self.trials,
+            "draws": self.draws,
+            "seed": self.seed,
+            "start": list(self.start),
+            "learning_rounds": self.learning_rounds,
             "objectives": [metric.validation for metric in self.objectives],
             "modes": [metric.mode for metric in self.objectives],
             "weights": sorted(self.method.weights()),
@@ -158,25 +198,40 @@ def studies(suite: Suite) -> list[Study]:
 
 def _study(suite: Suite, name: str, entry: Entry, data: str) -> Study:
     method = method_class(entry.method or name)
-    shared = {key: value for key, value in suite.settings.items() if key in method.model_fields and key not in entry.space}
-    fixed = shared | entry.settings
-    create(method.slug, fixed)
-    space, rounds = resolve(method.slug, fixed, entry.space), None
+    fields = method.model_fields
+    fixed = {key: value for key, value in suite.settings.items() if key in fields and key not in entry.ranges} | entry.settings
+    ranges = {key: value for key, value in suite.ranges.items() if key in fields and key not in entry.settings} | entry.ranges
+    space, rounds = resolve(method.slug, fixed, ranges, _only(suite, entry, method)), None
+    if never := [key for key in entry.ranges if key not in space]:
+        raise ConfigError(f"range of {name}.{never[0]}: what it depends on never has that value, so it would not be searched")
     if suite.sampler.name == "bilevel":
-        learning = plan_learning(name, entry, method, fixed, space, suite.trials)
+        learning = plan_learning(name, ranges, method, fixed, space, suite.trials)
         fixed, space, rounds = learning.fixed, learning.space, learning.rounds
-    return Study(
+    trials = _trials(suite, space)
+    study = Study(
         sweep=suite.name,
         entry=name,
         method=method,
         data=data,
         fixed=fixed,
-        space=SearchSpace(space),
+        space=space,
         objectives=_objectives(suite, method.track),
-        trials=_trials(suite, SearchSpace(space)),
+        trials=trials,
         seed=suite.seed,
+        # Where each point is trained once, a refused one is left out.
+        draws=trials if suite.sampler.name == "grid" or space.size <= trials else trials * DRAWS_PER_TRIAL,
         learning_rounds=rounds,
     )
+    start = starting_points(name, method, fixed, space, study.defaults(), entry.start, suite.start)
+    return replace(study, start=start)
+
+
+def _only(suite: Suite, entry: Entry, method: type[Method]) -> list[str] | None:
+    """The settings that alone an entry searches: those that it names itself, else the suite's and its own ranges; None: all."""
+    if entry.only is not None or suite.only is None:
+        return entry.only
+    shared = [name for name in suite.only if name in method.model_fields and name not in entry.settings]
+    return list(dict.fromkeys([*shared, *entry.ranges]))
 
 
 def _trials(suite: Suite, space: SearchSpace) -> int:
@@ -187,13 +242,9 @@ def _trials(suite: Suite, space: SearchSpace) -> int:
     if suite.sampler.name == "bilevel":
         return 1
     if suite.sampler.name == "grid":
-        return min(suite.trials, _grid_size(space, suite.sampler.points))
+        return min(suite.trials, space.grid_size(suite.sampler.points))
     # Population-based training gives several models of a population the same values at first.
     return suite.trials if suite.scheduler.name == "pbt" and space else int(min(suite.trials, space.size))
-
-
-def _grid_size(space: SearchSpace, points: int) -> int:
-    return int(space.points(lambda name: len(space.spread(name, points))))
 
 
 def _objectives(suite: Suite, track: Track) -> tuple[Metric, ...]:
@@ -210,7 +261,7 @@ def _check_measured(study: Study) -> None:
         if metric.needs in study.space:
             least = min(extremes(study.space[metric.needs]))
         else:
-            least = getattr(create(study.method.slug, study.fixed), metric.needs)
+            least = getattr(study.example, metric.needs)
         if least <= 0:
             raise ConfigError(
                 f"objectives: {study.entry} measures {metric.name} only with a positive {metric.needs}, here it is {least}; "
@@ -225,8 +276,9 @@ def _check_sampler(suite: Suite, study: Study) -> None:
         raise ConfigError(
             f"sampler cmaes adapts a covariance and needs two numeric settings, {study.entry} searches {numeric}; use tpe"
         )
+    _check_fits(suite, study)
     if sampler == "grid":
-        size = _grid_size(study.space, suite.sampler.points)
+        size = study.space.grid_size(suite.sampler.points)
         if size > suite.trials:
             raise ConfigError(
                 f"sampler grid: {study.entry} has {size} grid points ({suite.sampler.points} per setting), but trials is "
@@ -241,22 +293,33 @@ def _check_sampler(suite: Suite, study: Study) -> None:
         _check_population(study, numeric)
 
 
+def _check_fits(suite: Suite, study: Study) -> None:
+    """Refuses starting points, conditions and weighted choices that the sampler would pass over in silence."""
+    sampler = suite.sampler.name
+    if study.start and sampler in ("grid", "bilevel"):
+        raise ConfigError(f"sampler {sampler} has no place for starting points of {study.entry}: leave `start` out, or use tpe")
+    if study.start and len(study.start) >= study.trials:
+        raise ConfigError(
+            f"{study.entry} has {len(study.start)} starting points after its default, but {study.trials} trials: raise trials"
+        )
+    if study.space.odds and sampler == "grid":
+        weighted = ", ".join(study.space.odds)
+        raise ConfigError(f"sampler grid tries each choice of {weighted} of {study.entry}: leave `weights` out, or use tpe")
+    if study.space.when and (sampler not in CONDITIONAL or suite.scheduler.name == "pbt"):
+        what = "scheduler pbt" if suite.scheduler.name == "pbt" else f"sampler {sampler}"
+        conditional = ", ".join(study.space.when)
+        raise ConfigError(
+            f"{what} needs the same settings in all trials, but {conditional} of {study.entry} is searched under a condition: "
+            f"leave `when` out, or use sampler {' or '.join(CONDITIONAL)} without pbt"
+        )
+
+
 def _check_population(study: Study, numeric: list[str]) -> None:
     if not numeric:
         raise ConfigError(f"scheduler pbt changes numeric settings while training, {study.entry} searches none")
-    changeable = create(study.method.slug, study.fixed).changeable
+    changeable = study.example.changeable
     if stiff := [name for name in study.space if name not in changeable]:
         raise ConfigError(
             f"scheduler pbt changes settings while a model trains, but {', '.join(stiff)} of {study.entry} cannot change then: "
             "fix what cannot under `settings`, or use another scheduler"
         )
-
-
-def grid(study: Study, points: int) -> list[dict[str, Any]]:
-    """Every combination of ``points`` values of each setting, evenly spaced (by ratio on a log range), or all its choices."""
-    return study.space.combinations(lambda name: study.space.spread(name, points))
-
-
-def all_points(study: Study) -> list[dict[str, Any]]:
-    """Every point of a finite space."""
-    return study.space.combinations(study.space.values_of)

@@ -1,7 +1,9 @@
 """A suite becomes studies: baselines added, data by track, everything checked before anything runs."""
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
@@ -9,11 +11,11 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from regbench.methods.errors import ConfigError
 from regbench.methods.registry import create, tracks
 from regbench.platform.inventory.inventory import inventory
-from regbench.platform.records.records import Records
+from regbench.platform.records.records import Records, Trial
 from regbench.platform.records.storage import Storage
 from regbench.platform.search.search import Search
 from regbench.platform.suite.names import check_new
-from regbench.platform.suite.plan import Study, grid, studies
+from regbench.platform.suite.plan import Study, studies
 from regbench.platform.suite.spec import Suite, parse_suite
 
 
@@ -148,25 +150,25 @@ def test_with_nothing_to_search_there_is_one_trial():
 )
 def test_a_grid_is_even(limits, points, values):
     study = next(study for study in planned(methods=searched(smoothing=limits)) if study.entry == "label_smoothing")
-    assert [point["smoothing"] for point in grid(study, points)] == pytest.approx(values)
+    assert [point["smoothing"] for point in study.space.grid(points)] == pytest.approx(values)
 
 
 def test_a_grid_is_even_by_ratio_on_a_log_range():
     limits = {"low": 0.001, "high": 0.1, "log": True}
     study = next(study for study in planned(methods=searched(learning_rate=limits)) if study.entry == "label_smoothing")
-    assert [point["learning_rate"] for point in grid(study, 3)] == pytest.approx([0.001, 0.01, 0.1])
+    assert [point["learning_rate"] for point in study.space.grid(3)] == pytest.approx([0.001, 0.01, 0.1])
 
 
 def test_a_grid_of_whole_numbers_has_no_point_twice():
     methods = searched(batch_size={"low": 32, "high": 34})
     study = next(study for study in planned(methods=methods) if study.entry == "label_smoothing")
-    assert [point["batch_size"] for point in grid(study, 5)] == [32, 33, 34]
+    assert [point["batch_size"] for point in study.space.grid(5)] == [32, 33, 34]
 
 
 def test_a_grid_combines_all_settings():
     methods = searched(smoothing=[0.1, 0.2], learning_rate=[0.01, 0.02, 0.03])
     study = next(study for study in planned(methods=methods) if study.entry == "label_smoothing")
-    points = grid(study, 3)
+    points = study.space.grid(3)
     assert len(points) == 6
     assert {(point["smoothing"], point["learning_rate"]) for point in points} == {
         (s, rate) for s in (0.1, 0.2) for rate in (0.01, 0.02, 0.03)
@@ -195,7 +197,7 @@ def test_grid_trials_are_the_grid_points_each_once(tmp_path):
     study = studies(spec)[0]
     search = Search(spec, [study], Records(Storage(tmp_path)))
     points = [tuple(trial.searched.values()) for trial in iter(search.next, None)]
-    assert sorted(points) == sorted(tuple(point.values()) for point in grid(study, 3))
+    assert sorted(points) == sorted(tuple(point.values()) for point in study.space.grid(3))
 
 
 def test_a_trial_with_its_weights_off_keeps_every_other_setting():
@@ -235,6 +237,58 @@ def test_a_space_of_few_points_is_trained_point_by_point_the_default_first(tmp_p
     found = [tuple(trial.searched.values()) for trial in trials if trial and trial.entry == "label_smoothing"]
     assert found[0] == (0.1, 30)
     assert sorted(found) == [(smoothing, epochs) for smoothing in (0.1, 0.2, 0.3) for epochs in (29, 30)]
+
+
+EXPERTS = {"batch_size": [16, 32, 64, 128], "max_nonzeros": {"low": 1, "high": 16}, "quadratic_weight": [0.1, 1.0]}
+
+
+def drawn(folder: Path, **changes: object) -> tuple[Search, list[Trial]]:
+    """Hands out every tuning trial of the first entry; none is trained."""
+    spec = suite(**{"trials": 8, "sampler": "random", "confirm": {"seeds": 0}} | changes)
+    study = next(study for study in studies(spec) if study.entry != "cross_entropy")
+    search = Search(spec, [study], Records(Storage(folder)))
+    return search, list(iter(search.next, None))
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", "gp", "cmaes"])
+def test_draws_that_the_method_refuses_are_recorded_and_eat_no_trial(tmp_path, sampler):
+    """Eight experts must have room for the batch: with a default of 128 rows, no limit below 16 is taken."""
+    search, trials = drawn(tmp_path, methods={"sparse_router": {"space": EXPERTS}}, sampler=sampler)
+    assert len(trials) == 8
+    assert all(8 * trial.settings["max_nonzeros"] >= trial.settings["batch_size"] for trial in trials)
+    refused = [row for row in search.records.trials().to_pylist() if row["status"] == "refused"]
+    assert refused
+    assert all("cannot hold a batch" in row["reason"] and row["rounds"] == 0 for row in refused)
+    assert sorted(trial.number for trial in search.records.planned()) == list(range(8 + len(refused)))
+    resumed = Search(search.suite, [state.study for state in search.states.values()], search.records)
+    again = [resumed.next() for _ in range(8)]
+    assert sorted(trial.key for trial in again if trial) == sorted(trial.key for trial in trials)
+    assert resumed.next() is None
+
+
+def test_a_study_whose_draws_are_almost_all_refused_ends(tmp_path):
+    """One draw in 200 has room for its batch."""
+    space = {"max_nonzeros": {"low": 1, "high": 2000}, "quadratic_weight": [1.0]}
+    fixed = {"experts": 1, "batch_size": 1990}
+    search, trials = drawn(tmp_path, methods={"sparse_router": {"space": space, "settings": fixed}}, trials=2)
+    assert len(trials) < 2
+    state = next(iter(search.states.values()))
+    assert len(state.refusals) == 2 * 20 - len(trials)
+    assert search.done or trials
+
+
+def test_a_space_without_a_point_that_can_be_is_refused_before_anything_runs():
+    space = {"max_nonzeros": {"low": 1, "high": 9}, "quadratic_weight": [1.0]}
+    assert "cannot hold a batch of 128" in refusal(methods={"sparse_router": {"space": space}})
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", "gp", "nsga2"])
+def test_no_point_of_a_finite_space_is_trained_twice(tmp_path, sampler):
+    space = {"smoothing": [0.1, 0.2, 0.3], "epochs": {"low": 2, "high": 5}, "learning_rate": [0.1]}
+    objectives = {"objectives": ["accuracy", "nll"]} if sampler == "nsga2" else {}
+    _, trials = drawn(tmp_path, methods=searched(**space), trials=11, sampler=sampler, **objectives)
+    points = [json.dumps(trial.searched, sort_keys=True) for trial in trials]
+    assert len(points) == len(set(points)) == 11
 
 
 def test_a_grid_is_counted_without_being_made():
