@@ -35,6 +35,10 @@ class StorageError(RegbenchError):
     """Results cannot be written or read."""
 
 
+class SurroundingsError(RegbenchError):
+    """Something around a training is missing, such as memory, a package or a device, which is no result of the training."""
+
+
 class TrackingError(RegbenchError):
     """The MLflow tracking server cannot be reached or refuses a request."""
 

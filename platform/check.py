@@ -8,7 +8,8 @@ from rich.markup import escape
 
 from regbench.methods.contract import CLAUSES, NotApplicable, distributed
 from regbench.methods.method import Method
-from regbench.platform.execution.trial import failure, reset_process
+from regbench.platform.execution.surroundings import failure
+from regbench.platform.execution.trial import reset_process
 
 
 def check(methods: Sequence[type[Method]], console: Console) -> bool:

@@ -2,18 +2,20 @@
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from regbench.platform.records.choice import best_trial, confirming
 from regbench.platform.records.lease import last_driver
 from regbench.platform.records.records import Records
 from regbench.platform.records.storage import Storage
 from regbench.platform.records.sweeps import open_sweep, sweep_names
 
-Row = dict[str, Any]
+Row = Mapping[str, Any]
 
 
 class StudyStatus:
@@ -29,17 +31,16 @@ class StudyStatus:
         self.name = f"{described['entry']}-{described['data']}"
         self.tuned = [row for row in rows if row["stage"] == "tune" and row["status"] != "refused"]
         self._refused = sum(row["status"] == "refused" for row in rows)
-        self.confirmed = [row for row in rows if row["stage"] != "tune"]
+        self._best = best_trial(rows)
+        self.confirmed = confirming(rows, self._best) if self._best else []
         self._trials, seeds = described["trials"], suite["confirm"]["seeds"]
         self._draws = described.get("draws", self._trials)
         self._confirming = seeds * (2 if suite["confirm"]["ablate"] and described["weights"] else 1)
-        self._mode = described["modes"][0]
 
     @property
     def best(self) -> float | None:
         """The best first objective of the tuning trials that were trained to the end."""
-        values = [row["values"][0] for row in self.tuned if row["status"] == "completed"]
-        return (max if self._mode == "max" else min)(values, default=None)
+        return self._best["values"][0] if self._best else None
 
     @property
     def total(self) -> int:

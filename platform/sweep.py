@@ -10,7 +10,7 @@ import sys
 import uuid
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -23,11 +23,13 @@ from regbench.platform.execution.aside import Aside, import_aside
 from regbench.platform.execution.trial import Place
 from regbench.platform.inventory.inventory import inventory
 from regbench.platform.progress import SweepProgress
+from regbench.platform.records.choice import refusals
 from regbench.platform.records.lease import only_driver
 from regbench.platform.records.records import SCHEMA_VERSION, Records, Report, Trial
 from regbench.platform.records.storage import Storage
 from regbench.platform.records.sweeps import open_sweep
 from regbench.platform.search.search import Search
+from regbench.platform.suite.growth import growth
 from regbench.platform.suite.names import check_new
 from regbench.platform.suite.plan import Study, studies
 from regbench.platform.suite.spec import Suite, parse_suite
@@ -48,13 +50,19 @@ class Outcome:
         comparison: of its entries, as published in its folder ``report``; None where not every trial has ended.
         failed: trials that failed, key and reason.
         barren: studies none of whose trials was trained to the end, so that there is nothing to confirm.
+        unconfirmed: studies none of whose confirmations succeeded, though there were some.
+        refused: studies whose method refused draws, with a sentence on how many and why.
         tracking_problem: why MLflow is not up to date, or None.
+        begun: whether there is anything that could be continued.
     """
 
-    comparison: "Comparison | None"
-    failed: dict[str, str]
-    barren: list[str]
-    tracking_problem: str | None
+    comparison: "Comparison | None" = None
+    failed: dict[str, str] = field(default_factory=dict)
+    barren: list[str] = field(default_factory=list)
+    unconfirmed: list[str] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+    tracking_problem: str | None = None
+    begun: bool = True
 
     @property
     def complete(self) -> bool:
@@ -62,8 +70,30 @@ class Outcome:
         return self.comparison is not None
 
 
+@dataclass(frozen=True)
+class Plan:
+    """A sweep that has been found in order: its suite, its studies, and what ``suite.json`` is to hold if that has changed."""
+
+    suite: Suite
+    studies: list[Study]
+    recorded: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Again:
+    """What a resumed sweep does with trials that did not succeed.
+
+    Attributes:
+        retry_failed: train those again that failed.
+        give_up: let a trial that its surroundings keep from running count as failed.
+    """
+
+    retry_failed: bool = False
+    give_up: bool = False
+
+
 def start(suite: Suite, storage: Storage, tracking: str | None, console: Console, **cluster: Any) -> Outcome:
-    """Runs a new sweep.
+    """Runs a new sweep. Nothing is written before it is known that a trial can run.
 
     Args:
         suite: what to run.
@@ -78,7 +108,7 @@ def start(suite: Suite, storage: Storage, tracking: str | None, console: Console
     records = Records(storage.child(suite.name))
     uri = _tracking_uri(storage, tracking)
 
-    def plan() -> tuple[Suite, list[Study]]:
+    def plan() -> Plan:
         check_new(suite)
         planned = studies(suite)
         if records.storage.exists("suite.json"):
@@ -86,34 +116,64 @@ def start(suite: Suite, storage: Storage, tracking: str | None, console: Console
                 f"sweep '{suite.name}' exists in {storage.uri}: continue it with `regbench resume {suite.name}`, "
                 "or start another with --name"
             )
-        for name in sorted({study.data for study in planned}):
-            # Embedded ones have no files that could be missing or damaged.
-            if inventory().data[name].folder is not None:
-                load(name)
         storage.check()
         _check_tracking(uri)
-        records.storage.write("suite.json", json.dumps(describe(suite, planned), indent=1).encode())
-        return suite, planned
+        return Plan(suite, planned, describe(suite, planned))
 
-    return _run(plan, records, uri, console, cluster)
+    try:
+        return _run(plan, records, uri, console, cluster, Again())
+    finally:
+        records.storage.delete_empty()
 
 
-def resume(name: str, storage: Storage, tracking: str | None, console: Console, **cluster: Any) -> Outcome:
+def resume(
+    name: str,
+    storage: Storage,
+    tracking: str | None,
+    console: Console,
+    suite: Suite | None = None,
+    again: Again = Again(),
+    **cluster: Any,
+) -> Outcome:
     """Continues a sweep: unfinished trials first, from their checkpoints; what has ended is not run again.
 
+    Args:
+        name: of the sweep.
+        storage: where it is.
+        tracking: as for ``start``.
+        console: as for ``start``.
+        suite: what it is from now on, more of the same or run in another way; by default what it was.
+        again: what to do with trials that did not succeed.
+        **cluster: as for ``start``.
+
     Raises:
-        RegbenchError: there is no such sweep, or storage or tracking cannot be used.
+        RegbenchError: there is no such sweep, it cannot become that suite, or storage or tracking cannot be used.
     """
     records = open_sweep(name, storage)
     uri = _tracking_uri(storage, tracking)
 
-    def plan() -> tuple[Suite, list[Study]]:
-        suite = parse_suite(json.loads(records.storage.read("suite.json"))["suite"], name)
-        planned = studies(suite)
+    def plan() -> Plan:
+        recorded = json.loads(records.storage.read("suite.json"))
+        before = parse_suite(recorded["suite"], name)
+        now = suite or before
+        changes = growth(before, now)
+        if changes:
+            check_new(now)
+        planned = studies(now)
         _check_tracking(uri)
-        return suite, planned
+        return Plan(now, planned, _grown(recorded, now, planned, changes) if changes else None)
 
-    return _run(plan, records, uri, console, cluster)
+    return _run(plan, records, uri, console, cluster, again)
+
+
+def _grown(recorded: dict[str, Any], suite: Suite, planned: list[Study], changes: list[str]) -> dict[str, Any]:
+    """``suite.json`` of a sweep that has become more, with when and how it did."""
+    entry = {"when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "changes": changes}
+    return recorded | {
+        "suite": suite.model_dump(mode="json"),
+        "studies": [study.describe() for study in planned],
+        "grown": [*recorded.get("grown", []), entry],
+    }
 
 
 def describe(suite: Suite, planned: list[Study]) -> dict[str, Any]:
@@ -159,42 +219,79 @@ def _check_tracking(uri: str | None) -> None:
 
 
 def _run(
-    plan: Callable[[], tuple[Suite, list[Study]]],
+    plan: Callable[[], Plan],
     records: Records,
     uri: str | None,
     console: Console,
     cluster: dict[str, Any],
+    again: Again,
 ) -> Outcome:
     """Runs what ``plan`` returns, once that has found everything in order, and exports it to MLflow at ``uri``."""
     # At its end, a process looks for garbage among all that it has imported, which takes a second here and frees nothing.
     atexit.register(gc.freeze)
-    comparison = None
+    comparison, begun = None, False
     with ExitStack() as export:
         # MLflow is imported while the suite is checked.
         live = export.enter_context(LiveExporter(uri)) if uri else None
-        suite, planned = plan()
+        todo = plan()
+
+        def begin() -> None:
+            """From here on there is a sweep; called when a trial can run."""
+            nonlocal begun
+            if todo.recorded:
+                records.storage.write("suite.json", json.dumps(todo.recorded, indent=1).encode())
+            if live:
+                live.export(records)
+            begun = True
+
         try:
             # One process exports a sweep: the driver stays its driver until the last export has ended.
             with only_driver(records.storage, console), export.pop_all():
-                if live:
-                    live.export(records)
-                search, report = Search(suite, planned, records), Aside(partial(_publish, records))
-                if not search.done:
+                if again.retry_failed:
+                    _forget_failed(records)
+                search = Search(todo.suite, todo.studies, records, give_up=again.give_up)
+                report = Aside(partial(_publish, records))
+                if search.done:
+                    begin()
+                else:
+                    _require_data(search)
                     with SweepProgress(search, console) as progress, suppress(KeyboardInterrupt):
-                        _execute(search, records, progress, _watch(search, progress, live), report, cluster)
+                        _execute(search, records, progress, _watch(search, progress, live), report, cluster, begin)
                 if search.done:
                     # Before the last export, so that MLflow gets the report as an artifact.
                     comparison = report.result()
         except KeyboardInterrupt:
             # In the middle of the report or of the last export, which a resumed sweep makes anew.
-            return Outcome(comparison=None, failed={}, barren=[], tracking_problem=None)
-    rows = [row for state in search.states.values() for row in state.ended.values()]
+            return Outcome(begun=begun or todo.recorded is None)
+    return _outcome(search, comparison, live.problem if live else None, begun or todo.recorded is None)
+
+
+def _outcome(search: Search, comparison: "Comparison | None", tracking_problem: str | None, begun: bool) -> Outcome:
+    states = search.states.values()
+    rows = [row for state in states for row in state.ended.values()]
     return Outcome(
         comparison=comparison,
         failed={row["key"]: row["reason"] for row in rows if row["status"] == "failed"},
-        barren=[state.study.name for state in search.states.values() if state.tuned and state.best() is None],
-        tracking_problem=live.problem if live else None,
+        barren=[state.study.name for state in states if state.tuned and state.best() is None],
+        unconfirmed=[state.study.name for state in states if search.unconfirmed(state)],
+        refused={state.study.name: said for state in states if (said := refusals(state.refusals, state.trials))},
+        tracking_problem=tracking_problem,
+        begun=begun,
     )
+
+
+def _forget_failed(records: Records) -> None:
+    for row in records.summary():
+        if row["status"] == "failed":
+            records.forget(row["key"])
+
+
+def _require_data(search: Search) -> None:
+    """Refuses to begin where data is missing or damaged: no trial's fault must become its result."""
+    for name in sorted({state.study.data for state in search.states.values() if not search.exhausted(state)}):
+        # Embedded ones have no files.
+        if inventory().data[name].folder is not None:
+            load(name)
 
 
 def _publish(records: Records) -> "Comparison":
@@ -226,6 +323,7 @@ def _execute(
     watch: Watch,
     report: "Aside[Comparison]",
     options: dict[str, Any],
+    begin: Callable[[], None],
 ) -> None:
     suite = search.suite
     place = Place(
@@ -237,16 +335,19 @@ def _execute(
     if suite.execution == "inline":
         from regbench.platform.execution.inline import run_inline
 
+        begin()
         with progress.interruptible("the last export"):
-            run_inline(search, place, watch)
+            run_inline(search, place, suite.retries, watch)
         return
     from regbench.platform.execution.ray_cluster import cluster
 
     with cluster(**options) as resources:
-        from regbench.platform.execution.tune import run_tune
+        from regbench.platform.execution.tune import capacity, run_tune
 
+        slots = capacity(suite, resources)
+        begin()
         with progress.interruptible("Ray to end its processes, and the last export"):
-            run_tune(search, suite, place, resources, watch)
+            run_tune(search, suite, place, slots, watch)
         if search.done:
             # While Ray ends its processes.
             report.start()

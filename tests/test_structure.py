@@ -25,7 +25,7 @@ METHODS = {
 # What a floor of the house may import, besides the standard library.
 MAY_IMPORT = {
     "methods": METHODS,
-    "search_spaces": METHODS | {"optuna.distributions", "regbench.search_spaces"},
+    "search_spaces": METHODS | {"optuna", "regbench.search_spaces"},
     "clusters": {
         "yaml", "pydantic", "jinja2", "ray.job_submission", "ray.exceptions", "aiohttp", "requests",
         "regbench.clusters", "regbench.methods.errors", "regbench.methods.strict",

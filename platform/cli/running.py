@@ -84,13 +84,12 @@ def sweep(
     check_names(spec)
     from regbench.platform import sweep as engine
     from regbench.platform.records.storage import Storage
-    from regbench.platform.records.sweeps import open_sweep, sweep_names
+    from regbench.platform.records.sweeps import sweep_names
 
     store = Storage(storage)
-    cluster = {"address": address, "cpus": cpus, "gpus": gpus}
+    cluster: dict[str, Any] = {"address": address, "cpus": cpus, "gpus": gpus}
     if continue_ and spec.name in sweep_names(store):
-        _require_same(spec, open_sweep(spec.name, store))
-        outcome = engine.resume(spec.name, store, tracking, console, **cluster)
+        outcome = engine.resume(spec.name, store, tracking, console, spec, **cluster)
     else:
         outcome = engine.start(spec, store, tracking, console, **cluster)
     _conclude(spec.name, outcome, store, storage, tracking, console)
@@ -106,6 +105,22 @@ def resume(
     gpus: GpusOption = None,
     cluster: Annotated[str | None, typer.Option(help="continue there: a cluster file or a ready-made one's name")] = None,
     detach: DetachOption = False,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="a key of the suite from now on: how it is run (execution, workers, resources.cpu, …), or more trials or "
+            "confirm.seeds",
+        ),
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="train trials that failed again, from the start")
+    ] = False,
+    give_up: Annotated[
+        bool,
+        typer.Option("--give-up", help="let trials count as failed that lack memory, data, disk, a package or a device"),
+    ] = False,
 ) -> None:
     """Continue an interrupted sweep: nothing that has ended is run again."""
     from regbench.platform.records.storage import Storage
@@ -114,10 +129,38 @@ def resume(
     if cluster is not None:
         _relaunch(name, cluster, storage, detach)
     store, console = Storage(storage), terminal()
-    open_sweep(name, store)
+    records = open_sweep(name, store)
+    suite = _changed(records, _settings(changes)) if changes else None
     from regbench.platform import sweep as engine
 
-    outcome = engine.resume(name, store, tracking, console, address=address, cpus=cpus, gpus=gpus)
+    again = engine.Again(retry_failed=retry_failed, give_up=give_up)
+    outcome = engine.resume(name, store, tracking, console, suite, again, address=address, cpus=cpus, gpus=gpus)
+    _conclude(name, outcome, store, storage, tracking, console)
+
+
+@app.command()
+def extend(
+    name: SweepArgument,
+    suite: SuiteArgument,
+    storage: StorageOption = DEFAULT_STORAGE,
+    tracking: TrackingOption = None,
+    address: AddressOption = None,
+    cpus: CpusOption = None,
+    gpus: GpusOption = None,
+) -> None:
+    """Make a sweep larger: more trials, seeds, methods or data. What has ended is kept; a new best is confirmed anew."""
+    from regbench.platform.records.storage import Storage
+    from regbench.platform.records.sweeps import open_sweep
+    from regbench.platform.suite.names import check_names
+    from regbench.platform.suite.spec import read_suite
+
+    store, console = Storage(storage), terminal()
+    open_sweep(name, store)
+    spec = _renamed(read_suite(suite), name)
+    check_names(spec)
+    from regbench.platform import sweep as engine
+
+    outcome = engine.resume(name, store, tracking, console, spec, address=address, cpus=cpus, gpus=gpus)
     _conclude(name, outcome, store, storage, tracking, console)
 
 
@@ -189,20 +232,23 @@ def _renamed(suite: "Suite", name: str) -> "Suite":
     return parse_suite(suite.model_dump() | {"name": name}, "--name")
 
 
-def _require_same(suite: "Suite", records: "Records") -> None:
-    """Refuses to continue a sweep with another suite than the one that it was started with."""
+def _changed(records: "Records", changes: dict[str, Any]) -> "Suite":
+    """A sweep's suite with other values of some keys; a key in a key is named with a dot."""
     import json
 
     from regbench.methods.errors import ConfigError
-    from regbench.platform.suite.spec import Suite, parse_suite
+    from regbench.platform.suite.spec import parse_suite
 
-    started = parse_suite(json.loads(records.storage.read("suite.json"))["suite"], "suite.json")
-    changed = [key for key in Suite.model_fields if key != "description" and getattr(suite, key) != getattr(started, key)]
-    if changed:
-        raise ConfigError(
-            f"the suite differs in {', '.join(changed)} from the one that sweep '{suite.name}' was started with: "
-            f"continue that one with `regbench resume {suite.name}`, or start another with --name"
-        )
+    raw = json.loads(records.storage.read("suite.json"))["suite"]
+    for path, value in changes.items():
+        *outer, key = path.split(".")
+        inner = raw
+        for step in outer:
+            inner = inner.get(step)
+            if not isinstance(inner, dict):
+                raise ConfigError(f"--set {path}: a suite has no such key")
+        inner[key] = value
+    return parse_suite(raw, "--set")
 
 
 def _relaunch(name: str, cluster: str, storage: str, detach: bool) -> None:
@@ -223,17 +269,26 @@ def _conclude(name: str, outcome: "Outcome", store: "Storage", storage: str, tra
     from rich.markup import escape
 
     place = escape("" if storage == DEFAULT_STORAGE else f" --storage {shlex.quote(storage)}")
+    if not outcome.begun:
+        console.print("Stopped before anything had begun: run the same command again.")
+        raise typer.Exit(130)
     if outcome.comparison is None:
         console.print(f"Stopped. Nothing is lost: continue with [bold]regbench resume {name}{place}[/bold]", soft_wrap=True)
         raise typer.Exit(130)
     print_comparison(outcome.comparison, store.child(name).child("report"), console)
+    for study, said in outcome.refused.items():
+        console.print(f"[yellow]{study}[/yellow]: {escape(said)}", soft_wrap=True, highlight=False)
     for key, reason in outcome.failed.items():
         console.print(f"[yellow]failed[/yellow] {key}: {escape(reason)}", soft_wrap=True, highlight=False)
+    if outcome.failed:
+        console.print(f"Try those again: [bold]regbench resume {name} --retry-failed{place}[/bold]", soft_wrap=True)
     if outcome.tracking_problem:
         console.print(f"[yellow]MLflow is not up to date:[/yellow] {escape(outcome.tracking_problem)}", soft_wrap=True)
     elif tracking != "none":
         console.print(f"MLflow: [bold]regbench ui{place}[/bold]", soft_wrap=True)
     if outcome.barren:
         console.print(f"[red]No trial of {', '.join(outcome.barren)} was trained to the end.[/red]")
-    if outcome.barren or outcome.tracking_problem:
+    if outcome.unconfirmed:
+        console.print(f"[red]No confirmation of {', '.join(outcome.unconfirmed)} succeeded.[/red]")
+    if outcome.barren or outcome.unconfirmed or outcome.tracking_problem:
         raise typer.Exit(1)

@@ -15,6 +15,7 @@ from optuna.distributions import BaseDistribution, json_to_distribution
 from regbench.methods.method import Weight
 from regbench.methods.registry import find_method
 from regbench.platform.comparison.frames import Row
+from regbench.platform.records.choice import best_trial, confirming
 from regbench.platform.records.records import Records, Stage
 
 
@@ -76,11 +77,13 @@ class Candidate:
         return self.method == self.yardstick.baseline
 
     def stage(self, stage: Stage, status: str | None = None) -> list[Row]:
-        """Its trials of a stage, by number, of one status or all; a refused draw is none, and is asked for by its status."""
+        """Its trials of a stage, by number, of one status or all; a refused draw is none, and is asked for by its status.
+
+        After tuning, those of its best configuration: a sweep that has grown may have confirmed an earlier choice, too.
+        """
         wanted = {status} if status else {"completed", "stopped", "failed"}
-        return sorted(
-            (row for row in self.trials if row["stage"] == stage and row["status"] in wanted), key=lambda row: row["number"]
-        )
+        trials = self.trials if stage == "tune" or self.best is None else confirming(self.trials, self.best)
+        return sorted((row for row in trials if row["stage"] == stage and row["status"] in wanted), key=lambda r: r["number"])
 
     def scores(self, stage: Stage, metric: str) -> dict[int, float]:
         """``test/<metric>`` by seed, over the stage's completed trials."""
@@ -95,10 +98,7 @@ class Candidate:
     @cached_property
     def best(self) -> Row | None:
         """The best fully trained tuning trial, by the first objective on validation data; None when there is none."""
-        rows = [row for row in self.stage("tune", "completed") if row["values"] and math.isfinite(row["values"][0])]
-        return max(
-            rows, key=lambda row: ((1 if row["modes"][0] == "max" else -1) * row["values"][0], -row["number"]), default=None
-        )
+        return best_trial(self.trials)
 
     @property
     def best_is_default(self) -> bool:

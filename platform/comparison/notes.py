@@ -1,9 +1,9 @@
 """What a reader must know to read the numbers rightly, one sentence each."""
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from regbench.platform.comparison.candidates import Candidate, on_shared_seeds
+from regbench.platform.records.choice import refusals
 
 
 def notes_on(candidates: list[Candidate], baselines: Mapping[str, Candidate]) -> Iterable[tuple[str, str]]:
@@ -36,10 +36,8 @@ def _entry_notes(candidate: Candidate, seeds: list[int], baseline: Candidate | N
     if candidate.best and candidate.stage("tune", "stopped") and len(candidate.stage("tune", "completed")) == 1:
         chosen = "its default settings" if candidate.best_is_default else "one configuration"
         yield f"only {chosen} trained to the end: nothing else could be chosen; raise `grace`, or use no scheduler"
-    if refused := candidate.stage("tune", "refused"):
-        reason, _ = Counter(row["reason"] for row in refused).most_common(1)[0]
-        draws = len(refused) + len(candidate.stage("tune"))
-        yield f"{len(refused)} of {draws} draws of its search space cannot be, most often because: {reason}"
+    if said := refusals(candidate.stage("tune", "refused"), len(candidate.stage("tune"))):
+        yield said
     if not candidate.confirmed:
         if any(row["status"] == "completed" for row in candidate.stage("confirm")):
             yield f"its confirmation trials report no {test}"

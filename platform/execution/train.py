@@ -16,9 +16,11 @@ from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 from ray.tune.integration.ray_train import TuneReportCallback
 from torch import nn
 
+from regbench.methods.errors import SurroundingsError
 from regbench.methods.run import ProcessGroup
 from regbench.platform.execution.ray_cluster import location
-from regbench.platform.execution.trial import Place, failure, train
+from regbench.platform.execution.surroundings import failure, of_surroundings, root_of
+from regbench.platform.execution.trial import Place, train
 from regbench.platform.records.records import Report, Trial
 from regbench.platform.suite.spec import Suite
 
@@ -67,7 +69,8 @@ def worker(config: dict[str, Any]) -> None:
 def run_trial_with_train(config: dict[str, Any], suite: str) -> None:
     """The trainable of ``execution: train``: a Tune trial that drives a Ray Train run.
 
-    What the training itself gets wrong is reported as a failed trial; a worker that dies raises, so that Tune tries again.
+    What the training itself gets wrong is reported as a failed trial; a worker that dies, or lacks something, raises, so that
+    Tune tries again.
     """
     spec = Suite.model_validate_json(suite)
     trial = Trial.from_json(config["trial"])
@@ -94,11 +97,9 @@ def run_trial_with_train(config: dict[str, Any], suite: str) -> None:
         causes = list(error.worker_failures.values()) if isinstance(error, WorkerGroupError) else [error]
         if any(isinstance(cause, RayActorError) for cause in causes):
             raise
-        tune.report({"failure": failure(_root(causes[0]))})
-
-
-def _root(error: BaseException) -> BaseException:
-    """The exception that a worker raised, without the layers that Ray put around it."""
-    while (inner := getattr(error, "cause", None) or error.__cause__) is not None:
-        error = inner
-    return error
+        roots = [root_of(cause) for cause in causes]
+        # Of workers that wait for one that failed, each fails by that: what the method itself raised is the reason.
+        own = [root for root in roots if not of_surroundings(root)]
+        if not own:
+            raise SurroundingsError(failure(roots[0])) from None
+        tune.report({"failure": failure(own[0])})

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from regbench.methods.errors import CheckpointError, ConfigError, DivergedError, RegbenchError, nearest
-from regbench.methods.registry import create
+from regbench.methods.errors import CheckpointError, ConfigError, DivergedError, SurroundingsError, nearest
+from regbench.methods.registry import create, find_method
 from regbench.methods.run import Run, World
 from regbench.platform.records.records import Records, Report, Trial
 from regbench.platform.records.storage import Storage
@@ -72,8 +72,11 @@ def train(
     Raises:
         DivergedError: a metric is not finite.
         ConfigError: an objective is not reported.
+        SurroundingsError: the method is not installed here.
         RegbenchError: settings, data or checkpoint are wrong.
     """
+    if find_method(trial.method) is None:
+        raise SurroundingsError(f"{socket.gethostname()} has no method {trial.method}: install the same regbench everywhere")
     reset_process(trial.seed, place.threads)
     records = Records(Storage(place.storage))
     device = _device(place.device)
@@ -176,9 +179,3 @@ def parse_checkpoint(content: bytes, name: str) -> dict[str, Any]:
         raise CheckpointError(
             f"checkpoint {name} is damaged ({type(error).__name__}): delete it and the trial starts again from round 1"
         ) from None
-
-
-def failure(error: BaseException) -> str:
-    """Why a trial failed, one line, for its record."""
-    text = " ".join(str(error).split())
-    return text if isinstance(error, RegbenchError) else f"{type(error).__name__}: {text}"

@@ -10,12 +10,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from ray import tune
+from ray import cloudpickle, tune
 from ray.tune.search import Searcher
 
-from regbench.methods.errors import ConfigError, RegbenchError, StorageError
+from regbench.methods.errors import ClusterError, ConfigError, RegbenchError, StorageError, SurroundingsError
 from regbench.platform.execution.ray_cluster import location
-from regbench.platform.execution.trial import Place, failure, parse_checkpoint, train
+from regbench.platform.execution.surroundings import SAID, failure, of_surroundings, root_of
+from regbench.platform.execution.trial import Place, parse_checkpoint, train
 from regbench.platform.records.records import Report, Trial
 from regbench.platform.records.storage import Storage
 from regbench.platform.search.schedulers import PAUSING, ROUND, SCORE, StudySchedulers
@@ -26,17 +27,31 @@ Watch = Callable[[Trial, Report | None], None]
 FAILURE, STORAGE_FAILURE = "failure", "storage_failure"
 REPORT_SECONDS = 0.25
 STATE_FILE = "state.pt"
+# Longer than a machine takes to join a cluster that grows.
+WAITING_SECONDS = 120.0
+
+_log = logging.getLogger(__name__)
 
 
 def run_trial(config: dict[str, Any]) -> None:
     """The trainable: trains the trial in ``config`` in this actor and reports to Tune.
 
-    An expected failure is reported, not raised, so that the actor is kept for the next trial.
+    A failure of the training itself is reported, not raised, so that the actor is kept for the next trial. For want of
+    something around it, it raises: Tune tries it again in another process, on another machine if there is room.
     """
     trial = Trial.from_json(config["trial"])
     trial = replace(trial, searched=config["params"], settings=trial.settings | config["params"])
     place = Place(**config["place"])
-    last_report = 0.0
+    last_report, stopped = 0.0, False
+
+    def tell(result: dict[str, Any], **checkpoint: tune.Checkpoint) -> None:
+        nonlocal stopped
+        try:
+            tune.report(result, **checkpoint)
+        except SystemExit:
+            # This is how Tune stops a trial; any other is the method's.
+            stopped = True
+            raise
 
     def report(entry: Report) -> None:
         nonlocal last_report
@@ -45,18 +60,24 @@ def run_trial(config: dict[str, Any]) -> None:
         last_report = time.monotonic()
         result = {ROUND: entry.round, SCORE: entry.metrics[trial.objectives[0]], "seconds": entry.seconds}
         if not config["pausable"]:
-            tune.report(result)
+            tell(result)
             return
         with tempfile.TemporaryDirectory() as folder:
             content = Storage(place.storage).read(f"checkpoints/{trial.key}.pt")
             (Path(folder) / STATE_FILE).write_bytes(content)
-            tune.report(result, checkpoint=tune.Checkpoint.from_directory(folder))
+            tell(result, checkpoint=tune.Checkpoint.from_directory(folder))
 
     try:
         train(trial, place, report, state=_handed_over(), located=[location()])
-    except Exception as error:
-        kind = STORAGE_FAILURE if isinstance(error, StorageError) else FAILURE
-        tune.report({kind: failure(error)})
+    except BaseException as error:  # a method may end its process, too
+        if stopped:
+            raise
+        if isinstance(error, StorageError):
+            tune.report({STORAGE_FAILURE: failure(error)})
+        elif of_surroundings(error):
+            raise SurroundingsError(failure(error)) from None
+        else:
+            tune.report({FAILURE: failure(error)})
 
 
 def _handed_over() -> dict[str, Any] | None:
@@ -94,6 +115,7 @@ class QueueSearcher(Unsaved, Searcher):
         self.capacity = capacity
         self.watch = watch
         self.trials: dict[str, Trial] = {}
+        self.tunes: dict[str, Any] = {}
         self.live: set[str] = set()
         self.paused: set[str] = set()
         self.problem: RegbenchError | None = None
@@ -111,11 +133,16 @@ class QueueSearcher(Unsaved, Searcher):
             return None
         try:
             trial = self.search.next()
-        except RegbenchError as error:
-            self.problem = error
+        except Exception as error:  # Tune would end the sweep with it, and lose what runs
+            self.problem = _told(error)
             return Searcher.FINISHED
         if trial is None:
-            return Searcher.FINISHED if self.search.done else None
+            if not self.live and not self.search.done:
+                self.problem = ClusterError(
+                    f"the sweep waits for {', '.join(sorted(self.search.running))}, which no process trains: "
+                    f"continue with `regbench resume {self.suite.name}`"
+                )
+            return None if self.live else Searcher.FINISHED
         self.trials[trial_id] = trial
         self.live.add(trial_id)
         judged = self.suite.scheduler.name != "none" and trial.stage == "tune"
@@ -147,28 +174,67 @@ class QueueSearcher(Unsaved, Searcher):
             return
         result = result or {}
         try:
-            self._finish(trial, result, error)
-        except RegbenchError as problem:
-            self.problem = problem
+            self._finish(trial, result, self.tunes.pop(trial_id, None), error)
+        except Exception as problem:  # Tune would end the sweep with it, and lose what runs
+            self.problem = self.problem or _told(problem)
         self.watch(trial, None)
 
-    def _finish(self, trial: Trial, result: dict[str, Any], error: bool) -> None:
+    def _finish(self, trial: Trial, result: dict[str, Any], tried: Any, error: bool) -> None:
         if STORAGE_FAILURE in result:
             raise StorageError(result[STORAGE_FAILURE])
         if error:
-            self.search.finish(trial.key, "failed", f"its process died {self.suite.retries + 1} times; see Ray's logs")
+            root = _last_error(tried)
+            died = f"its process died {self.suite.retries + 1} times"
+            if isinstance(root, SurroundingsError):
+                self.search.give_back(trial.key, failure(root))
+            elif root and SAID.search(str(root)):
+                self.search.give_back(trial.key, f"{died}: {failure(root)}")
+            else:
+                self.search.finish(trial.key, "failed", f"{died}; see Ray's logs")
         elif FAILURE in result:
             self.search.finish(trial.key, "failed", result[FAILURE])
         else:
             log = self.search.records.log(trial.key)
             finished = bool(log.reports) and log.reports[-1].round >= trial.planned_rounds
-            self.search.finish(trial.key, "completed" if finished else "stopped")
+            if self.problem and not finished:
+                # Its scheduler has not judged it: the sweep stops.
+                self.search.set_aside(trial.key)
+            else:
+                self.search.finish(trial.key, "completed" if finished else "stopped")
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the records are the truth, and a resumed sweep is built from them."""
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing; see ``save``."""
+
+
+def _last_error(tried: Any) -> BaseException | None:
+    """What a process that Tune gave up raised, or how it died; None where that is not known."""
+    if tried is None or tried.pickled_error_file is None:
+        return None
+    # Where Tune keeps files until it copies them into its storage.
+    return root_of(cloudpickle.loads(Path(tried.pickled_error_file).read_bytes()))
+
+
+def _told(error: Exception) -> RegbenchError:
+    """An error as one that is told in a line."""
+    return error if isinstance(error, RegbenchError) else ClusterError(f"the sweep cannot go on: {failure(error)}")
+
+
+class StopWithProblem(Unsaved, tune.Stopper):
+    """Stops what runs when the sweep cannot go on: it is continued by ``resume``, and nobody waits for it meanwhile."""
+
+    def __init__(self, searcher: QueueSearcher) -> None:
+        self._searcher = searcher
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Never a single trial."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether the sweep cannot go on."""
+        return self._searcher.problem is not None
 
 
 class Watcher(Unsaved, tune.Callback):
@@ -180,10 +246,15 @@ class Watcher(Unsaved, tune.Callback):
         # Steps look at these only: a long sweep has many trials that have ended.
         self._unended: list[Any] = []
         self._seen = 0
+        self._trained = time.monotonic()
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Paused trials hold no resources, so others may start."""
         self.searcher.paused = {trial.trial_id for trial in self._unended if trial.status == "PAUSED"}
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Where a trial is given up, Tune's own record of it says why."""
+        self.searcher.tunes[trial.trial_id] = trial
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
         """A trial reported."""
@@ -200,6 +271,23 @@ class Watcher(Unsaved, tune.Callback):
             if trial.status == "ERROR" and trial.trial_id in self.searcher.live:
                 self.searcher.on_trial_complete(trial.trial_id, error=True)
         self._unended = [trial for trial in self._unended if not trial.is_finished()]
+        self._say_what_is_waited_for()
+
+    def _say_what_is_waited_for(self) -> None:
+        """Names what waits where nothing trains for long, as on a cluster that has lost its machines."""
+        now = time.monotonic()
+        if not self._unended or any(trial.status == "RUNNING" for trial in self._unended):
+            self._trained = now
+        elif now - self._trained > WAITING_SECONDS:
+            self._trained = now
+            waiting = [self.searcher.trials[t.trial_id].key for t in self._unended if t.trial_id in self.searcher.trials]
+            need = ", ".join(f"{amount:g} {name}" for name, amount in needed(self.searcher.suite).items() if amount)
+            _log.warning("nothing trains: %s waits for a place (%s) on the cluster", ", ".join(waiting), need)
+
+
+def needed(suite: Suite) -> dict[str, float]:
+    """What one trial needs of a cluster, over all of its workers."""
+    return {"CPU": suite.resources.cpu * suite.workers, "GPU": suite.resources.gpu * suite.workers}
 
 
 def capacity(suite: Suite, resources: dict[str, float]) -> int:
@@ -208,7 +296,7 @@ def capacity(suite: Suite, resources: dict[str, float]) -> int:
     Raises:
         ConfigError: not even one does.
     """
-    need = {"CPU": suite.resources.cpu * suite.workers, "GPU": suite.resources.gpu * suite.workers}
+    need = needed(suite)
     fits = [int(resources.get(name, 0) / amount + 1e-9) for name, amount in need.items() if amount]
     if min(fits) < 1:
         has = ", ".join(f"{resources.get(name, 0):g} {name}" for name in need)
@@ -219,15 +307,21 @@ def capacity(suite: Suite, resources: dict[str, float]) -> int:
     return min(fits)
 
 
-def run_tune(search: Search, suite: Suite, place: Place, resources: dict[str, float], watch: Watch) -> None:
+def run_tune(search: Search, suite: Suite, place: Place, slots: int, watch: Watch) -> None:
     """Trains every trial of a search on the running Ray cluster; an interrupt ends it early, with ``search.done`` False.
 
+    Args:
+        search: what to train.
+        suite: says how trials are run.
+        place: where and how.
+        slots: how many trials the cluster can hold at once.
+        watch: called with a trial and its report, and with None when the trial has ended.
+
     Raises:
-        RegbenchError: the storage failed, or no trial fits on the cluster.
+        RegbenchError: the storage failed, or a trial lacks something around it each time.
     """
-    slots = capacity(suite, resources)
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots)
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     searcher = QueueSearcher(search, suite, place, slots, watch)
     trainable, reuse = _trainable(suite)
     with _tune_folder(suite, search.records.storage) as folder:
@@ -245,6 +339,7 @@ def run_tune(search: Search, suite: Suite, place: Place, resources: dict[str, fl
                 name="tune",
                 storage_path=folder,
                 verbose=0,
+                stop=StopWithProblem(searcher),
                 failure_config=tune.FailureConfig(max_failures=suite.retries),
                 callbacks=[Watcher(searcher, watch)],
             ),

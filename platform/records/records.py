@@ -35,7 +35,7 @@ Status = Literal["completed", "stopped", "failed", "refused"]
 UPLOAD_SECONDS = 5.0
 FILES_AT_ONCE = 100
 READERS = 16
-SUMMARY = ["key", "stage", "entry", "data", "number", "status", "reason", "values"]
+SUMMARY = ["key", "stage", "entry", "data", "number", "confirms", "searched", "status", "reason", "modes", "values"]
 
 _METRICS = pa.map_(pa.string(), pa.float64())
 
@@ -57,6 +57,9 @@ TRIALS = pa.schema(
         pa.field("data", pa.string(), metadata={"help": "name of the data set"}),
         pa.field("number", pa.int64(), metadata={"help": "counts the trials of a stage of a study, from 0"}),
         pa.field("seed", pa.int64(), metadata={"help": "seed of the training"}),
+        pa.field(
+            "confirms", pa.int64(), metadata={"help": "after tuning: number of the tuning trial whose configuration this is"}
+        ),
         pa.field(
             "status",
             pa.string(),
@@ -123,6 +126,7 @@ class Trial:
         settings: every setting of the method.
         searched: the part of ``settings`` that was searched.
         learned: how it learns its weights, None where it does not.
+        confirms: number of the tuning trial whose configuration this is, in the stages after tuning.
         ranges: of the weights that the platform learns in this trial, from their values in ``searched``: low, high, and
             whether on a log scale.
     """
@@ -143,6 +147,7 @@ class Trial:
     settings: dict[str, Any]
     searched: dict[str, Any]
     learned: str | None = None
+    confirms: int | None = None
     ranges: dict[str, tuple[float, float, bool]] = field(default_factory=dict)
 
     @property
@@ -266,9 +271,16 @@ class Records:
         """Keys of the trials that have ended."""
         return {name.removesuffix(".parquet") for name in self.storage.names("records/trials")}
 
-    def finish(self, trial: Trial, status: Status, reason: str | None = None) -> dict[str, Any]:
-        """Writes the Parquet record of a trial that has ended, from its log; returns its row of ``trials``."""
-        log = self.log(trial.key)
+    def finish(self, trial: Trial, status: Status, reason: str | None = None, *, reports: bool = True) -> dict[str, Any]:
+        """Writes the Parquet record of a trial that has ended, from its log; returns its row of ``trials``.
+
+        Args:
+            trial: its specification.
+            status: how it ended.
+            reason: why it failed, one line.
+            reports: whether to read what it reported; where that cannot be recorded, its end must be nevertheless.
+        """
+        log = self.log(trial.key) if reports else Log()
         last = log.reports[-1] if log.reports else None
         attempt = log.attempts[-1] if log.attempts else {}
         started = log.attempts[0]["time"] if log.attempts else time.time()
@@ -288,6 +300,7 @@ class Records:
                 "data",
                 "number",
                 "seed",
+                "confirms",
                 "planned_rounds",
                 "learned",
             )
@@ -325,6 +338,11 @@ class Records:
         self._write_table("curves", trial.key, pa.Table.from_pylist(curve, schema=CURVES))
         self._write_table("trials", trial.key, pa.Table.from_pylist([row], schema=TRIALS))
         return row
+
+    def forget(self, key: str) -> None:
+        """Takes back that a trial has ended, and what it had learned: it will be trained from its beginning."""
+        for path in (f"records/trials/{key}.parquet", f"records/curves/{key}.parquet", f"checkpoints/{key}.pt"):
+            self.storage.delete(path)
 
     def trial(self, key: str) -> dict[str, Any]:
         """The row of ``trials`` of a trial that has ended.

@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pyarrow import fs
@@ -133,6 +133,12 @@ class Storage:
         if self.exists(path):
             with self._explained("delete", path):
                 self.filesystem.delete_dir(self._full(path))
+
+    def delete_empty(self) -> None:
+        """Deletes the folder itself where it is on this machine and nothing is in it."""
+        if self.local is not None:
+            with suppress(OSError):
+                self.local.rmdir()
 
     def _full(self, path: str) -> str:
         return f"{self.root}/{path}".rstrip("/")

@@ -14,8 +14,9 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState, create_trial
 
-from regbench.methods.errors import ConfigError
-from regbench.platform.records.records import Records, Status, Trial
+from regbench.methods.errors import ConfigError, RegbenchError, StorageError, SurroundingsError
+from regbench.platform.records.choice import confirming, rank
+from regbench.platform.records.records import Records, Stage, Status, Trial
 from regbench.platform.search.samplers import ask, restarted_cmaes, sampler_for
 from regbench.platform.suite.plan import Study
 from regbench.platform.suite.spec import Suite
@@ -92,12 +93,8 @@ class StudyState:
         self.checkpoints.add(row["key"])
         if row["stage"] == "tune":
             self._tunings += 1
-            if row["status"] == "completed" and (self._best is None or self._rank(row) > self._rank(self._best)):
+            if row["status"] == "completed" and (self._best is None or rank(row) > rank(self._best)):
                 self._best = row
-
-    def _rank(self, row: dict[str, Any]) -> tuple[float, int]:
-        sign = 1 if self.study.objectives[0].mode == "max" else -1
-        return sign * row["values"][0], -row["number"]
 
 
 class Search:
@@ -107,17 +104,20 @@ class Search:
         suite: the suite.
         studies: its studies.
         records: where trials are planned; on a resumed sweep also what is already there.
+        give_up: whether a trial that its surroundings keep from running counts as failed, in place of stopping the sweep.
 
     A resumed sweep is this class on the same records: what has ended is told to the studies again, what had started is
     handed out first.
     """
 
-    def __init__(self, suite: Suite, studies: list[Study], records: Records) -> None:
+    def __init__(self, suite: Suite, studies: list[Study], records: Records, *, give_up: bool = False) -> None:
         self.suite = suite
         self.records = records
+        self._give_up = give_up
         self.states = {study.name: StudyState(study, self._optuna_study(study)) for study in studies}
         self.running: dict[str, Trial] = {}
         self._interrupted: list[Trial] = []
+        self._after_tuning: list[Trial] = []
         self._replay()
 
     def _optuna_study(self, study: Study) -> optuna.Study:
@@ -142,6 +142,8 @@ class Search:
                 continue
             if trial.stage == "tune":
                 self._add_past(state, trial, row)
+            else:
+                self._after_tuning.append(trial)
             if row is None:
                 self._interrupted.append(trial)
             else:
@@ -165,7 +167,7 @@ class Search:
             self._constrain(past)
         state.optuna.add_trial(past)
         state.numbers[trial.key] = len(state.optuna.get_trials(deepcopy=False)) - 1
-        state.drawn[trial.number] = _canonical(trial.searched)
+        state.drawn[trial.number] = _canonical(state.study, trial.searched)
 
     def _restart_cmaes(self, state: StudyState, best: dict[str, Any]) -> None:
         """CMA-ES keeps its covariance outside the records: after a resume it starts again from the best point found."""
@@ -188,10 +190,19 @@ class Search:
     @property
     def done(self) -> bool:
         """Whether every trial has ended."""
-        return not self.running and not self._interrupted and all(self._exhausted(state) for state in self.states.values())
+        return not self.running and not self._interrupted and all(self.exhausted(state) for state in self.states.values())
 
-    def _exhausted(self, state: StudyState) -> bool:
+    def exhausted(self, state: StudyState) -> bool:
+        """Whether nothing of a study is still to be handed out."""
         return state.tuned and not self._confirmation(state)
+
+    def unconfirmed(self, state: StudyState) -> bool:
+        """Whether a study has been confirmed on all of its seeds, and on none with success."""
+        best = state.best()
+        if best is None or not self.suite.confirm.seeds or not self.exhausted(state):
+            return False
+        confirmed = [row for row in confirming(state.ended.values(), best) if row["stage"] == "confirm"]
+        return all(row["status"] != "completed" for row in confirmed)
 
     def next(self) -> Trial | None:
         """A trial to start now, planned in the records; None while nothing can start before something ends.
@@ -213,7 +224,7 @@ class Search:
         """Draws a study's next trial and plans it; None where the method refuses what was drawn."""
         study, number = state.study, state.next_number
         asked = self._draw(state, number)
-        state.drawn[number] = _canonical(asked.params)
+        state.drawn[number] = _canonical(state.study, asked.params)
         try:
             trial = study.trial("tune", number, study.seed, asked.params)
         except ConfigError as error:
@@ -248,10 +259,12 @@ class Search:
         seen = set(state.drawn.values())
         for attempt in range(SAMPLED + RANDOM):
             asked = self._sample(state, self._sampler(state.study, number, attempt, at_random=attempt >= SAMPLED))
-            if _canonical(asked.params) not in seen:
+            if _canonical(state.study, asked.params) not in seen:
                 return asked
             state.optuna.tell(asked.number, state=TrialState.FAIL)
-        state.optuna.enqueue_trial(next(point for point in state.study.space.all_points() if _canonical(point) not in seen))
+        state.optuna.enqueue_trial(
+            next(point for point in state.study.space.all_points() if _canonical(state.study, point) not in seen)
+        )
         return self._sample(state, self._sampler(state.study, number))
 
     def _refuse(self, state: StudyState, trial: Trial, asked: optuna.Trial, reason: str) -> None:
@@ -278,40 +291,76 @@ class Search:
         """The confirmation trials of a tuned study that have not been handed out."""
         if state.confirmation is None:
             best = state.best()
-            state.confirmation = (
-                []
-                if best is None
-                else [
-                    trial
-                    for trial in self._confirmation_of(state.study, best)
-                    if trial.key not in state.ended and not self._known(trial)
-                ]
-            )
+            state.confirmation = self._confirmation_of(state, best) if best else []
         return state.confirmation
 
-    def _known(self, trial: Trial) -> bool:
-        return trial.key in self.running or any(trial.key == other.key for other in self._interrupted)
-
-    def _confirmation_of(self, study: Study, best: Mapping[str, Any]) -> list[Trial]:
-        searched = _searched(best)
-        seeds = [self.suite.confirm.first_seed + index for index in range(self.suite.confirm.seeds)]
-        trials = [study.trial("confirm", index, seed, searched) for index, seed in enumerate(seeds)]
-        if self._ablated(study):
-            trials += [study.trial("ablate", index, seed, searched, off=True) for index, seed in enumerate(seeds)]
+    def _confirmation_of(self, state: StudyState, best: Mapping[str, Any]) -> list[Trial]:
+        """What is to be trained of the best configuration, without what has been begun; numbered after an earlier choice's."""
+        study, begun, searched = state.study, self._begun_after_tuning(state.study), json.loads(best["searched"])
+        there = {(row["stage"], row["seed"]) for row in confirming(begun, dict(best) | {"searched": searched})}
+        stages: list[Stage] = ["confirm", "ablate"] if self._ablated(study) else ["confirm"]
+        trials = []
+        for stage in stages:
+            free = 1 + max((row["number"] for row in begun if row["stage"] == stage), default=-1)
+            numbers = itertools.count(free)
+            for seed in range(self.suite.confirm.first_seed, self.suite.confirm.first_seed + self.suite.confirm.seeds):
+                if (stage, seed) not in there:
+                    off, confirms = stage == "ablate", best["number"]
+                    trials.append(study.trial(stage, next(numbers), seed, searched, off=off, confirms=confirms))
         return trials
 
+    def _begun_after_tuning(self, study: Study) -> list[dict[str, Any]]:
+        return [vars(trial) for trial in self._after_tuning if trial.study == study.name]
+
     def finish(self, key: str, status: Status, reason: str | None = None) -> dict[str, Any] | None:
-        """Records how a running trial ended and tells its study; returns its row, or None for a trial that is not running."""
+        """Records how a running trial ended and tells its study; returns its row, or None for a trial that is not running.
+
+        Raises:
+            RegbenchError: the end cannot be recorded, not even as a failure.
+        """
         trial = self.running.pop(key, None)
         if trial is None:
             return None
-        row = self.records.finish(trial, status, reason)
+        row = self._record(trial, status, reason)
         state = self.states[trial.study]
         state.end(row)
         if trial.stage == "tune":
             self._tell(state, key, row)
         self._drop_checkpoints(state)
         return row
+
+    def _record(self, trial: Trial, status: Status, reason: str | None) -> dict[str, Any]:
+        try:
+            return self.records.finish(trial, status, reason)
+        except RegbenchError:
+            raise
+        except Exception as error:  # what a method reported cannot be written, or read back
+            why = f"{type(error).__name__}: {' '.join(ascii(str(error)).split())}"
+        try:
+            return self.records.finish(trial, "failed", f"its end could not be recorded: {why}", reports=False)
+        except RegbenchError:
+            raise
+        except Exception:
+            raise StorageError(f"the end of trial {trial.key} cannot be recorded: {why}") from None
+
+    def give_back(self, key: str, reason: str) -> None:
+        """Takes a running trial back unended, since its surroundings keep it from running: a resumed sweep starts with it.
+
+        Raises:
+            SurroundingsError: in place of recording the trial as failed, unless that was asked for.
+        """
+        if self._give_up:
+            self.finish(key, "failed", reason)
+        elif (trial := self.running.pop(key, None)) is not None:
+            sweep = trial.sweep
+            raise SurroundingsError(
+                f"trial {key} cannot run here: {reason}. Nothing is lost: mend that, then `regbench resume {sweep}`; "
+                f"or let such trials count as failed: `regbench resume {sweep} --give-up`"
+            )
+
+    def set_aside(self, key: str) -> None:
+        """Takes a running trial back unended, because the sweep stops: a resumed sweep goes on with it."""
+        self.running.pop(key, None)
 
     def _tell(self, state: StudyState, key: str, row: dict[str, Any]) -> None:
         number, status = state.numbers[key], STATES[row["status"]]
@@ -331,13 +380,10 @@ class Search:
             state.checkpoints.remove(key)
 
 
-def _canonical(searched: Mapping[str, Any]) -> str:
-    """A point as text, the same for equal points."""
-    return json.dumps(searched, sort_keys=True, default=str)
-
-
-def _searched(row: Mapping[str, Any]) -> dict[str, Any]:
-    return json.loads(row["searched"])
+def _canonical(study: Study, searched: Mapping[str, Any]) -> str:
+    """A point as text, the same for equal points, whose numbers may differ by a rounding."""
+    point = {name: study.space.settled(name, value) for name, value in searched.items()}
+    return json.dumps(point, sort_keys=True, default=str)
 
 
 def first_ones_first(study: Study) -> list[dict[str, Any]]:

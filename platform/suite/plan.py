@@ -57,7 +57,16 @@ class Study:
         """Entry and data set; unique in the suite."""
         return f"{self.entry}-{self.data}"
 
-    def trial(self, stage: Stage, number: int, seed: int, searched: dict[str, Any], *, off: bool = False) -> Trial:
+    def trial(
+        self,
+        stage: Stage,
+        number: int,
+        seed: int,
+        searched: dict[str, Any],
+        *,
+        off: bool = False,
+        confirms: int | None = None,
+    ) -> Trial:
         """The trial that trains this study's method with some values of the searched settings.
 
         Args:
@@ -66,6 +75,7 @@ class Study:
             seed: of the training.
             searched: values of the searched settings.
             off: whether every weight is set to its off value.
+            confirms: number of the tuning trial whose values these are, in the stages after tuning.
 
         Raises:
             ConfigError: the method refuses the values.
@@ -81,6 +91,7 @@ class Study:
             planned_rounds=learning or method.rounds,
             settings=method.model_dump(),
             searched={name: getattr(method, name) for name in searched},
+            confirms=confirms,
             learned=NO_GUARANTEE if learning else how_learned(method),
             ranges={name: (limits.low, limits.high, limits.log) for name, limits in self._floats()} if learning else {},
         )

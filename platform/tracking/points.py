@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from regbench.platform.records.choice import best_trial, confirming
 from regbench.platform.records.records import Report, Trial
 
 if TYPE_CHECKING:
@@ -46,9 +47,13 @@ def confirmed(rows: list[dict[str, Any]]) -> "Iterator[Metric]":
 
     studies: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
-        if row["stage"] == "confirm" and row["status"] == "completed":
-            studies.setdefault(f"{row['entry']}/{row['data']}", []).append(row)
-    for study, trials in studies.items():
+        studies.setdefault(f"{row['entry']}/{row['data']}", []).append(row)
+    for study, found in studies.items():
+        best = best_trial(found)
+        chosen = confirming(found, best) if best else found
+        trials = [row for row in chosen if row["stage"] == "confirm" and row["status"] == "completed"]
+        if not trials:
+            continue
         stamp = milliseconds(max(row["ended"].timestamp() for row in trials))
         values = [dict(row["metrics"]) for row in trials]
         for metric in (name for name in values[0] if name.startswith("test/")):

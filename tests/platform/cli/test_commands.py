@@ -223,7 +223,7 @@ def test_a_ray_that_does_not_start_is_told_in_one_line_and_nothing_is_lost(tmp_p
     suite = write(tmp_path, TINY | {"execution": "tune"})
     message = refused(tmp_path, "sweep", suite, "--tracking", "none", RAY_TMPDIR="/proc/none")
     assert "Ray does not start on this machine" in message
-    assert "tiny" in succeeds(tmp_path, "status")
+    assert not (tmp_path / "regbench-results" / "tiny").exists()
 
 
 @pytest.mark.parametrize("tracking", [[], ["--tracking", "none"]])
@@ -324,9 +324,9 @@ def test_continuing_a_complete_sweep_runs_nothing(swept):
 
 
 def test_a_changed_suite_does_not_continue_the_old_one(swept, here):
-    (swept[0] / "changed.yaml").write_text(yaml.safe_dump(TINY | {"trials": 3, "seed": 1}))
+    (swept[0] / "changed.yaml").write_text(yaml.safe_dump(TINY | {"sampler": "tpe", "seed": 1, "trials": 1}))
     message = here.refused(swept[0], "sweep", "changed.yaml", "--continue")
-    assert "differs in trials, seed" in message
+    assert "differs in sampler, seed, trials" in message
     assert "--name" in message
 
 

@@ -1,0 +1,54 @@
+"""What a sweep that has begun may become: run in another way, or more of the same. Anything else is another sweep."""
+
+from typing import Any
+
+from regbench.methods.errors import ConfigError
+from regbench.platform.suite.spec import Suite
+
+# How it is run and what is said of it decides no number.
+FREE = ("description", "execution", "workers", "resources", "checkpoint_seconds", "retries")
+
+
+def growth(before: Suite, now: Suite) -> list[str]:
+    """How a suite has changed, one short text each; empty where it has not.
+
+    Raises:
+        ConfigError: what has run would not have run so: one line that names the keys.
+    """
+    found = [_told(key, getattr(before, key), getattr(now, key)) for key in FREE if getattr(before, key) != getattr(now, key)]
+    wrong = [key for key in _others() if getattr(before, key) != getattr(now, key)]
+    if now.trials > before.trials and now.sampler.name == "bilevel":
+        wrong.append("trials (sampler bilevel spends them on one training)")
+    elif now.trials < before.trials:
+        wrong.append("trials (there can only be more)")
+    elif now.trials > before.trials:
+        found.append(_told("trials", before.trials, now.trials))
+    if now.confirm.model_copy(update={"seeds": before.confirm.seeds}) != before.confirm:
+        wrong.append("confirm")
+    elif now.confirm.seeds < before.confirm.seeds:
+        wrong.append("confirm.seeds (there can only be more)")
+    elif now.confirm.seeds > before.confirm.seeds:
+        found.append(_told("confirm.seeds", before.confirm.seeds, now.confirm.seeds))
+    wrong += [f"methods.{name}" for name, entry in before.methods.items() if now.methods.get(name) != entry]
+    found += [f"methods + {name}" for name in now.methods if name not in before.methods]
+    if (before.data is None) != (now.data is None) or not set(before.data or []) <= set(now.data or []):
+        wrong.append("data")
+    found += [f"data + {name}" for name in now.data or [] if name not in (before.data or [])]
+    if wrong:
+        raise ConfigError(
+            f"the suite differs in {', '.join(wrong)} from the one that sweep '{before.name}' was started with. It can get "
+            "more trials, confirm.seeds, methods and data, and be run in another way: for anything else, start one with --name"
+        )
+    return found
+
+
+def _others() -> list[str]:
+    return [key for key in Suite.model_fields if key not in (*FREE, "trials", "confirm", "methods", "data")]
+
+
+def _told(key: str, before: Any, now: Any) -> str:
+    return f"{key} {_text(before)} → {_text(now)}" if key != "description" else "description"
+
+
+def _text(value: Any) -> str:
+    return str(value.model_dump() if hasattr(value, "model_dump") else value)
