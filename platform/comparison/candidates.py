@@ -10,13 +10,13 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-from optuna.distributions import BaseDistribution, json_to_distribution
 
 from regbench.methods.method import Weight
 from regbench.methods.registry import find_method
 from regbench.platform.comparison.frames import Row
 from regbench.platform.records.choice import best_trial, confirming
 from regbench.platform.records.records import Records, Stage
+from regbench.search_spaces.space import SearchSpace, described
 
 
 @dataclass
@@ -33,12 +33,14 @@ class Source:
         """Every curve of the sweep, read once."""
         return self.records.curves()
 
-    def space(self, entry: str, data: str) -> dict[str, BaseDistribution]:
+    def study(self, entry: str, data: str) -> dict[str, Any]:
+        """What ``suite.json`` tells of an entry on a data set; nothing where it does not."""
+        found = (study for study in self.suite.get("studies", []) if (study.get("entry"), study.get("data")) == (entry, data))
+        return next(found, {})
+
+    def space(self, entry: str, data: str) -> SearchSpace:
         """The search space of an entry on a data set; empty where ``suite.json`` does not tell."""
-        for study in self.suite.get("studies", []):
-            if (study.get("entry"), study.get("data")) == (entry, data):
-                return {name: json_to_distribution(text) for name, text in study.get("space", {}).items()}
-        return {}
+        return described(self.study(entry, data))
 
 
 @dataclass(frozen=True)
