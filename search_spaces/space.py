@@ -40,7 +40,8 @@ class SearchSpace(Mapping[str, BaseDistribution]):
 
     @cached_property
     def _order(self) -> tuple[str, ...]:
-        return tuple(TopologicalSorter({name: self.when.get(name, {}) for name in self.ranges}).static_order())
+        before = {name: [other for other in self.when.get(name, ()) if other in self.ranges] for name in self.ranges}
+        return tuple(TopologicalSorter(before).static_order())
 
     def __getitem__(self, name: str) -> BaseDistribution:
         return self.ranges[name]

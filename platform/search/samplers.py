@@ -1,11 +1,13 @@
 """Optuna's samplers on our search spaces: values on their grids, random choices by their odds."""
 
 import random
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
@@ -28,7 +30,10 @@ def sampler_for(suite: Suite, space: SearchSpace, seed: int, *, at_random: bool 
     match "random" if at_random else suite.sampler.name:
         case "tpe":
             # Its multivariate density knows no settings that are not always there; a density for each group of settings does.
-            found = tpe = TPESampler(seed=seed, group=bool(space.when), **startup)
+            with warnings.catch_warnings():
+                # Of its experimental groups, which Optuna's own advice for such spaces is to use.
+                warnings.simplefilter("ignore", ExperimentalWarning)
+                found = tpe = TPESampler(seed=seed, group=bool(space.when), **startup)
             tpe._random_sampler = draws
         case "gp":
             found = GPSampler(seed=seed, independent_sampler=draws, **startup)
