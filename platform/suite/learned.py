@@ -103,8 +103,6 @@ def _approximately(name: str, method: type[Method], fixed: dict[str, Any], space
             reason = "its range is of whole numbers or choices"
         if reason is None and space.step(weight):
             reason = "its range has a step"
-        if reason is None and weight in space.when:
-            reason = "its range has a condition"
         if reason:
             advice = f"fix {weight} under `settings`, or use tpe"
             raise ConfigError(f"sampler bilevel cannot learn {name}.{weight}: {reason}; {advice}")
