@@ -32,7 +32,7 @@ from regbench.platform.comparison.drawing import styles
 from regbench.platform.comparison.effects import Claim, cells, effects_of, measured_claims, measured_methods, note
 from regbench.platform.comparison.frames import rows_of
 from regbench.platform.comparison.measurement import PLOTTED, plotted
-from regbench.platform.records.records import CURVES, SCHEMA_VERSION, TRIALS
+from regbench.platform.records.tables import CURVES, SCHEMA_VERSION, TRIALS
 from regbench.platform.suite.spec import Sampler, SamplerName, Scheduler, SchedulerName, Suite, incompatibilities
 from regbench.search_spaces import ready_made_suites
 from regbench.search_spaces.ranges import range_text, space

@@ -67,6 +67,32 @@ class ProcessGroup:
         return torch.cat(parts)
 
 
+class Best:
+    """The best value of a metric so far.
+
+    Args:
+        metric: its name, as ``val/<metric>``.
+        mode: whether more (``max``) or less (``min``) is better.
+        value: the best one that is known already.
+
+    Attributes:
+        improved: whether the last one seen was better than all before.
+    """
+
+    def __init__(self, metric: str, mode: str, value: float | None = None) -> None:
+        self._metric = metric
+        self._sign = 1 if mode == "max" else -1
+        self._value = value
+        self.improved = False
+
+    def see(self, metrics: Mapping[str, float]) -> None:
+        """Takes in a round's metrics."""
+        value = metrics[self._metric]
+        self.improved = self._value is None or self._sign * value > self._sign * self._value
+        if self.improved:
+            self._value = value
+
+
 class Run:
     """One training as a method sees it.
 
@@ -77,6 +103,8 @@ class Run:
         seed: seeds every random stream of the run; non-negative.
         device: where models and batches live.
         test: whether the last round also computes ``test/…`` metrics (confirmation stage only).
+        watch: with ``test``, a validation metric as ``val/<metric>``: each round in which it is better than ever before
+            computes test metrics, in place of the last one.
         checkpoint: what ``state()`` of an interrupted run returned; the run continues after it.
         world: the processes that train together; by default just this one.
     """
@@ -88,6 +116,7 @@ class Run:
         seed: int = 0,
         device: torch.device | str = "cpu",
         test: bool = False,
+        watch: Best | None = None,
         checkpoint: Mapping[str, Any] | None = None,
         world: World | None = None,
     ) -> None:
@@ -95,6 +124,7 @@ class Run:
         self.seed = seed
         self.device = torch.device(device)
         self.test = test
+        self._watch = watch
         self.world: World = world or Alone()
         self._checkpoint = checkpoint
         self._named: dict[str, Any] = {}
@@ -128,16 +158,23 @@ class Run:
             yield number
 
     def judge(self, evaluate: Evaluate) -> dict[str, float]:
-        """Validation metrics, and in the last round of a run with ``test`` also test metrics, with their prefixes."""
+        """Validation metrics, and where they are due also test metrics, with their prefixes."""
         return self.judge_validation(evaluate) | self.judge_test(evaluate)
 
     def judge_validation(self, evaluate: Evaluate) -> dict[str, float]:
         """The validation split's metrics as ``val/…``."""
-        return prefixed("val", evaluate(self.data.validation))
+        metrics = prefixed("val", evaluate(self.data.validation))
+        if self._watch:
+            self._watch.see(metrics)
+        return metrics
 
     def judge_test(self, evaluate: Evaluate) -> dict[str, float]:
-        """The test split's metrics as ``test/…`` in the last round of a run with ``test``; otherwise none."""
-        return prefixed("test", evaluate(self.data.test)) if self.test and self.last else {}
+        """The test split's metrics as ``test/…`` in the last round of a run with ``test``; otherwise none.
+
+        Of a run that watches a validation metric, in the rounds in which that has just become better.
+        """
+        due = self.test and (self._watch.improved if self._watch else self.last)
+        return prefixed("test", evaluate(self.data.test)) if due else {}
 
     def generator(self, name: str, device: torch.device | str = "cpu", *, shared: bool = False) -> torch.Generator:
         """An independent random stream, named after its use, so that one use never shifts the numbers of another.

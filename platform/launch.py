@@ -23,13 +23,15 @@ from regbench.clusters.environment import runtime_environment
 from regbench.clusters.job_server import bring_up, job_server, up_command
 from regbench.clusters.kinds import Address, Aws, Gcp, Kubernetes, Local, Slurm, parse_cluster
 from regbench.clusters.ship import add_environment, passed_on, zipped
-from regbench.methods.errors import ConfigError, RegbenchError
-from regbench.platform.records.storage import Storage
+from regbench.methods.errors import ConfigError, RegbenchError, StorageError
+from regbench.platform.records.storage import Storage, scrubbed
+from regbench.platform.records.suite_file import read_suite_file
 from regbench.platform.records.sweeps import open_sweep
 from regbench.platform.shipment import SUITE_FILE, pack
 from regbench.platform.suite.names import check_new
 from regbench.platform.suite.outline import outline
-from regbench.platform.suite.spec import Suite, parse_suite
+from regbench.platform.suite.recorded import recorded_suite
+from regbench.platform.suite.spec import Suite
 
 JOB_FILE = "job.json"
 ALIVE = ("PENDING", "RUNNING")
@@ -54,14 +56,24 @@ class Job:
 
     @staticmethod
     def read(name: str, store: Storage) -> "Job | None":
-        """The last job of a sweep, or None when it was never launched."""
+        """The last job of a sweep, or None when it was never launched.
+
+        Raises:
+            StorageError: what tells of it cannot be read.
+        """
+        folder = store.child(name)
         try:
-            raw = json.loads(store.child(name).read(JOB_FILE))
+            raw = json.loads(folder.read(JOB_FILE))
+            cluster = parse_cluster(raw["cluster"], JOB_FILE)
+            assert not isinstance(cluster, Local)
+            return Job(name, cluster, str(raw["id"]), str(raw["submitted"]))
         except FileNotFoundError:
             return None
-        cluster = parse_cluster(raw["cluster"], JOB_FILE)
-        assert not isinstance(cluster, Local)
-        return Job(name, cluster, raw["id"], raw["submitted"])
+        except (ValueError, KeyError, TypeError, AssertionError, ConfigError) as error:
+            raise StorageError(
+                f"{scrubbed(folder.uri, folder.uri)}/{JOB_FILE} cannot be read ({type(error).__name__}): the job that it named "
+                "can be found on its cluster only; delete the file to launch or resume the sweep without it"
+            ) from None
 
     def write(self, store: Storage) -> None:
         """Notes it in the sweep's folder."""
@@ -171,7 +183,8 @@ def relaunch(name: str, cluster: Distant, console: Console, *, detach: bool = Fa
     """
     store = Storage(cluster.storage)
     _require_here(store)
-    suite = parse_suite(json.loads(open_sweep(name, store).storage.read("suite.json"))["suite"], name)
+    records = open_sweep(name, store)
+    suite = recorded_suite(read_suite_file(records.storage, "suite"), records)
     _require_room(suite, cluster)
     return _run(suite, ["resume", name], cluster, store, console, False, detach)
 
@@ -183,7 +196,10 @@ def logs(name: str, store: Storage, console: Console) -> int:
 
 def job_line(name: str, store: Storage) -> str | None:
     """What a sweep's last job is doing, in one line, or None when the sweep was never launched."""
-    job = Job.read(name, store)
+    try:
+        job = Job.read(name, store)
+    except StorageError as error:
+        return str(error)
     if job is None:
         return None
     try:

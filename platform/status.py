@@ -1,6 +1,5 @@
 """How far sweeps have come, read from their records alone."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -9,10 +8,12 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from regbench.methods.errors import RegbenchError
 from regbench.platform.records.choice import best_trial, confirming
 from regbench.platform.records.lease import last_driver
 from regbench.platform.records.records import Records
 from regbench.platform.records.storage import Storage
+from regbench.platform.records.suite_file import DamagedSuiteError, read_suite_file
 from regbench.platform.records.sweeps import open_sweep, sweep_names
 
 Row = Mapping[str, Any]
@@ -60,18 +61,24 @@ class SweepStatus:
     Args:
         name: of the sweep.
         records: its records.
+
+    Raises:
+        StorageError: ``suite.json`` cannot be read.
     """
 
     def __init__(self, name: str, records: Records) -> None:
         self.name, self.records = name, records
-        recorded = json.loads(records.storage.read("suite.json"))
-        self.started = recorded["provenance"]["started"]
+        recorded = read_suite_file(records.storage, "suite", "studies", "provenance")
         self.rows = records.summary()
-        self.studies = [
-            StudyStatus(study, recorded["suite"], [row for row in self.rows if (row["entry"], row["data"]) == of])
-            for study in _described(recorded)
-            for of in [(study["entry"], study["data"])]
-        ]
+        try:
+            self.started = recorded["provenance"]["started"]
+            self.studies = [
+                StudyStatus(study, recorded["suite"], [row for row in self.rows if (row["entry"], row["data"]) == of])
+                for study in _described(recorded, records)
+                for of in [(study["entry"], study["data"])]
+            ]
+        except (KeyError, IndexError) as error:
+            raise DamagedSuiteError(records.storage, f"lacks {error}") from None
 
     @property
     def total(self) -> int:
@@ -91,34 +98,41 @@ class SweepStatus:
         driver = last_driver(self.records.storage)
         if driver is None or driver.gone:
             return f"interrupted: regbench resume {self.name}"
+        if not driver.known:
+            return f"interrupted, unless it is running on another machine: regbench resume {self.name}"
         return "running" if driver.here else f"running on {driver.host}, unless it was killed there"
 
 
-def _described(recorded: dict[str, Any]) -> list[dict[str, Any]]:
+def _described(recorded: dict[str, Any], records: Records) -> list[dict[str, Any]]:
     """The studies of a sweep; an older version's file does not tell how many trials they have."""
     described: list[dict[str, Any]] = recorded["studies"]
     if all("trials" in study for study in described):
         return described
     # Imports the methods.
     from regbench.platform.suite.plan import studies
-    from regbench.platform.suite.spec import parse_suite
+    from regbench.platform.suite.recorded import recorded_suite
 
-    return [study.describe() for study in studies(parse_suite(recorded["suite"], "suite.json"))]
+    return [study.describe() for study in studies(recorded_suite(recorded, records))]
 
 
-def overview(storage: Storage) -> Table | str:
-    """All sweeps of a storage folder, a line each."""
+def overview(storage: Storage) -> list[Table | str]:
+    """All sweeps of a storage folder, a line each in a table, and below it why one cannot be read."""
     names = sweep_names(storage)
     if not names:
-        return f"No sweeps in {storage.uri}. Start one with: regbench sweep quickstart"
+        return [f"No sweeps in {storage.uri}. Start one with: regbench sweep quickstart"]
     table = Table(header_style="dim", title=Text(f"Sweeps in {storage.uri}"), title_justify="left")
     for column in ("sweep", "state", "ended", "failed", "started"):
         table.add_column(column)
+    problems: list[str] = []
     for name in names:
-        found = SweepStatus(name, open_sweep(name, storage))
-        ended = f"{len(found.rows)}/{found.total}"
-        table.add_row(name, found.state, ended, str(len(found.failures) or ""), found.started)
-    return table
+        try:
+            found = SweepStatus(name, open_sweep(name, storage))
+            row = (found.state, f"{len(found.rows)}/{found.total}", str(len(found.failures) or ""), found.started)
+        except RegbenchError as error:
+            row = ("cannot be read, see below", "", "", "")
+            problems.append(f"{name}: {error}")
+        table.add_row(*map(Text, (name, *row)))
+    return [table, *problems]
 
 
 def sweep_status(name: str, storage: Storage) -> Group:
@@ -129,7 +143,7 @@ def sweep_status(name: str, storage: Storage) -> Group:
     """
     records = open_sweep(name, storage)
     found = SweepStatus(name, records)
-    table = Table(header_style="dim", title=f"{name}: {found.state}", title_justify="left")
+    table = Table(header_style="dim", title=Text(f"{name}: {found.state}"), title_justify="left")
     for column in ("study", "completed", "stopped", "failed", "unfinished", "confirmed", "best validation"):
         table.add_column(column)
     ended = {row["key"] for row in found.rows}
@@ -138,10 +152,15 @@ def sweep_status(name: str, storage: Storage) -> Group:
         tuned = Counter(row["status"] for row in study.tuned)
         confirmed = sum(row["status"] == "completed" for row in study.confirmed)
         table.add_row(
-            study.name,
+            Text(study.name),
             *(str(tuned[status] or "") for status in ("completed", "stopped", "failed")),
             str(unfinished[study.name] or ""),
             str(confirmed or ""),
             "" if study.best is None else f"{study.best:.4g}",
         )
-    return Group(table, *map(Text, found.failures))
+    return Group(table, *map(Text, found.failures), *map(Text, _damaged(records)))
+
+
+def _damaged(records: Records) -> list[str]:
+    """The trials that a resumed sweep plans anew."""
+    return [f"damaged {key}: trials/{key}.json cannot be read, `regbench resume` plans it anew" for key in records.damaged()]

@@ -1,18 +1,12 @@
 """Runs a suite from start to end, or from where it was interrupted."""
 
 import atexit
-import datetime
 import gc
 import json
-import socket
-import subprocess
-import sys
-import uuid
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -22,24 +16,27 @@ from regbench.methods.shared.data import load
 from regbench.platform.execution.aside import Aside, import_aside
 from regbench.platform.execution.trial import Place
 from regbench.platform.inventory.inventory import inventory
+from regbench.platform.mending import drop_damaged, own_identity
 from regbench.platform.progress import SweepProgress
+from regbench.platform.provenance import describe, note_changes
 from regbench.platform.records.choice import refusals
 from regbench.platform.records.lease import only_driver
-from regbench.platform.records.records import SCHEMA_VERSION, Records, Report, Trial
+from regbench.platform.records.records import Records, Report, Trial
 from regbench.platform.records.storage import Storage
-from regbench.platform.records.sweeps import open_sweep
+from regbench.platform.records.suite_file import FILE, read_suite_file
+from regbench.platform.records.sweeps import is_sweep, open_sweep
 from regbench.platform.search.search import Search
-from regbench.platform.suite.growth import growth
+from regbench.platform.suite.growth import grown_studies, grown_suite_file, growth
 from regbench.platform.suite.names import check_new
 from regbench.platform.suite.plan import Study, studies
-from regbench.platform.suite.spec import Suite, parse_suite
+from regbench.platform.suite.recorded import recorded_plan
+from regbench.platform.suite.spec import Suite
 from regbench.platform.tracking.live import LiveExporter
 
 if TYPE_CHECKING:
     from regbench.platform.comparison.frames import Comparison
 
 Watch = Callable[[Trial, Report | None], None]
-PACKAGES = ("regbench", "torch", "ray", "optuna", "mlflow", "pyarrow")
 
 
 @dataclass(frozen=True)
@@ -51,6 +48,7 @@ class Outcome:
         failed: trials that failed, key and reason.
         barren: studies none of whose trials was trained to the end, so that there is nothing to confirm.
         unconfirmed: studies none of whose confirmations succeeded, though there were some.
+        untuned: studies whose tuning the time limit has ended, with how many of their trials have ended.
         refused: studies whose method refused draws, with a sentence on how many and why.
         tracking_problem: why MLflow is not up to date, or None.
         begun: whether there is anything that could be continued.
@@ -60,6 +58,7 @@ class Outcome:
     failed: dict[str, str] = field(default_factory=dict)
     barren: list[str] = field(default_factory=list)
     unconfirmed: list[str] = field(default_factory=list)
+    untuned: dict[str, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     tracking_problem: str | None = None
     begun: bool = True
@@ -111,7 +110,8 @@ def start(suite: Suite, storage: Storage, tracking: str | None, console: Console
     def plan() -> Plan:
         check_new(suite)
         planned = studies(suite)
-        if records.storage.exists("suite.json"):
+        if is_sweep(storage, suite.name):
+            open_sweep(suite.name, storage)
             raise ConfigError(
                 f"sweep '{suite.name}' exists in {storage.uri}: continue it with `regbench resume {suite.name}`, "
                 "or start another with --name"
@@ -153,54 +153,16 @@ def resume(
     uri = _tracking_uri(storage, tracking)
 
     def plan() -> Plan:
-        recorded = json.loads(records.storage.read("suite.json"))
-        before = parse_suite(recorded["suite"], name)
-        now = suite or before
-        changes = growth(before, now)
-        if changes:
-            check_new(now)
-        planned = studies(now)
+        before, planned = recorded_plan(records)
+        if suite is None or not (changes := growth(before, suite)):
+            _check_tracking(uri)
+            return Plan(before, planned)
+        check_new(suite)
+        grown = grown_studies(planned, studies(suite))
         _check_tracking(uri)
-        return Plan(now, planned, _grown(recorded, now, planned, changes) if changes else None)
+        return Plan(suite, grown, grown_suite_file(read_suite_file(records.storage), suite, grown, changes))
 
     return _run(plan, records, uri, console, cluster, again)
-
-
-def _grown(recorded: dict[str, Any], suite: Suite, planned: list[Study], changes: list[str]) -> dict[str, Any]:
-    """``suite.json`` of a sweep that has become more, with when and how it did."""
-    entry = {"when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "changes": changes}
-    return recorded | {
-        "suite": suite.model_dump(mode="json"),
-        "studies": [study.describe() for study in planned],
-        "grown": [*recorded.get("grown", []), entry],
-    }
-
-
-def describe(suite: Suite, planned: list[Study]) -> dict[str, Any]:
-    """What ``suite.json`` holds: the suite, its studies, and what it was started with."""
-    return {
-        "schema": SCHEMA_VERSION,
-        "id": uuid.uuid4().hex,
-        "suite": suite.model_dump(mode="json"),
-        "studies": [study.describe() for study in planned],
-        "provenance": {name: version(name) for name in PACKAGES}
-        | {
-            "python": sys.version.split()[0],
-            "git": _git_commit(),
-            "host": socket.gethostname(),
-            "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        },
-    }
-
-
-def _git_commit() -> str | None:
-    """The commit of the folder that the sweep is started from, where it is a git checkout."""
-    try:
-        return subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True
-        ).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
 
 
 def _tracking_uri(storage: Storage, tracking: str | None) -> str | None:
@@ -239,14 +201,19 @@ def _run(
             """From here on there is a sweep; called when a trial can run."""
             nonlocal begun
             if todo.recorded:
-                records.storage.write("suite.json", json.dumps(todo.recorded, indent=1).encode())
+                records.storage.write(FILE, json.dumps(todo.recorded, indent=1).encode())
+            if not search.done:
+                own_identity(records, console)
+                note_changes(records, console)
             if live:
                 live.export(records)
+            search.limit(todo.suite.hours)
             begun = True
 
         try:
             # One process exports a sweep: the driver stays its driver until the last export has ended.
             with only_driver(records.storage, console), export.pop_all():
+                drop_damaged(records, console)
                 if again.retry_failed:
                     _forget_failed(records)
                 search = Search(todo.suite, todo.studies, records, give_up=again.give_up)
@@ -274,6 +241,9 @@ def _outcome(search: Search, comparison: "Comparison | None", tracking_problem: 
         failed={row["key"]: row["reason"] for row in rows if row["status"] == "failed"},
         barren=[state.study.name for state in states if state.tuned and state.best() is None],
         unconfirmed=[state.study.name for state in states if search.unconfirmed(state)],
+        untuned={
+            state.study.name: f"{state.tuned_trials} of {state.study.trials} trials" for state in states if not state.tuned
+        },
         refused={state.study.name: said for state in states if (said := refusals(state.refusals, state.trials))},
         tracking_problem=tracking_problem,
         begun=begun,
@@ -283,7 +253,7 @@ def _outcome(search: Search, comparison: "Comparison | None", tracking_problem: 
 def _forget_failed(records: Records) -> None:
     for row in records.summary():
         if row["status"] == "failed":
-            records.forget(row["key"])
+            records.take_back(row["key"])
 
 
 def _require_data(search: Search) -> None:

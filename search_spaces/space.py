@@ -189,7 +189,7 @@ class SearchSpace(Mapping[str, BaseDistribution]):
         return self.combinations(self.values_of)
 
     def describe(self) -> dict[str, Any]:
-        """As JSON-ready facts, from which ``described`` makes the same space."""
+        """As JSON-ready facts, from which ``read_space`` makes the same space."""
         return {
             "space": {name: distribution_to_json(limits) for name, limits in self.items()},
             "when": {
@@ -200,7 +200,7 @@ class SearchSpace(Mapping[str, BaseDistribution]):
         }
 
 
-def described(facts: Mapping[str, Any]) -> SearchSpace:
+def read_space(facts: Mapping[str, Any]) -> SearchSpace:
     """The space that facts in ``suite.json`` describe; those of older versions have neither conditions, steps nor odds."""
     return SearchSpace(
         {name: json_to_distribution(text) for name, text in facts.get("space", {}).items()},

@@ -88,16 +88,16 @@ def status(name: AnySweepArgument = None, storage: StorageOption = DEFAULT_STORA
     if name is None:
         if storage != DEFAULT_STORAGE:
             require_folder(store)
-        found = overview(store)
-        # A command must not be broken into lines, or it cannot be copied.
-        console.print(found, soft_wrap=isinstance(found, str), markup=False)
+        for part in overview(store):
+            # A command must not be broken into lines, or it cannot be copied.
+            console.print(part, soft_wrap=isinstance(part, str), markup=False, highlight=False)
         return
     job = job_line(name, store)
     # A job that has just been handed over has no records yet.
-    if job is None or store.exists(f"{name}/suite.json"):
-        console.print(sweep_status(name, store))
     if job is not None:
         console.print(job, markup=False, highlight=False, soft_wrap=True)
+    if job is None or store.exists(f"{name}/suite.json") or store.exists(f"{name}/trials"):
+        console.print(sweep_status(name, store))
 
 
 @app.command()

@@ -57,10 +57,15 @@ def _clusters() -> list[str]:
 
 
 def _sweeps(context: typer.Context) -> list[str]:
+    from regbench.methods.errors import RegbenchError
     from regbench.platform.records.storage import Storage
     from regbench.platform.records.sweeps import sweep_names
 
-    return sweep_names(Storage(context.params.get("storage") or DEFAULT_STORAGE))
+    try:
+        return sweep_names(Storage(context.params.get("storage") or DEFAULT_STORAGE))
+    except RegbenchError:
+        # Who presses a key reads no message.
+        return []
 
 
 def _settings(context: typer.Context) -> list[tuple[str, str]]:

@@ -83,12 +83,15 @@ def sweep(
         return
     check_names(spec)
     from regbench.platform import sweep as engine
+    from regbench.platform.mending import mend_suite_file
+    from regbench.platform.records.records import Records
     from regbench.platform.records.storage import Storage
     from regbench.platform.records.sweeps import sweep_names
 
     store = Storage(storage)
     cluster: dict[str, Any] = {"address": address, "cpus": cpus, "gpus": gpus}
     if continue_ and spec.name in sweep_names(store):
+        mend_suite_file(spec, Records(store.child(spec.name)), console)
         outcome = engine.resume(spec.name, store, tracking, console, spec, **cluster)
     else:
         outcome = engine.start(spec, store, tracking, console, **cluster)
@@ -234,12 +237,11 @@ def _renamed(suite: "Suite", name: str) -> "Suite":
 
 def _changed(records: "Records", changes: dict[str, Any]) -> "Suite":
     """A sweep's suite with other values of some keys; a key in a key is named with a dot."""
-    import json
-
     from regbench.methods.errors import ConfigError
+    from regbench.platform.records.suite_file import read_suite_file
     from regbench.platform.suite.spec import parse_suite
 
-    raw = json.loads(records.storage.read("suite.json"))["suite"]
+    raw = read_suite_file(records.storage, "suite")["suite"]
     for path, value in changes.items():
         *outer, key = path.split(".")
         inner = raw
@@ -276,6 +278,10 @@ def _conclude(name: str, outcome: "Outcome", store: "Storage", storage: str, tra
         console.print(f"Stopped. Nothing is lost: continue with [bold]regbench resume {name}{place}[/bold]", soft_wrap=True)
         raise typer.Exit(130)
     print_comparison(outcome.comparison, store.child(name).child("report"), console)
+    if outcome.untuned:
+        studies = ", ".join(f"{study} {ended}" for study, ended in outcome.untuned.items())
+        console.print(f"The time limit has ended tuning: {studies}", soft_wrap=True)
+        console.print(f"Go on with [bold]regbench resume {name}{place}[/bold]", soft_wrap=True)
     for study, said in outcome.refused.items():
         console.print(f"[yellow]{study}[/yellow]: {escape(said)}", soft_wrap=True, highlight=False)
     for key, reason in outcome.failed.items():

@@ -15,6 +15,7 @@ def ui(
     port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
 ) -> None:
     """Open the MLflow UI on the results (Ctrl-C ends it)."""
+    from regbench.methods.errors import StorageError
     from regbench.platform.records.storage import Storage
     from regbench.platform.records.sweeps import open_sweep, sweep_names
     from regbench.platform.tracking.connection import default_uri
@@ -26,7 +27,13 @@ def ui(
     address = uri.rstrip("/") if served else f"http://{host}:{port}"
     console.print(f"MLflow UI: {address}" + ("" if served else "  (Ctrl-C ends it)"), soft_wrap=True, markup=False)
     for name in sweep_names(store):
-        for track, page in pages(open_sweep(name, store), uri).items():
+        try:
+            found = pages(open_sweep(name, store), uri)
+        except StorageError as error:
+            # The others are to be seen all the same.
+            found = {}
+            console.print(f"{name}: {error}", soft_wrap=True, highlight=False, markup=False)
+        for track, page in found.items():
             console.print(f"compare {name}, {track}: {address}{page}", soft_wrap=True, highlight=False, markup=False)
     if served:
         return

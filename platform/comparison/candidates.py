@@ -16,7 +16,8 @@ from regbench.methods.registry import find_method
 from regbench.platform.comparison.frames import Row
 from regbench.platform.records.choice import best_trial, confirming
 from regbench.platform.records.records import Records, Stage
-from regbench.search_spaces.space import SearchSpace, described
+from regbench.platform.records.suite_file import FILE, DamagedSuiteError, read_suite_file
+from regbench.search_spaces.space import SearchSpace, read_space
 
 
 @dataclass
@@ -33,6 +34,11 @@ class Source:
         """Every curve of the sweep, read once."""
         return self.records.curves()
 
+    @cached_property
+    def tuned_with(self) -> set[int]:
+        """The seeds of the sweep's tuning trials: what was chosen with one of them is not confirmed on it."""
+        return {row["seed"] for row in self.trials if row["stage"] == "tune"}
+
     def study(self, entry: str, data: str) -> dict[str, Any]:
         """What ``suite.json`` tells of an entry on a data set; nothing where it does not."""
         found = (study for study in self.suite.get("studies", []) if (study.get("entry"), study.get("data")) == (entry, data))
@@ -40,7 +46,7 @@ class Source:
 
     def space(self, entry: str, data: str) -> SearchSpace:
         """The search space of an entry on a data set; empty where ``suite.json`` does not tell."""
-        return described(self.study(entry, data))
+        return read_space(self.study(entry, data))
 
 
 @dataclass(frozen=True)
@@ -88,9 +94,14 @@ class Candidate:
         return sorted((row for row in trials if row["stage"] == stage and row["status"] in wanted), key=lambda r: r["number"])
 
     def scores(self, stage: Stage, metric: str) -> dict[int, float]:
-        """``test/<metric>`` by seed, over the stage's completed trials."""
+        """``test/<metric>`` by seed, over the stage's completed trials on seeds that are fresh."""
         found = {row["seed"]: row["metrics"].get(f"test/{metric}", math.nan) for row in self.stage(stage, "completed")}
-        return {seed: value for seed, value in sorted(found.items()) if math.isfinite(value)}
+        return {seed: value for seed, value in sorted(found.items()) if math.isfinite(value) and seed not in self.stale}
+
+    @cached_property
+    def stale(self) -> list[int]:
+        """The seeds of its confirmation with which its sweep was tuned, as older versions let happen; they do not count."""
+        return sorted({row["seed"] for row in self.stage("confirm")} & self.source.tuned_with)
 
     @cached_property
     def confirmed(self) -> dict[int, float]:
@@ -158,9 +169,11 @@ def read_sources(records: Iterable[Records]) -> list[Source]:
 
 def _suite(records: Records) -> dict[str, Any]:
     try:
-        return json.loads(records.storage.read("suite.json"))
-    except FileNotFoundError:
-        return {}
+        return read_suite_file(records.storage)
+    except DamagedSuiteError:
+        if not records.storage.exists(FILE):
+            return {}
+        raise
 
 
 def grouped(sources: list[Source]) -> dict[tuple[str, str], list[Candidate]]:

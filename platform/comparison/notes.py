@@ -42,8 +42,11 @@ def _entry_notes(candidate: Candidate, seeds: list[int], baseline: Candidate | N
         yield f"only {chosen} trained to the end: nothing else could be chosen; raise `grace`, or use no scheduler"
     if said := refusals(candidate.stage("tune", "refused"), len(candidate.stage("tune"))):
         yield said
+    if candidate.stale:
+        seeds_of_tuning = ", ".join(map(str, candidate.stale))
+        yield f"confirmed on seed {seeds_of_tuning} too, with which its sweep was tuned: that counts for nothing here"
     if not candidate.confirmed:
-        if any(row["status"] == "completed" for row in candidate.stage("confirm")):
+        if any(row["seed"] not in candidate.stale for row in candidate.stage("confirm", "completed")):
             yield f"its confirmation trials report no {test}"
         elif candidate.best is None:
             yield "no tuning trial was trained to its end: nothing to confirm"

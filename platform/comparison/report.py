@@ -84,12 +84,20 @@ def _sweep(name: str, recorded: dict[str, Any], comparison: Comparison) -> dict[
         facts["machines"] = row["hosts"] + (f" ({row['devices']})" if row["devices"] else "")
     facts["search"] = _search(suite)
     facts["confirmation"] = _confirmation(suite.get("confirm") or {})
+    facts["grown"] = "; ".join(f"{step['when'][:10]}: {', '.join(step['changes'])}" for step in recorded.get("grown", []))
     facts["fixed settings"] = text.configuration_text(json.dumps(suite.get("settings") or {}))
-    software = {key: provenance.get(key) for key in ("regbench", "python", "torch", "ray", "optuna", "mlflow")}
-    facts["software"] = ", ".join(f"{key} {version}" for key, version in software.items() if version)
+    facts["software"] = _software(provenance)
+    for number, later in enumerate(recorded.get("resumed") or [], 1):
+        again = "" if number == 1 else f" ({number})"
+        facts[f"resumed with{again}"] = ", ".join(filter(None, (_software(later), str(later.get("git") or ""))))
     facts["git commit"] = str(provenance.get("git") or "")
     known = {label: value for label, value in facts.items() if value not in ("", text.NONE)}
     return {"name": name, "description": suite.get("description") or "", "facts": known}
+
+
+def _software(provenance: dict[str, Any]) -> str:
+    versions = {key: provenance.get(key) for key in ("regbench", "python", "torch", "ray", "optuna", "mlflow")}
+    return ", ".join(f"{key} {version}" for key, version in versions.items() if version)
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -103,7 +111,9 @@ def _search(suite: dict[str, Any]) -> str:
     trials = f"{suite['trials']} trials a study"
     if named.get("sampler") == "bilevel":
         trials = f"one trial a study, as long as {suite['trials']} where it learns weights"
-    return ", ".join([trials, *(f"{key} {value}" for key, value in named.items() if value)])
+    named["hours"] = suite.get("hours")
+    counted = ["the best round of each training counts"] if suite.get("select") == "best_round" else []
+    return ", ".join([trials, *(f"{key} {value}" for key, value in named.items() if value), *counted])
 
 
 def _confirmation(confirm: dict[str, Any]) -> str:

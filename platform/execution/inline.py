@@ -14,6 +14,10 @@ from regbench.platform.search.search import Search
 PAUSE_SECONDS = 0.5
 
 
+class TimeIsUp(BaseException):
+    """Ends a training in the middle; no method catches it by mistake."""
+
+
 def run_inline(search: Search, place: Place, retries: int, watch: Callable[[Trial, Report | None], None]) -> None:
     """Trains every trial of a search.
 
@@ -27,12 +31,20 @@ def run_inline(search: Search, place: Place, retries: int, watch: Callable[[Tria
         SurroundingsError: a trial lacks something around it each time.
         StorageError: results cannot be written.
     """
+
+    def report(trial: Trial, entry: Report) -> None:
+        watch(trial, entry)
+        if search.late and trial.stage == "tune" and entry.round < trial.planned_rounds:
+            raise TimeIsUp
+
     while (trial := search.next()) is not None:
         for left in reversed(range(retries + 1)):
             try:
-                train(trial, place, partial(watch, trial))
+                train(trial, place, partial(report, trial))
             except (KeyboardInterrupt, StorageError):
                 raise
+            except TimeIsUp:
+                search.set_aside(trial.key)
             except BaseException as error:  # a method may end its process, too
                 if not of_surroundings(error):
                     search.finish(trial.key, "failed", failure(error))

@@ -16,7 +16,7 @@ import torch
 
 from regbench.methods.errors import CheckpointError, ConfigError, DivergedError, SurroundingsError, nearest
 from regbench.methods.registry import create, find_method
-from regbench.methods.run import Run, World
+from regbench.methods.run import Best, Run, World
 from regbench.platform.records.records import Records, Report, Trial
 from regbench.platform.records.storage import Storage
 from regbench.platform.suite.learned import weight_learning
@@ -90,6 +90,7 @@ def train(
         seed=trial.seed,
         device=device,
         test=trial.stage != "tune",
+        watch=_watched(trial, records, state["report"].round if state else 0) if trial.select == "best_round" else None,
         checkpoint=state["run"] if state else None,
         world=world,
     )
@@ -119,6 +120,12 @@ def train(
     finally:
         if log is not None:
             log.flush()
+
+
+def _watched(trial: Trial, records: Records, until: int) -> Best:
+    """The trial's objective, with what it was at best in the rounds that are not trained again."""
+    before = trial.counted([report for report in records.log(trial.key).reports if report.round <= until])
+    return Best(trial.objectives[0], trial.modes[0], before.metrics[trial.objectives[0]] if before else None)
 
 
 def _device(name: str) -> torch.device:

@@ -196,8 +196,8 @@ class QueueSearcher(Unsaved, Searcher):
         else:
             log = self.search.records.log(trial.key)
             finished = bool(log.reports) and log.reports[-1].round >= trial.planned_rounds
-            if self.problem and not finished:
-                # Its scheduler has not judged it: the sweep stops.
+            if not finished and (self.problem or (self.search.late and trial.stage == "tune")):
+                # Its scheduler has not judged it: the sweep stops, or the time for tuning is up.
                 self.search.set_aside(trial.key)
             else:
                 self.search.finish(trial.key, "completed" if finished else "stopped")
@@ -329,7 +329,9 @@ def run_tune(search: Search, suite: Suite, place: Place, slots: int, watch: Watc
             trainable,
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
-                scheduler=StudySchedulers(suite, [state.study for state in search.states.values()], search.records),
+                scheduler=StudySchedulers(
+                    suite, [state.study for state in search.states.values()], search.records, lambda: search.late
+                ),
                 num_samples=-1,
                 reuse_actors=reuse,
                 trial_name_creator=_short_name,

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import cast
 
+from pydantic import TypeAdapter
 from rich.console import Console
 
 from regbench.methods.errors import ConfigError, StorageError
@@ -44,6 +45,14 @@ class Driver:
     beat: int = 0
 
     @property
+    def known(self) -> bool:
+        """Whether it could be read who it is."""
+        return bool(self.id)
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}" if self.known else f"a process that {FILE} does not tell"
+
+    @property
     def here(self) -> bool:
         """Whether it runs, or ran, on this machine."""
         return self.host == socket.gethostname()
@@ -62,12 +71,21 @@ class Driver:
         return False
 
 
+# One of which nothing is known, since its file holds something else: another machine's, for all that can be said.
+UNKNOWN = Driver("", "", 0)
+_DRIVER = TypeAdapter(Driver)
+_PIDS = range(1, 2**31)
+
+
 def last_driver(storage: Storage) -> Driver | None:
     """The driver that a sweep has, or had when it was killed; None after an orderly end."""
     try:
-        return Driver(**json.loads(storage.read(FILE)))
+        found = _DRIVER.validate_python(json.loads(storage.read(FILE)))
     except FileNotFoundError:
         return None
+    except ValueError:
+        return UNKNOWN
+    return found if found.known and found.pid in _PIDS else UNKNOWN
 
 
 @contextmanager
@@ -110,7 +128,7 @@ def only_driver(
 
 def _wait_for_silence(other: Driver, storage: Storage, console: Console, patience_s: float) -> None:
     console.print(
-        f"Process {other.pid} on {other.host} ran this sweep: seeing for {patience_s:.0f} s whether it still does …",
+        f"This sweep was run by {other}: seeing for {patience_s:.0f} s whether it still is …",
         markup=False,
     )
     end = time.monotonic() + patience_s
@@ -119,8 +137,8 @@ def _wait_for_silence(other: Driver, storage: Storage, console: Console, patienc
         now = last_driver(storage)
         if now is None or now.gone:
             return
-        if now != other:
-            raise ConfigError(f"the sweep is running already, as process {now.pid} on {now.host}: stop that one first")
+        if now.known and now != other:
+            raise ConfigError(f"the sweep is running already, as {now}: stop that one first")
 
 
 def _show(driver: Driver, storage: Storage) -> None:
@@ -135,7 +153,7 @@ def _beat(
         # A storage that cannot be reached is the sweep's trouble; if it comes back, so does the sign of life.
         with suppress(StorageError):
             now = last_driver(storage)
-            if now is not None and now.id != mine.id:
+            if now is not None and now.known and now.id != mine.id:
                 replaced.set()
                 # To the main thread: one that another thread takes does not wake it from a wait.
                 signal.pthread_kill(cast(int, threading.main_thread().ident), signal.SIGINT)

@@ -9,100 +9,37 @@ Layout below ``<storage>/<sweep>/``::
     records/trials/<key>.parquet, records/curves/<key>.parquet    written once, when the trial has ended
 
 A trial has ended if and only if its Parquet record exists. One file a trial makes writing idempotent: a trial can be neither
-lost nor counted twice.
+lost nor counted twice. Of what other programs leave in these folders, such as copies and backups of editors, nothing is read.
 """
 
 import io
 import json
 import math
+import re
 import time
 import uuid
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import TypeAdapter
 
 from regbench.methods.errors import StorageError
 from regbench.platform.records.storage import Storage
-
-SCHEMA_VERSION = "2"
+from regbench.platform.records.tables import CURVES, TRIALS, read_table, read_trials
 
 Stage = Literal["tune", "confirm", "ablate"]
 Status = Literal["completed", "stopped", "failed", "refused"]
 
 UPLOAD_SECONDS = 5.0
-FILES_AT_ONCE = 100
 READERS = 16
 SUMMARY = ["key", "stage", "entry", "data", "number", "confirms", "searched", "status", "reason", "modes", "values"]
-
-_METRICS = pa.map_(pa.string(), pa.float64())
-
-TRIALS = pa.schema(
-    [
-        pa.field("sweep", pa.string(), metadata={"help": "name of the sweep"}),
-        pa.field("key", pa.string(), metadata={"help": "identifies the trial within its sweep"}),
-        pa.field(
-            "stage",
-            pa.string(),
-            metadata={
-                "help": "tune: searched; confirm: best configuration on a fresh seed; ablate: the same with every weight off"
-            },
-        ),
-        pa.field("track", pa.string(), metadata={"help": "family of comparable methods"}),
-        pa.field("entry", pa.string(), metadata={"help": "name of the method's entry in the suite"}),
-        pa.field("method", pa.string(), metadata={"help": "slug of the method"}),
-        pa.field("arxiv", pa.string(), metadata={"help": "arXiv identifier of its paper"}),
-        pa.field("data", pa.string(), metadata={"help": "name of the data set"}),
-        pa.field("number", pa.int64(), metadata={"help": "counts the trials of a stage of a study, from 0"}),
-        pa.field("seed", pa.int64(), metadata={"help": "seed of the training"}),
-        pa.field(
-            "confirms", pa.int64(), metadata={"help": "after tuning: number of the tuning trial whose configuration this is"}
-        ),
-        pa.field(
-            "status",
-            pa.string(),
-            metadata={"help": "completed, stopped (by the scheduler), failed, or refused (a draw that cannot be)"},
-        ),
-        pa.field("reason", pa.string(), metadata={"help": "why it failed or was refused, one line"}),
-        pa.field("objectives", pa.list_(pa.string()), metadata={"help": "what tuning optimizes"}),
-        pa.field("modes", pa.list_(pa.string()), metadata={"help": "max or min, for each objective"}),
-        pa.field("values", pa.list_(pa.float64()), metadata={"help": "the objectives at the last report"}),
-        pa.field("rounds", pa.int64(), metadata={"help": "reports made (epochs, problems, …)"}),
-        pa.field("planned_rounds", pa.int64(), metadata={"help": "reports of a full training"}),
-        pa.field("metrics", _METRICS, metadata={"help": "every metric at the last report"}),
-        pa.field("searched", pa.string(), metadata={"help": "JSON: the searched settings and their values"}),
-        pa.field("settings", pa.string(), metadata={"help": "JSON: every setting of the method"}),
-        pa.field(
-            "learned",
-            pa.string(),
-            metadata={"help": "how this training learned its weights, with what guarantee; null: it did not"},
-        ),
-        pa.field("started", pa.timestamp("ms", tz="UTC"), metadata={"help": "first attempt began"}),
-        pa.field("ended", pa.timestamp("ms", tz="UTC"), metadata={"help": "record written"}),
-        pa.field(
-            "seconds", pa.float64(), metadata={"help": "time spent training, over all attempts, without what a crash lost"}
-        ),
-        pa.field("attempts", pa.int64(), metadata={"help": "1 plus the times it was resumed"}),
-        pa.field("host", pa.string(), metadata={"help": "machine of the last attempt"}),
-        pa.field("device", pa.string(), metadata={"help": "device of the last attempt"}),
-    ],
-    metadata={"regbench.schema": SCHEMA_VERSION},
-)
-
-CURVES = pa.schema(
-    [
-        pa.field("sweep", pa.string(), metadata={"help": "name of the sweep"}),
-        pa.field("key", pa.string(), metadata={"help": "the trial"}),
-        pa.field("round", pa.int64(), metadata={"help": "the report's number, from 1"}),
-        pa.field("metric", pa.string(), metadata={"help": "name of the metric, such as val/accuracy"}),
-        pa.field("value", pa.float64(), metadata={"help": "its value"}),
-        pa.field("time", pa.timestamp("ms", tz="UTC"), metadata={"help": "when it was reported"}),
-        pa.field("seconds", pa.float64(), metadata={"help": "time spent training until then"}),
-    ],
-    metadata={"regbench.schema": SCHEMA_VERSION},
-)
+KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*-(tune|confirm|ablate)-\d{4,}")
+ATTEMPT = re.compile(r"(\d{4,})-[0-9a-f]{8}\.jsonl")
 
 
 @dataclass(frozen=True)
@@ -127,6 +64,7 @@ class Trial:
         searched: the part of ``settings`` that was searched.
         learned: how it learns its weights, None where it does not.
         confirms: number of the tuning trial whose configuration this is, in the stages after tuning.
+        select: which of its rounds counts.
         ranges: of the weights that the platform learns in this trial, from their values in ``searched``: low, high, and
             whether on a log scale.
     """
@@ -148,6 +86,7 @@ class Trial:
     searched: dict[str, Any]
     learned: str | None = None
     confirms: int | None = None
+    select: Literal["last", "best_round"] = "last"
     ranges: dict[str, tuple[float, float, bool]] = field(default_factory=dict)
 
     @property
@@ -155,15 +94,36 @@ class Trial:
         """The study it belongs to: entry and data set."""
         return f"{self.entry}-{self.data}"
 
+    def counted(self, reports: Sequence["Report"]) -> "Report | None":
+        """The report that counts: the last one, or the first of those with the best objective; None where there is none."""
+        if self.select == "last":
+            return reports[-1] if reports else None
+        name, pick = self.objectives[0], max if self.modes[0] == "max" else min
+        # Of equal ones, both take the first.
+        return pick(reports, key=lambda report: report.metrics[name], default=None)
+
     @staticmethod
     def from_json(text: bytes | str) -> "Trial":
-        """Reads what ``to_json`` wrote."""
-        raw = json.loads(text)
-        return Trial(**raw | {"objectives": tuple(raw["objectives"]), "modes": tuple(raw["modes"])})
+        """Reads what ``to_json`` wrote.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        return _SPECIFICATION.validate_python(json.loads(text))
+
+    @staticmethod
+    def from_row(row: Mapping[str, Any]) -> "Trial":
+        """The specification of a trial that has ended, from its row: with the values that it ended with, and no ranges."""
+        facts = {item.name: row[item.name] for item in fields(Trial) if item.name in row}
+        parsed = {name: json.loads(row[name]) for name in ("settings", "searched")}
+        return _SPECIFICATION.validate_python(facts | parsed)
 
     def to_json(self) -> str:
         """As JSON."""
         return json.dumps(asdict(self))
+
+
+_SPECIFICATION = TypeAdapter(Trial)
 
 
 @dataclass(frozen=True)
@@ -237,24 +197,23 @@ class Records:
 
     def start_attempt(self, key: str, **facts: Any) -> "AttemptLog":
         """Notes that a trial starts, or starts again; returns the log of this attempt."""
-        number = len(self.storage.names(f"logs/{key}")) + 1
-        return AttemptLog(self.storage, f"logs/{key}/{number:04d}-{uuid.uuid4().hex[:8]}.jsonl", facts)
+        before = [int(found[1]) for name in self.storage.names(f"logs/{key}") if (found := ATTEMPT.fullmatch(name))]
+        name = f"{max(before, default=0) + 1:04d}-{uuid.uuid4().hex[:8]}.jsonl"
+        return AttemptLog(self.storage, f"logs/{key}/{name}", facts)
 
     def log(self, key: str) -> Log:
-        """A trial's log; a torn last line, left by a crash, is passed over."""
+        """A trial's log; a torn last line, left by a crash, is passed over, and what was never written by an attempt."""
         log, rounds = Log(), dict[int, Report]()
-        for name in self.storage.names(f"logs/{key}"):
+        for name in filter(ATTEMPT.fullmatch, self.storage.names(f"logs/{key}")):
             for line in self.storage.read(f"logs/{key}/{name}").decode(errors="replace").splitlines():
-                try:
+                with suppress(ValueError, KeyError, TypeError):
                     entry = json.loads(line)
-                except json.JSONDecodeError:
-                    continue
-                if "attempt" in entry:
-                    log.attempts.append(entry["attempt"])
-                else:
-                    report = Report(**entry["report"])
-                    rounds = {number: old for number, old in rounds.items() if number < report.round}
-                    rounds[report.round] = report
+                    if "attempt" in entry:
+                        log.attempts.append(entry["attempt"])
+                    else:
+                        report = Report(**entry["report"])
+                        rounds = {number: old for number, old in rounds.items() if number < report.round}
+                        rounds[report.round] = report
         log.reports = list(rounds.values())
         return log
 
@@ -263,13 +222,43 @@ class Records:
         self.storage.write(f"trials/{trial.key}.json", trial.to_json().encode())
 
     def planned(self) -> list[Trial]:
-        """Every trial ever started, in the order of keys."""
-        names = [name for name in self.storage.names("trials") if name.endswith(".json")]
-        return [Trial.from_json(self.storage.read(f"trials/{name}")) for name in names]
+        """Every trial ever started, in the order of keys, but for those that ``damaged`` names."""
+        return [trial for key in sorted(self.started()) if (trial := self.specification(key)) is not None]
+
+    def started(self) -> set[str]:
+        """Keys of the trials that were ever started."""
+        return self._keys("trials", ".json") | self.ended()
+
+    def specification(self, key: str) -> Trial | None:
+        """The specification of a trial, made anew from its record where its file is damaged; None where there is no record."""
+        with suppress(FileNotFoundError, ValueError):
+            trial = Trial.from_json(self.storage.read(f"trials/{key}.json"))
+            if trial.key == key:
+                return trial
+        with suppress(FileNotFoundError, ValueError, StorageError):
+            return Trial.from_row(self.trial(key))
+        return None
+
+    def damaged(self) -> list[str]:
+        """Keys of the trials that have not ended and whose specification cannot be read: nothing tells what they train."""
+        unended = self.started() - {row["key"] for row in self.summary()}
+        return [key for key in sorted(unended) if self.specification(key) is None]
+
+    def forget(self, key: str) -> None:
+        """Deletes what there is of a trial that has not ended."""
+        self.storage.delete(f"trials/{key}.json")
+        self.storage.delete(f"records/trials/{key}.parquet")
+        self.storage.delete(f"checkpoints/{key}.pt")
+        self.storage.delete_folder(f"logs/{key}")
 
     def ended(self) -> set[str]:
         """Keys of the trials that have ended."""
-        return {name.removesuffix(".parquet") for name in self.storage.names("records/trials")}
+        return self._keys("records/trials", ".parquet")
+
+    def _keys(self, folder: str, ending: str) -> set[str]:
+        """Keys of the trials that have a file in a folder; what is not named as we name files is not ours."""
+        names: Iterable[str] = (name.removesuffix(ending) for name in self.storage.names(folder) if name.endswith(ending))
+        return set(filter(KEY.fullmatch, names))
 
     def finish(self, trial: Trial, status: Status, reason: str | None = None, *, reports: bool = True) -> dict[str, Any]:
         """Writes the Parquet record of a trial that has ended, from its log; returns its row of ``trials``.
@@ -281,7 +270,7 @@ class Records:
             reports: whether to read what it reported; where that cannot be recorded, its end must be nevertheless.
         """
         log = self.log(trial.key) if reports else Log()
-        last = log.reports[-1] if log.reports else None
+        last, counted = log.reports[-1] if log.reports else None, trial.counted(log.reports)
         attempt = log.attempts[-1] if log.attempts else {}
         started = log.attempts[0]["time"] if log.attempts else time.time()
         # Population-based training gives an attempt other values than the one before; learned ones change in each report.
@@ -309,9 +298,10 @@ class Records:
             "reason": reason,
             "objectives": list(trial.objectives),
             "modes": list(trial.modes),
-            "values": [last.metrics[name] for name in trial.objectives] if last else [],
+            "values": [counted.metrics[name] for name in trial.objectives] if counted else [],
             "rounds": last.round if last else 0,
-            "metrics": list(last.metrics.items()) if last else [],
+            "counted_round": counted.round if counted else None,
+            "metrics": list(counted.metrics.items()) if counted else [],
             "searched": json.dumps(searched),
             "settings": json.dumps(trial.settings | searched),
             "started": _milliseconds(started),
@@ -339,7 +329,7 @@ class Records:
         self._write_table("trials", trial.key, pa.Table.from_pylist([row], schema=TRIALS))
         return row
 
-    def forget(self, key: str) -> None:
+    def take_back(self, key: str) -> None:
         """Takes back that a trial has ended, and what it had learned: it will be trained from its beginning."""
         for path in (f"records/trials/{key}.parquet", f"records/curves/{key}.parquet", f"checkpoints/{key}.pt"):
             self.storage.delete(path)
@@ -352,10 +342,12 @@ class Records:
         """
         path = f"records/trials/{key}.parquet"
         try:
-            row: dict[str, Any] = pq.read_table(io.BytesIO(self.storage.read(path))).to_pylist()[0]
+            rows: list[dict[str, Any]] = pq.read_table(io.BytesIO(self.storage.read(path))).to_pylist()
         except pa.ArrowInvalid:
-            raise StorageError(f"{path} in {self.storage.uri} is damaged: `regbench resume` trains that trial again") from None
-        return row
+            rows = []
+        if not rows or rows[0].get("key") != key:
+            raise StorageError(f"{path} in {self.storage.uri} is damaged: `regbench resume` trains that trial again")
+        return rows[0]
 
     def _write_table(self, name: str, key: str, table: pa.Table) -> None:
         buffer = io.BytesIO()
@@ -364,47 +356,25 @@ class Records:
 
     def trials(self) -> pa.Table:
         """The ``trials`` table of the sweep, sorted by key."""
-        return self._table("trials", TRIALS).sort_by("key")
+        return read_trials(self.storage, "records/trials", sorted(self.ended()))
 
     def curves(self) -> pa.Table:
         """The ``curves`` table of the sweep, sorted by key, then round."""
-        return self._table("curves", CURVES).sort_by([("key", "ascending"), ("round", "ascending")])
+        keys = sorted(self._keys("records/curves", ".parquet"))
+        return read_table(self.storage, "records/curves", keys, CURVES).sort_by([("key", "ascending"), ("round", "ascending")])
 
     def summary(self) -> list[dict[str, Any]]:
         """What is told of each trial that has ended while a sweep runs, sorted by key; damaged records are left out."""
-        names = self.storage.names("records/trials")
         with ThreadPoolExecutor(READERS) as threads:
-            return [row for rows in threads.map(self._summary, names) for row in rows]
+            return [row for rows in threads.map(self._summary, sorted(self.ended())) for row in rows]
 
-    def _summary(self, name: str) -> list[dict[str, Any]]:
+    def _summary(self, key: str) -> list[dict[str, Any]]:
         try:
-            rows: list[dict[str, Any]] = (
-                pq.ParquetFile(io.BytesIO(self.storage.read(f"records/trials/{name}"))).read(columns=SUMMARY).to_pylist()
-            )
-        except pa.ArrowInvalid:
+            file = pq.ParquetFile(io.BytesIO(self.storage.read(f"records/trials/{key}.parquet")))
+            rows: list[dict[str, Any]] = file.read(columns=SUMMARY).to_pylist()
+        except (pa.ArrowInvalid, FileNotFoundError):
             return []
-        return rows
-
-    def _table(self, name: str, schema: pa.Schema) -> pa.Table:
-        # Brings pandas with it.
-        import pyarrow.dataset as ds
-
-        folder = f"records/{name}"
-        paths = [f"{self.storage.root}/{folder}/{file}" for file in self.storage.names(folder)]
-        # An open data set keeps the description of each of its files, which is larger than a trial's data.
-        parts = [
-            ds.dataset(
-                paths[start : start + FILES_AT_ONCE],
-                schema=schema,
-                format="parquet",
-                filesystem=self.storage.filesystem,
-                exclude_invalid_files=True,
-            )
-            .to_table()
-            .combine_chunks()
-            for start in range(0, len(paths), FILES_AT_ONCE)
-        ]
-        return pa.concat_tables([schema.empty_table(), *parts])
+        return [row for row in rows if row.get("key") == key]
 
 
 def _milliseconds(seconds: float) -> int:

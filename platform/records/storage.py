@@ -43,16 +43,30 @@ class Storage:
         """The folder as a path where it is on this machine, else None."""
         return Path(self.root) if isinstance(self.filesystem, fs.LocalFileSystem) else None
 
+    @property
+    def name(self) -> str:
+        """The folder's own name."""
+        return self.root.rstrip("/").rpartition("/")[2]
+
     def child(self, name: str) -> "Storage":
         """The sub-folder of that name.
 
         Raises:
             StorageError: the name could leave the folder, or has characters that file systems refuse.
         """
-        if not NAME.fullmatch(name) or ".." in name:
+        if not is_name(name):
             raise StorageError(f"'{name}' cannot name a folder: use letters, digits, '_', '-' and '.'")
         base, mark, query = self.uri.partition("?") if "://" in self.uri else (self.uri, "", "")
         return Storage(f"{base.rstrip('/')}/{name}{mark}{query}")
+
+    def sibling(self, name: str) -> "Storage":
+        """The folder of another name beside this one.
+
+        Raises:
+            StorageError: the name could leave the folder, or has characters that file systems refuse.
+        """
+        base, mark, query = self.uri.partition("?") if "://" in self.uri else (self.uri, "", "")
+        return Storage(f"{base.rstrip('/').rpartition('/')[0]}{mark}{query}").child(name)
 
     def read(self, path: str) -> bytes:
         """The whole file.
@@ -154,6 +168,11 @@ class Storage:
                 f"cannot {verb} {path or 'the folder'} in {scrubbed(self.uri, self.uri)}: {_reason(error)}; "
                 "make room or grant access, then run `regbench resume`, or choose another --storage"
             ) from None
+
+
+def is_name(text: str) -> bool:
+    """Whether a text can name a folder or file on every file system, and nothing outside its folder."""
+    return NAME.fullmatch(text) is not None and ".." not in text
 
 
 def _reason(error: Exception) -> str:

@@ -2,12 +2,18 @@
 
 from regbench.methods.errors import ConfigError, StorageError, nearest
 from regbench.platform.records.records import Records
-from regbench.platform.records.storage import Storage, scrubbed
+from regbench.platform.records.storage import Storage, is_name, scrubbed
+from regbench.platform.records.suite_file import FILE, DamagedSuiteError
 
 
 def sweep_names(storage: Storage) -> list[str]:
-    """The names of the sweeps in a storage folder."""
-    return [name for name in storage.names() if storage.exists(f"{name}/suite.json")]
+    """The names of the sweeps in a storage folder, those included that have trials and no ``suite.json`` any more."""
+    return [name for name in storage.names() if is_name(name) and is_sweep(storage, name)]
+
+
+def is_sweep(storage: Storage, name: str) -> bool:
+    """Whether a sweep of that name is in a storage folder, or what is left of one."""
+    return storage.exists(f"{name}/{FILE}") or storage.exists(f"{name}/trials")
 
 
 def open_sweep(name: str, storage: Storage) -> Records:
@@ -15,9 +21,12 @@ def open_sweep(name: str, storage: Storage) -> Records:
 
     Raises:
         ConfigError: there is none of that name.
+        DamagedSuiteError: it has trials, but no ``suite.json``.
     """
     records = Records(storage.child(name))
-    if not records.storage.exists("suite.json"):
+    if not records.storage.exists(FILE):
+        if is_sweep(storage, name):
+            raise DamagedSuiteError(records.storage, "is not there")
         where = f"no sweep '{name}' in {storage.uri}"
         if not storage.exists(""):
             raise ConfigError(f"{where}: there is no such folder; correct --storage")

@@ -5,7 +5,7 @@ A trial is judged among the trials of its own study only. Confirmation trials ar
 
 import random
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,10 +46,15 @@ class StudySchedulers(TrialScheduler):
         suite: names the scheduler.
         studies: each gets one.
         records: results of an interrupted sweep, told to the schedulers again.
+        late: whether the time for tuning is up, which stops every tuning trial.
     """
 
-    def __init__(self, suite: Suite, studies: Iterable[Study], records: Records) -> None:
+    def __init__(
+        self, suite: Suite, studies: Iterable[Study], records: Records, late: Callable[[], bool] = lambda: False
+    ) -> None:
         super().__init__()
+        # A Ray Train run that is stopped from outside keeps its workers' resources.
+        self._late = late if suite.execution == "tune" else lambda: False
         self._unjudged = FIFOScheduler()
         self._pauses = suite.scheduler.name in PAUSING
         self._identities: dict[str, dict[str, Any]] = {}
@@ -105,6 +110,8 @@ class StudySchedulers(TrialScheduler):
         """A trial reported a round: it continues, pauses or stops."""
         if SCORE not in result:
             return TrialScheduler.CONTINUE
+        if trial.config["stage"] == "tune" and result[ROUND] < trial.config["rounds"] and self._late():
+            return TrialScheduler.STOP
         if self._pauses and result[ROUND] >= trial.config["rounds"]:
             # A finished model is neither paused, nor changed, nor copied: there would be nothing left to train.
             return TrialScheduler.CONTINUE

@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import json
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -46,6 +47,7 @@ class StudyState:
         refusals: rows of the draws that the method refused.
         checkpoints: keys of ended trials whose checkpoint may still be there.
         drawn: the searched values of each tuning trial, refused draws included, by its number.
+        tuned_trials: how many tuning trials have ended.
         confirmation: what is still to be confirmed; None before that is known.
     """
 
@@ -57,7 +59,7 @@ class StudyState:
     checkpoints: set[str] = field(default_factory=set)
     drawn: dict[int, str] = field(default_factory=dict)
     confirmation: list[Trial] | None = None
-    _tunings: int = 0
+    tuned_trials: int = 0
     _best: dict[str, Any] | None = None
 
     @property
@@ -78,7 +80,7 @@ class StudyState:
     @property
     def tuned(self) -> bool:
         """Whether every tuning trial has ended."""
-        return not self.wants_trials and self._tunings == self.trials
+        return not self.wants_trials and self.tuned_trials == self.trials
 
     def best(self) -> dict[str, Any] | None:
         """The row of the best fully trained tuning trial, by the first objective; None when there is none."""
@@ -92,7 +94,7 @@ class StudyState:
         self.ended[row["key"]] = row
         self.checkpoints.add(row["key"])
         if row["stage"] == "tune":
-            self._tunings += 1
+            self.tuned_trials += 1
             if row["status"] == "completed" and (self._best is None or rank(row) > rank(self._best)):
                 self._best = row
 
@@ -114,11 +116,21 @@ class Search:
         self.suite = suite
         self.records = records
         self._give_up = give_up
+        self._deadline = math.inf
         self.states = {study.name: StudyState(study, self._optuna_study(study)) for study in studies}
         self.running: dict[str, Trial] = {}
         self._interrupted: list[Trial] = []
         self._after_tuning: list[Trial] = []
         self._replay()
+
+    def limit(self, hours: float | None) -> None:
+        """From now on there are so many hours for tuning; None: no limit."""
+        self._deadline = math.inf if hours is None else time.monotonic() + 3600 * hours
+
+    @property
+    def late(self) -> bool:
+        """Whether the time for tuning is up: trials that are being tuned are set aside, and what is there is confirmed."""
+        return time.monotonic() > self._deadline
 
     def _optuna_study(self, study: Study) -> optuna.Study:
         directions = ["maximize" if metric.mode == "max" else "minimize" for metric in study.objectives]
@@ -190,11 +202,21 @@ class Search:
     @property
     def done(self) -> bool:
         """Whether every trial has ended."""
-        return not self.running and not self._interrupted and all(self.exhausted(state) for state in self.states.values())
+        return not self.running and not self._unfinished() and all(self.exhausted(state) for state in self.states.values())
+
+    def _unfinished(self) -> list[Trial]:
+        """What was interrupted and is to be trained now: when the time for tuning is up, confirmations only."""
+        late = self.late
+        return [trial for trial in self._interrupted if not (late and trial.stage == "tune")]
 
     def exhausted(self, state: StudyState) -> bool:
         """Whether nothing of a study is still to be handed out."""
-        return state.tuned and not self._confirmation(state)
+        return self._settled(state) and not self._confirmation(state)
+
+    def _settled(self, state: StudyState) -> bool:
+        """Whether a study's choice can be confirmed: its tuning has ended, or the time for it is up."""
+        tuning = (trial for trial in self.running.values() if trial.stage == "tune" and trial.study == state.study.name)
+        return state.tuned or (self.late and not any(tuning))
 
     def unconfirmed(self, state: StudyState) -> bool:
         """Whether a study has been confirmed on all of its seeds, and on none with success."""
@@ -209,7 +231,11 @@ class Search:
 
         Interrupted trials come first, then the study with the fewest trials so far, then confirmations.
         """
-        trial = self._interrupted.pop(0) if self._interrupted else self._tune() or self._confirm()
+        if unfinished := self._unfinished():
+            trial: Trial | None = unfinished[0]
+            self._interrupted.remove(unfinished[0])
+        else:
+            trial = (None if self.late else self._tune()) or self._confirm()
         if trial is not None:
             self.running[trial.key] = trial
         return trial
@@ -281,7 +307,7 @@ class Search:
 
     def _confirm(self) -> Trial | None:
         for state in self.states.values():
-            if state.tuned and (waiting := self._confirmation(state)):
+            if self._settled(state) and (waiting := self._confirmation(state)):
                 trial = waiting.pop(0)
                 self.records.plan(trial)
                 return trial

@@ -1,12 +1,15 @@
 """What a sweep that has begun may become: run in another way, or more of the same. Anything else is another sweep."""
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from regbench.methods.errors import ConfigError
+from regbench.platform.suite.plan import Study
 from regbench.platform.suite.spec import Suite
 
 # How it is run and what is said of it decides no number.
-FREE = ("description", "execution", "workers", "resources", "checkpoint_seconds", "retries")
+FREE = ("description", "execution", "workers", "resources", "checkpoint_seconds", "retries", "hours")
 
 
 def growth(before: Suite, now: Suite) -> list[str]:
@@ -40,6 +43,28 @@ def growth(before: Suite, now: Suite) -> list[str]:
             "more trials, confirm.seeds, methods and data, and be run in another way: for anything else, start one with --name"
         )
     return found
+
+
+def grown_studies(before: list[Study], planned: list[Study]) -> list[Study]:
+    """The studies of a sweep that has grown: those that it had as they were, but for how many trials they get."""
+    had = {study.name: study for study in before}
+    return [
+        replace(had[study.name], trials=study.trials, draws=study.draws) if study.name in had else study for study in planned
+    ]
+
+
+def grown_suite_file(recorded: dict[str, Any], suite: Suite, studies: list[Study], changes: list[str]) -> dict[str, Any]:
+    """What ``suite.json`` holds of a sweep that has grown, with when and how it did."""
+    had = {(study["entry"], study["data"]): study for study in recorded["studies"]}
+    entry = {"when": datetime.now(UTC).isoformat(timespec="seconds"), "changes": changes}
+    return recorded | {
+        "suite": suite.model_dump(mode="json"),
+        "studies": [
+            had.get((study.entry, study.data), study.describe()) | {"trials": study.trials, "draws": study.draws}
+            for study in studies
+        ],
+        "grown": [*recorded.get("grown", []), entry],
+    }
 
 
 def _others() -> list[str]:

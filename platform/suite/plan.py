@@ -4,13 +4,14 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from regbench.methods.errors import ConfigError
 from regbench.methods.method import Method, Metric, Track
 from regbench.methods.registry import create, method_class
+from regbench.methods.shared.bilevel.learning import LearnedMethod
 from regbench.platform.records.records import Stage, Trial
 from regbench.platform.suite.learned import NO_GUARANTEE, how_learned, plan_learning
 from regbench.platform.suite.names import check_names, data_for, with_baselines
@@ -44,6 +45,7 @@ class Study:
     trials: int
     seed: int
     draws: int
+    select: Literal["last", "best_round"] = "last"
     learning_rounds: int | None = None
     start: tuple[dict[str, Any], ...] = ()
 
@@ -115,6 +117,7 @@ class Study:
             seed=seed,
             objectives=tuple(metric.validation for metric in self.objectives),
             modes=tuple(metric.mode for metric in self.objectives),
+            select=self.select,
             **facts,
         )
 
@@ -131,7 +134,9 @@ class Study:
         return [self.defaults(), *self.start]
 
     def _default(self, name: str) -> Any:
-        return self.method.model_fields[name].get_default(call_default_factory=True)
+        """The value of a setting where it is not searched."""
+        default = self.method.model_fields[name].get_default(call_default_factory=True)
+        return self.fixed.get(name, default)
 
     @cached_property
     def rounds(self) -> tuple[int, int]:
@@ -169,9 +174,8 @@ class Study:
             return None
 
     def describe(self) -> dict[str, Any]:
-        """As JSON-ready facts, for the sweep's ``suite.json``: all that decides what its trials are."""
+        """As JSON-ready facts, for the sweep's ``suite.json``, from which `regbench.platform.suite.recorded` makes it again."""
         return {
-            "sweep": self.sweep,
             "entry": self.entry,
             "method": self.method.slug,
             "track": self.method.track.name,
@@ -180,12 +184,15 @@ class Study:
             **self.space.describe(),
             "trials": self.trials,
             "draws": self.draws,
-            "seed": self.seed,
             "start": list(self.start),
-            "learning_rounds": self.learning_rounds,
+            "select": self.select,
             "objectives": [metric.validation for metric in self.objectives],
             "modes": [metric.mode for metric in self.objectives],
             "weights": sorted(self.method.weights()),
+            "learning_rounds": self.learning_rounds,
+            # Those included that have the method's own defaults, which may change; of one that is not always searched, else.
+            "settings": self.example.model_dump(mode="json", exclude=set(self.space))
+            | {name: self._default(name) for name in self.space.when},
         }
 
 
@@ -229,8 +236,8 @@ def _study(suite: Suite, name: str, entry: Entry, data: str) -> Study:
         objectives=_objectives(suite, method.track),
         trials=trials,
         seed=suite.seed,
-        # Where each point is trained once, a refused one is left out.
-        draws=trials if suite.sampler.name == "grid" or space.size <= trials else trials * DRAWS_PER_TRIAL,
+        draws=draws_for(suite, space, trials),
+        select=suite.select,
         learning_rounds=rounds,
     )
     start = starting_points(name, method, fixed, space, study.defaults(), entry.start, suite.start)
@@ -256,6 +263,11 @@ def _trials(suite: Suite, space: SearchSpace) -> int:
         return min(suite.trials, space.grid_size(suite.sampler.points))
     # Population-based training gives several models of a population the same values at first.
     return suite.trials if suite.scheduler.name == "pbt" and space else int(min(suite.trials, space.size))
+
+
+def draws_for(suite: Suite, space: SearchSpace, trials: int) -> int:
+    """How often a study with so many trials is drawn at most; where each point is trained once, a refused one is left out."""
+    return trials if suite.sampler.name == "grid" or space.size <= trials else trials * DRAWS_PER_TRIAL
 
 
 def _objectives(suite: Suite, track: Track) -> tuple[Metric, ...]:
@@ -295,6 +307,10 @@ def _check_sampler(suite: Suite, study: Study) -> None:
                 f"sampler grid: {study.entry} has {size} grid points ({suite.sampler.points} per setting), but trials is "
                 f"{suite.trials}; raise trials, lower sampler.points, or fix some settings"
             )
+    if suite.select == "best_round" and (not study.method.track.iterative or issubclass(study.method, LearnedMethod)):
+        raise ConfigError(
+            f"select best_round chooses among the states of one model, which the rounds of {study.entry} are not; use last"
+        )
     if suite.scheduler.name == "pbt" and not study.method.track.iterative:
         raise ConfigError(
             f"scheduler pbt copies models half way through training, but the rounds of track {study.method.track.name} "

@@ -169,7 +169,20 @@ class Suite(Searched):
     checkpoint_seconds: float = Field(
         15, ge=0, description="at least so long between two checkpoints of a trial; 0: every round"
     )
-    retries: int = Field(3, ge=0, description="how often a trial whose process or machine died is continued")
+    retries: int = Field(
+        3, ge=0, description="how often a trial is continued whose process or machine died, or that lacks something around it"
+    )
+    select: Literal["last", "best_round"] = Field(
+        "last",
+        description="which round of a training counts, in tuning and confirmation: the last, or the best on validation data, "
+        "whose test metrics are then reported (checkpoints are of the last)",
+    )
+    hours: float | None = Field(
+        None,
+        gt=0,
+        description="after so many hours, of each run of the sweep, nothing more is tuned: what is there is confirmed and "
+        "compared; `resume` goes on with the tuning",
+    )
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -208,6 +221,12 @@ def incompatibilities(suite: Suite) -> list[str]:
             f"scheduler {scheduler} stops or pauses trials, but a Ray Train run stopped from outside keeps its workers' "
             "resources: use scheduler none, or execution tune"
         )
+    if suite.select == "best_round" and sampler == "bilevel":
+        found.append("sampler bilevel learns until its last round: use select last")
+    if suite.select == "best_round" and scheduler == "pbt":
+        found.append("scheduler pbt changes settings in a run, so that a round is not one configuration's: use select last")
+    if suite.hours and scheduler in ("hyperband", "pbt"):
+        found.append(f"scheduler {scheduler} lets trials wait for others that would not come after `hours`: use asha or none")
     if suite.workers > 1 and suite.execution != "train":
         found.append(f"{suite.workers} workers need execution train (Ray Train), not {suite.execution}")
     return found

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from regbench.methods.errors import TrackingError
 from regbench.platform.records.storage import Storage, scrubbed
+from regbench.platform.tracking.moved import follow
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -36,7 +37,7 @@ def default_uri(storage: Storage) -> str:
             f"results in {scrubbed(storage.uri, storage.uri)} need an MLflow server: "
             "give its address with --tracking, or go without: --tracking none"
         )
-    return f"sqlite:///{storage.local}/mlflow.db"
+    return sqlite_uri(storage.local / "mlflow.db")
 
 
 def check(uri: str) -> None:
@@ -79,8 +80,10 @@ def connect(uri: str) -> "MlflowClient":
     import_mlflow(uri)
     from mlflow import MlflowClient
 
-    if (database := sqlite_file(uri)) is not None and not database.exists():
-        _create_database(database)
+    if (database := sqlite_file(uri)) is not None:
+        if not database.exists():
+            _create_database(database)
+        follow(database)
     return MlflowClient(tracking_uri=uri)
 
 
@@ -104,7 +107,7 @@ def _create_database(database: Path) -> None:
     partial = database.with_name(f".{database.name}.{os.getpid()}")
     database.parent.mkdir(parents=True, exist_ok=True)
     try:
-        MlflowClient(tracking_uri=f"sqlite:///{partial}").search_experiments(max_results=1)
+        MlflowClient(tracking_uri=sqlite_uri(partial)).search_experiments(max_results=1)
         # Another process may have made it by now: its content stays.
         os.link(partial, database)
     except FileExistsError:
@@ -120,12 +123,30 @@ def sqlite_file(uri: str) -> Path | None:
     """The file of a SQLite store, None for another kind."""
     if not uri.startswith("sqlite:///"):
         return None
-    return Path(uri.removeprefix("sqlite:///").partition("?")[0]).absolute()
+    path = uri.removeprefix("sqlite:///").partition("?")[0]
+    if "%" in path:
+        # Its versions read this in two ways.
+        from sqlalchemy import make_url
+
+        path = make_url(uri).database or path
+    return Path(path).absolute()
 
 
-def artifacts_in(folder: Path) -> str:
-    """Where artifacts go that are kept in a folder, as an address."""
-    return (folder / "mlartifacts").as_uri()
+def sqlite_uri(file: Path) -> str:
+    """The address of a SQLite store in a file.
+
+    Raises:
+        TrackingError: there is no address for a file of that name.
+    """
+    uri = f"sqlite:///{file}"
+    if not {"%", "?"} & set(uri):
+        return uri
+    from sqlalchemy import URL, make_url
+
+    uri = URL.create("sqlite", database=str(file)).render_as_string(hide_password=False)
+    if make_url(uri).database != str(file):
+        raise TrackingError(f"MLflow cannot keep its database in {file.parent}: rename the folder, or use --tracking")
+    return uri
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from regbench.platform.records.records import Records, Trial
+from regbench.platform.records.suite_file import read_suite_file
 
 if TYPE_CHECKING:
     from mlflow.entities import DatasetInput
@@ -18,7 +19,7 @@ VERSIONS = ("regbench", "torch", "ray", "optuna")
 
 def sweep_name(records: Records) -> str:
     """The name of a sweep: of its folder."""
-    return records.storage.uri.partition("?")[0].rstrip("/").rpartition("/")[2]
+    return records.storage.name
 
 
 def experiment_name(track: str) -> str:
@@ -46,7 +47,7 @@ class SweepDescription:
     """
 
     def __init__(self, records: Records) -> None:
-        suite = json.loads(records.storage.read("suite.json"))
+        suite = read_suite_file(records.storage)
         self._spec, self._provenance = _part(suite, "suite"), _part(suite, "provenance")
         self._studies: list[dict[str, Any]] = suite.get("studies", [])
         self.name = sweep_name(records)

@@ -6,17 +6,23 @@ had been exported, its run is replaced, because MLflow can add points but not ta
 """
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from regbench.platform.records.records import Log, Records, Report, Trial
-from regbench.platform.tracking.connection import artifacts_in, connect, explained, sqlite_file
+from regbench.platform.tracking.connection import connect, explained, sqlite_file
 from regbench.platform.tracking.description import STATUS, SweepDescription, sweep_name, title
+from regbench.platform.tracking.moved import artifacts_in
+from regbench.platform.tracking.names import mlflow_name
 from regbench.platform.tracking.points import confirmed, milliseconds, points
 from regbench.platform.tracking.runs import ARTIFACTS, Changes, Run, Runs
 from regbench.platform.tracking.ui import comparison_page
+
+# What a report consists of; whatever else lies in its folder is not ours.
+REPORT = re.compile(r"[a-z_]+\.(html|csv|parquet)")
 
 
 @dataclass(frozen=True)
@@ -93,10 +99,9 @@ class Exporter:
 
     def _read_trials(self) -> None:
         """Reads the specifications that are new; they never change."""
-        for name in self.records.storage.names("trials"):
-            key = name.removesuffix(".json")
-            if key not in self._trials:
-                self._trials[key] = Trial.from_json(self.records.storage.read(f"trials/{name}"))
+        for key in sorted(self.records.started() - self._trials.keys()):
+            if (trial := self.records.specification(key)) is not None:
+                self._trials[key] = trial
 
     def _artifacts(self) -> str | None:
         """Where artifacts go: beside a SQLite file, in the storage folder for other databases; a server decides itself."""
@@ -112,6 +117,10 @@ class Exporter:
             self._open_sweep(runs, trials[0])
         for trial in trials:
             run = runs.get(trial.key)
+            if run and run.failed_at is not None and not (trial.key in ended and self._ended_at(trial.key) == run.failed_at):
+                # The trial has been trained again since.
+                runs.delete(run)
+                run = None
             if run is None or not run.ended:
                 self._export(runs, trial, trial.key in ended)
         if final:
@@ -119,6 +128,9 @@ class Exporter:
             if all(trial.key in ended for trial in trials):
                 self._upload_checkpoints(runs, trials)
                 self._close(runs, track)
+
+    def _ended_at(self, key: str) -> int:
+        return milliseconds(self.records.trial(key)["ended"].timestamp())
 
     def _open_sweep(self, runs: Runs, trial: Trial) -> None:
         """Makes the sweep's own run in the track of a trial, if it is not there."""
@@ -156,7 +168,7 @@ class Exporter:
         if new:
             run.newest = _mark(log.reports[-1])
         if row:
-            runs.end(run, "FAILED" if row["status"] == "failed" else "FINISHED", row["ended"])
+            runs.end(run, "FAILED" if row["status"] in ("failed", "refused") else "FINISHED", row["ended"])
         self._exported(trial.key)
 
     def _due(self, run: Run | None, log: Log) -> bool:
@@ -171,7 +183,7 @@ class Exporter:
         run = runs.get(trial.key)
         if run is None:
             return None
-        newest = runs.newest(run, trial.objectives[0])
+        newest = runs.newest(run, mlflow_name(trial.objectives[0]))
         if newest == (0, 0) or newest in map(_mark, log.reports):
             return run
         runs.delete(run)
@@ -188,7 +200,7 @@ class Exporter:
 
     def _upload_report(self, runs: Runs, track: str) -> None:
         """The report and its tables, with the suite that they came from; again only where they have changed."""
-        if files := self.records.storage.names("report"):
+        if files := [name for name in self.records.storage.names("report") if REPORT.fullmatch(name)]:
             paths = ["suite.json", *(f"report/{name}" for name in files)]
             contents = {path.rpartition("/")[2]: self.records.storage.read(path) for path in paths}
             runs.upload(runs[track], contents)

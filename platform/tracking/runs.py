@@ -29,6 +29,7 @@ class Run:
         tags: that it has.
         described: whether it has its parameters.
         ended: whether it has its end.
+        failed_at: when it failed, in milliseconds; None where it did not, or has ended here.
         newest: round and timestamp of its newest points, (0, 0) when it has none, None until MLflow was asked.
     """
 
@@ -36,6 +37,7 @@ class Run:
     tags: dict[str, str]
     described: bool = False
     ended: bool = False
+    failed_at: int | None = None
     newest: tuple[int, int] | None = None
 
 
@@ -50,6 +52,8 @@ class Changes:
 
 class Runs:
     """Runs by trial, and the sweep's own by track; every change is made in MLflow and remembered here.
+
+    They are found by the sweep's identity: one that was moved, or has got another name, finds those that it had.
 
     Args:
         client: of MLflow.
@@ -71,10 +75,10 @@ class Runs:
 
     def get(self, name: str) -> Run | None:
         """The run of a trial, by its key, or the sweep's own, by its track; None where there is none."""
-        return self._runs.get(self._sweep.key(name))
+        return self._runs.get(name)
 
     def __getitem__(self, name: str) -> Run:
-        return self._runs[self._sweep.key(name)]
+        return self._runs[name]
 
     def open(self, track: str) -> None:
         """Finds or makes a track's experiment, and finds this sweep's runs in it.
@@ -95,7 +99,9 @@ class Runs:
             for run in page:
                 tags = dict(run.data.tags)
                 ended = run.info.status in TERMINAL and tags.get(STATUS, RUNNING) != RUNNING
-                self._runs[tags[KEY]] = Run(run.info.run_id, tags, described=bool(run.data.params), ended=ended)
+                failed_at = run.info.end_time if run.info.status == "FAILED" else None
+                found = Run(run.info.run_id, tags, described=bool(run.data.params), ended=ended, failed_at=failed_at)
+                self._runs[_within(tags)] = found
             if not (token := page.token):
                 return
 
@@ -124,14 +130,14 @@ class Runs:
         tags = self._sweep.tags(track, name) | tags
         start = milliseconds(since) if since else None
         run = self._client.create_run(self.experiments[track], start_time=start, tags=tags, run_name=shown)
-        made = self._runs[tags[KEY]] = Run(run.info.run_id, tags, newest=(0, 0))
+        made = self._runs[name] = Run(run.info.run_id, tags, newest=(0, 0))
         self.changes.created.add(tags[KEY])
         return made
 
     def delete(self, run: Run) -> None:
         """Deletes a run; another may be made in its place."""
         self._client.delete_run(run.run_id)
-        del self._runs[run.tags[KEY]]
+        del self._runs[_within(run.tags)]
 
     def newest(self, run: Run, metric: str) -> tuple[int, int]:
         """Round and timestamp of the newest points of a metric, (0, 0) when there are none."""
@@ -194,6 +200,11 @@ class Runs:
         self._client.set_tag(run.run_id, ARTIFACTS, digest)
         run.tags[ARTIFACTS] = digest
         self.changes.updated.add(run.tags[KEY])
+
+
+def _within(tags: dict[str, str]) -> str:
+    """The key of a run within its sweep, whatever the sweep was called when the run was made."""
+    return tags.get(KEY, "").partition("/")[2]
 
 
 def _digest(files: Iterable[tuple[str, bytes]]) -> str:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
 from regbench.platform.records.records import Records, Trial
-from regbench.platform.tracking.connection import ENVIRONMENT, artifacts_in, connect, explained, sqlite_file
+from regbench.platform.tracking.connection import ENVIRONMENT, connect, explained, sqlite_file
 from regbench.platform.tracking.description import IDENTITY, SweepDescription, experiment_name
+from regbench.platform.tracking.moved import artifacts_in
+from regbench.platform.tracking.names import mlflow_name
 
 if TYPE_CHECKING:
     from mlflow.entities import Experiment
@@ -90,7 +92,7 @@ def comparison_page(sweep: SweepDescription, trial: Trial, experiment_id: str) -
         "workflowType": "machine_learning",
         "compareRunsMode": "CHART",
         "searchFilter": f"tags.`{IDENTITY}` = '{sweep.identity}' AND tags.stage = '{stage}'",
-        "orderByKey": f"metrics.`{metric}`",
+        "orderByKey": f"metrics.`{mlflow_name(metric)}`",
         "orderByAsc": "true" if trial.modes[0] == "min" else "false",
     }
     return f"/#/experiments/{experiment_id}/runs?{urlencode(query, quote_via=quote)}"

@@ -78,7 +78,7 @@ def test_reasons_and_places_are_text_and_no_markup(tmp_path):
     records = sweep(folder)
     end(records, "tune", 0, "failed", reason=REASON)
     assert REASON in shown(sweep_status("s", Storage(folder)))
-    assert "[v2] results" in " ".join(shown(overview(Storage(folder))).split())
+    assert "[v2] results" in " ".join(shown(overview(Storage(folder))[0]).split())
 
 
 def test_a_folder_that_is_not_there_is_said_so(tmp_path):

@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import re
 import warnings
 from itertools import pairwise
 
@@ -44,7 +45,7 @@ class Sweep:
     def trial(self, entry, stage, number, rounds, *, method=None, data="digits", seed=0, searched=None, status="completed",
               reason=None, planned=3):  # fmt: skip
         """``rounds``: the metrics of each report."""
-        key = f"{entry}-{data}-{stage}-{number:04d}".replace("/", "_")
+        key = re.sub(r"[^\w.-]+", "", f"{entry}-{data}-{stage}-{number:04d}")
         arxiv = "1512.00567" if method or entry == "label_smoothing" else None
         trial = Trial(
             self.name, key, stage, self.track, entry, method or entry, arxiv,
@@ -358,6 +359,35 @@ def test_two_sweeps_keep_their_entries_apart(tmp_path):
     assert entry(found, "label_smoothing (new)")["difference_value"] == pytest.approx(expected)
     assert entry(found, "confidence_penalty")["difference_value"] == pytest.approx(np.mean(np.subtract(WORSE, BASE)))
     assert "of another sweep, old" in notes(found)
+
+
+def test_a_confirmation_on_a_seed_of_tuning_confirms_nothing(tmp_path):
+    """Older versions let a suite's seed be one of those that confirm: the chosen trial again, number for number."""
+    stale, fresh = Sweep(tmp_path, "stale"), Sweep(tmp_path, "fresh")
+    for sweep, seed in ((stale, 1000), (fresh, 0)):
+        for entry_name, values in (("cross_entropy", BASE), ("label_smoothing", BETTER)):
+            sweep.trial(entry_name, "tune", 0, [{"val/accuracy": 0.9}] * 3, seed=seed)
+            sweep.confirm(entry_name, values)
+        sweep.confirm("label_smoothing", ALIKE, stage="ablate")
+    said = "confirmed on seed 1000 too, with which its sweep was tuned"
+    alone = compare(stale.records)
+    assert notes(alone).count(said) == 2
+    row = entry(alone, "label_smoothing")
+    assert (row["n"], row["difference_pairs"], row["ablation_pairs"]) == (4, 4, 4)
+    assert row["mean"] == pytest.approx(np.mean(BETTER[1:]))
+    assert set(alone.seeds["seed"]) == set(SEEDS[1:])
+    assert said not in notes(compare(fresh.records))
+    both = compare([stale.records, fresh.records])
+    counts = {name: entry(both, name)["n"] for name in both.entries["entry"]}
+    assert counts == {f"{name} ({place})": count for name in ("cross_entropy", "label_smoothing")
+                      for place, count in (("stale", 4), ("fresh", 5))}  # fmt: skip
+    only = Sweep(tmp_path, "only")
+    only.trial("label_smoothing", "tune", 0, [{"val/accuracy": 0.9}] * 3, seed=1000)
+    only.confirm("label_smoothing", [0.95], seeds=[1000])
+    found = compare(only.records)
+    assert not entry(found, "label_smoothing")["confirmed"]
+    assert said in notes(found)
+    assert "report no" not in notes(found)
 
 
 def test_two_objectives_give_a_front_that_nothing_dominates(tmp_path):

@@ -14,9 +14,10 @@ from regbench.methods.errors import CheckpointError, ConfigError, DivergedError
 from regbench.methods.registry import create
 from regbench.platform import sweep as engine
 from regbench.platform.execution.trial import Place, train
-from regbench.platform.records.records import CURVES, TRIALS, Records, Report, Trial
+from regbench.platform.records.records import Records, Report, Trial
 from regbench.platform.records.storage import Storage
 from regbench.platform.records.sweeps import open_sweep
+from regbench.platform.records.tables import CURVES, TRIALS
 from regbench.platform.suite.spec import parse_suite
 
 SETTINGS = create("label_smoothing", {"epochs": 2}).model_dump()

@@ -1,20 +1,23 @@
 """What a suite says of the spaces of all its entries: shared ranges, exactly the named settings, starting points."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from regbench.methods.classification.task import ClassificationMethod
 from regbench.methods.errors import ConfigError
 from regbench.platform.records.records import Records, Trial
 from regbench.platform.records.storage import Storage
 from regbench.platform.search.search import Search
 from regbench.platform.suite.outline import outline
 from regbench.platform.suite.plan import Study, studies
+from regbench.platform.suite.recorded import recorded_plan
 from regbench.platform.suite.spec import Suite, parse_suite
+from regbench.platform.sweep import describe
 from regbench.search_spaces.ranges import space
-from regbench.search_spaces.space import described
 
 EPOCHS = {"low": 2, "high": 8}
 
@@ -171,22 +174,32 @@ def test_the_points_of_a_finite_space_begin_with_those_of_the_suite(tmp_path):
     assert [trial.searched["smoothing"] for trial in trials] == [0.1, 0.4, 0.3, 0.2]
 
 
+FINE = {
+    "only": ["optimizer", "batch_size", "gradient_clip"],
+    "optimizer": {"choices": ["sgd", "adam"], "weights": [3, 1]},
+    "batch_size": {"low": 16, "high": 256, "log": True, "step": 16},
+    "gradient_clip": {"low": 0.5, "high": 2.0, "when": {"optimizer": "adam"}},
+}
+
+
 def test_a_plan_shows_conditions_grids_odds_and_starting_points():
-    space = {
-        "only": ["optimizer", "batch_size", "gradient_clip"],
-        "optimizer": {"choices": ["sgd", "adam"], "weights": [3, 1]},
-        "batch_size": {"low": 16, "high": 256, "log": True, "step": 16},
-        "gradient_clip": {"low": 0.5, "high": 2.0, "when": {"optimizer": "adam"}},
-    }
-    found = outline(suite(methods=["cross_entropy"], space=space, start=[{"batch_size": 128}])).studies[0]
+    found = outline(suite(methods=["cross_entropy"], space=FINE, start=[{"batch_size": 128}])).studies[0]
     assert found.searched == [
         "optimizer: sgd (75%), adam (25%)",
         "batch_size: 16 … 256 log, step 16",
         "gradient_clip: 0.5 … 2, when optimizer is adam",
         "first: optimizer=sgd, batch_size=128",
     ]
-    study = studies(suite(methods=["cross_entropy"], space=space, start=[{"batch_size": 128}]))[0]
-    facts = study.describe()
-    assert described(facts) == study.space
-    assert facts["start"] == [{"optimizer": "sgd", "batch_size": 128}]
-    assert facts["seed"] == study.seed
+
+
+def test_a_resumed_sweep_has_the_space_and_the_starting_points_that_were_recorded(tmp_path, monkeypatch):
+    spec = suite(methods=["cross_entropy"], space=FINE, start=[{"batch_size": 128}])
+    planned_then = studies(spec)
+    records = Records(Storage(tmp_path))
+    records.storage.write("suite.json", json.dumps(describe(spec, planned_then)).encode())
+    # The default of what is searched under a condition has changed since.
+    monkeypatch.setattr(ClassificationMethod.model_fields["gradient_clip"], "default", 9.0)
+    ((now,), (then,)) = recorded_plan(records)[1], planned_then
+    assert (now.space, list(now.start)) == (then.space, list(then.start))
+    assert now.trials == then.trials
+    assert now.trial("tune", 1, 0, {"optimizer": "sgd", "batch_size": 32}).settings["gradient_clip"] is None

@@ -11,6 +11,7 @@ import urllib.request
 import pytest
 from tracked_sweep import TRIAL, dump, finished, sweep, train
 
+from regbench.platform.records.records import Report
 from regbench.platform.tracking.exporter import Exporter
 from regbench.platform.tracking.ui import ui_command
 
@@ -122,3 +123,22 @@ def test_values_that_pbt_changes_are_metrics_and_never_break_parameters(tmp_path
     run = dump(uri)[f"regbench/classification/{TRIAL.key}"]
     assert run["params"]["final_alpha"] == "0.8"
     assert [(step, value) for step, _, value in run["metrics"]["param/final_alpha"]] == [(1, 0.8), (2, 0.64), (3, 0.64)]
+
+
+def test_a_failed_trial_that_is_trained_again_has_its_new_run(tmp_path):
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    records = sweep(tmp_path)
+    train(records, TRIAL, rounds=2)
+    records.finish(TRIAL, "failed", "it diverged")
+    Exporter(records, uri).sync()
+    assert Exporter(records, uri).sync().created == 0
+    records.take_back(TRIAL.key)
+    attempt = records.start_attempt(TRIAL.key, host="here", device="cpu")
+    for number in (1, 2, 3):
+        attempt.report(Report(number, 1.8e9 + number, number, {"val/accuracy": 0.8}))
+    records.finish(TRIAL, "completed")
+    Exporter(records, uri).sync()
+    run = dump(uri)[f"regbench/classification/{TRIAL.key}"]
+    assert run["status"] == "FINISHED"
+    assert "reason" not in run["tags"]
+    assert [(step, value) for step, _, value in run["metrics"]["val/accuracy"]] == [(1, 0.8), (2, 0.8), (3, 0.8)]
