@@ -28,6 +28,7 @@ from regbench.platform.records.storage import Storage, scrubbed
 from regbench.platform.records.suite_file import read_suite_file
 from regbench.platform.records.sweeps import open_sweep
 from regbench.platform.shipment import SUITE_FILE, pack
+from regbench.platform.suite.growth import growth
 from regbench.platform.suite.names import check_new
 from regbench.platform.suite.outline import outline
 from regbench.platform.suite.recorded import recorded_suite
@@ -175,18 +176,30 @@ def _require_new(name: str, store: Storage) -> None:
         )
 
 
-def relaunch(name: str, cluster: Distant, console: Console, *, detach: bool = False) -> int:
+def relaunch(
+    name: str, cluster: Distant, console: Console, arguments: list[str], suite: Suite | None = None, *, detach: bool = False
+) -> int:
     """Continues a sweep on a cluster, the same one or another; returns its exit status.
 
+    Args:
+        name: of the sweep.
+        cluster: where.
+        console: where each step is told.
+        arguments: of the command line that continues it there.
+        suite: what the sweep becomes; by default what it was.
+        detach: do not wait for the end.
+
     Raises:
-        RegbenchError: there is no such sweep, it is running, or the cluster refuses.
+        RegbenchError: there is no such sweep, it cannot become that suite, it is running, or the cluster refuses.
     """
     store = Storage(cluster.storage)
     _require_here(store)
     records = open_sweep(name, store)
-    suite = recorded_suite(read_suite_file(records.storage, "suite"), records)
+    before = recorded_suite(read_suite_file(records.storage, "suite"), records)
+    suite = suite or before
+    growth(before, suite)
     _require_room(suite, cluster)
-    return _run(suite, ["resume", name], cluster, store, console, False, detach)
+    return _run(suite, arguments, cluster, store, console, False, detach)
 
 
 def logs(name: str, store: Storage, console: Console) -> int:

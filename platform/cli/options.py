@@ -134,6 +134,9 @@ ClusterOption = Annotated[
         autocompletion=lambda incomplete: _starting(_clusters(), incomplete),
     ),
 ]
+ContinueThereOption = Annotated[
+    str | None, typer.Option("--cluster", help="continue there: a cluster file or a ready-made one's name")
+]
 StorageOption = Annotated[
     str,
     typer.Option(

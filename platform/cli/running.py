@@ -10,6 +10,7 @@ from regbench.platform.cli.options import (
     DEFAULT_STORAGE,
     AddressOption,
     ClusterOption,
+    ContinueThereOption,
     CpusOption,
     DataOption,
     DetachOption,
@@ -27,6 +28,7 @@ from regbench.platform.cli.options import (
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from regbench.platform.launch import Distant
     from regbench.platform.records.records import Records
     from regbench.platform.records.storage import Storage
     from regbench.platform.suite.spec import Suite
@@ -106,7 +108,7 @@ def resume(
     address: AddressOption = None,
     cpus: CpusOption = None,
     gpus: GpusOption = None,
-    cluster: Annotated[str | None, typer.Option(help="continue there: a cluster file or a ready-made one's name")] = None,
+    cluster: ContinueThereOption = None,
     detach: DetachOption = False,
     changes: Annotated[
         list[str] | None,
@@ -129,11 +131,15 @@ def resume(
     from regbench.platform.records.storage import Storage
     from regbench.platform.records.sweeps import open_sweep
 
-    if cluster is not None:
-        _relaunch(name, cluster, storage, detach)
-    store, console = Storage(storage), terminal()
+    place = _place(cluster, storage) if cluster is not None else None
+    store, console = Storage(place.storage if place else storage), terminal()
     records = open_sweep(name, store)
     suite = _changed(records, _settings(changes)) if changes else None
+    if place:
+        from regbench.platform.launch import relaunch
+
+        flags = ["--retry-failed"] * retry_failed + ["--give-up"] * give_up + [f"--set={change}" for change in changes or []]
+        raise typer.Exit(relaunch(name, place, console, ["resume", name, *flags], suite, detach=detach))
     from regbench.platform import sweep as engine
 
     again = engine.Again(retry_failed=retry_failed, give_up=give_up)
@@ -150,6 +156,8 @@ def extend(
     address: AddressOption = None,
     cpus: CpusOption = None,
     gpus: GpusOption = None,
+    cluster: ContinueThereOption = None,
+    detach: DetachOption = False,
 ) -> None:
     """Make a sweep larger: more trials, seeds, methods or data. What has ended is kept; a new best is confirmed anew."""
     from regbench.platform.records.storage import Storage
@@ -157,10 +165,16 @@ def extend(
     from regbench.platform.suite.names import check_names
     from regbench.platform.suite.spec import read_suite
 
-    store, console = Storage(storage), terminal()
+    place = _place(cluster, storage) if cluster is not None else None
+    store, console = Storage(place.storage if place else storage), terminal()
     open_sweep(name, store)
     spec = _renamed(read_suite(suite), name)
     check_names(spec)
+    if place:
+        from regbench.platform.launch import relaunch
+        from regbench.platform.shipment import SUITE_FILE
+
+        raise typer.Exit(relaunch(name, place, console, ["extend", name, SUITE_FILE], spec, detach=detach))
     from regbench.platform import sweep as engine
 
     outcome = engine.resume(name, store, tracking, console, spec, address=address, cpus=cpus, gpus=gpus)
@@ -253,17 +267,17 @@ def _changed(records: "Records", changes: dict[str, Any]) -> "Suite":
     return parse_suite(raw, "--set")
 
 
-def _relaunch(name: str, cluster: str, storage: str, detach: bool) -> None:
+def _place(cluster: str, storage: str) -> "Distant":
+    """The cluster on which a sweep is to be continued."""
     from regbench.clusters.kinds import Local, read_cluster
     from regbench.methods.errors import ConfigError
-    from regbench.platform.launch import relaunch
 
     place = read_cluster(cluster)
     if isinstance(place, Local):
-        raise ConfigError(f"{cluster} is this machine: continue here with `regbench resume {name}`, without --cluster")
+        raise ConfigError(f"{cluster} is this machine: continue here, without --cluster")
     if storage not in (DEFAULT_STORAGE, place.storage):
         raise ConfigError(f"the cluster's storage is {place.storage}, not {storage}: it must be where the sweep is")
-    raise typer.Exit(relaunch(name, place, terminal(), detach=detach))
+    return place
 
 
 def _conclude(name: str, outcome: "Outcome", store: "Storage", storage: str, tracking: str | None, console: "Console") -> None:

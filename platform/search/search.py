@@ -168,13 +168,20 @@ class Search:
         status = TrialState.RUNNING if row is None else STATES[row["status"]]
         values = row["values"] if row and status == TrialState.COMPLETE else None
         intermediate = {row["rounds"]: row["values"][0]} if row and status == TrialState.PRUNED and row["values"] else None
-        past = create_trial(
-            state=status,
-            values=values,
-            params=trial.searched,
-            distributions={name: state.study.space[name] for name in trial.searched},
-            intermediate_values=intermediate,
-        )
+        searched = trial.searched if row is None else json.loads(row["searched"])
+        try:
+            past = create_trial(
+                state=status,
+                values=values,
+                params=searched,
+                distributions={name: state.study.space[name] for name in searched},
+                intermediate_values=intermediate,
+            )
+        except (ValueError, KeyError) as error:
+            raise StorageError(
+                f"trial {trial.key} in {self.records.storage.uri} has values that its study does not search ({error}): delete "
+                "its files in trials/ and records/trials/, and it is planned anew"
+            ) from None
         if row and row["status"] == "refused":
             self._constrain(past)
         state.optuna.add_trial(past)
