@@ -28,7 +28,7 @@ from regbench.platform.cli.options import (
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from regbench.platform.launch import Distant
+    from regbench.platform.launched import Distant
     from regbench.platform.records.records import Records
     from regbench.platform.records.storage import Storage
     from regbench.platform.suite.spec import Suite
