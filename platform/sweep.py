@@ -19,7 +19,6 @@ from regbench.platform.inventory.inventory import inventory
 from regbench.platform.mending import drop_damaged, own_identity
 from regbench.platform.progress import SweepProgress
 from regbench.platform.provenance import describe, note_changes
-from regbench.platform.records.choice import refusals
 from regbench.platform.records.lease import only_driver
 from regbench.platform.records.records import Records, Report, Trial
 from regbench.platform.records.storage import Storage
@@ -49,7 +48,6 @@ class Outcome:
         barren: studies none of whose trials was trained to the end, so that there is nothing to confirm.
         unconfirmed: studies none of whose confirmations succeeded, though there were some.
         untuned: studies whose tuning the time limit has ended, with how many of their trials have ended.
-        refused: studies whose method refused draws, with a sentence on how many and why.
         tracking_problem: why MLflow is not up to date, or None.
         begun: whether there is anything that could be continued.
     """
@@ -59,7 +57,6 @@ class Outcome:
     barren: list[str] = field(default_factory=list)
     unconfirmed: list[str] = field(default_factory=list)
     untuned: dict[str, str] = field(default_factory=dict)
-    refused: dict[str, str] = field(default_factory=dict)
     tracking_problem: str | None = None
     begun: bool = True
 
@@ -244,7 +241,6 @@ def _outcome(search: Search, comparison: "Comparison | None", tracking_problem: 
         untuned={
             state.study.name: f"{state.tuned_trials} of {state.study.trials} trials" for state in states if not state.tuned
         },
-        refused={state.study.name: said for state in states if (said := refusals(state.refusals, state.trials))},
         tracking_problem=tracking_problem,
         begun=begun,
     )
