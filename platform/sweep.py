@@ -189,27 +189,28 @@ def _run(
     # At its end, a process looks for garbage among all that it has imported, which takes a second here and frees nothing.
     atexit.register(gc.freeze)
     comparison, begun = None, False
-    with ExitStack() as export:
-        # MLflow is imported while the suite is checked.
-        live = export.enter_context(LiveExporter(uri)) if uri else None
-        todo = plan()
+    try:
+        with ExitStack() as export:
+            # MLflow is imported while the suite is checked.
+            live = export.enter_context(LiveExporter(uri)) if uri else None
+            todo = plan()
 
-        def begin() -> None:
-            """From here on there is a sweep; called when a trial can run."""
-            nonlocal begun
-            if todo.recorded:
-                records.storage.write(FILE, json.dumps(todo.recorded, indent=1).encode())
-            if not search.done:
-                own_identity(records, console)
-                note_changes(records, console)
-            if live:
-                live.export(records)
-            search.limit(todo.suite.hours)
-            begun = True
+            def begin() -> None:
+                """From here on there is a sweep; called when a trial can run."""
+                nonlocal begun
+                if todo.recorded:
+                    records.storage.write(FILE, json.dumps(todo.recorded, indent=1).encode())
+                begun = True
+                if not search.done:
+                    own_identity(records, console)
+                    note_changes(records, console)
+                if live:
+                    live.export(records)
+                search.limit(todo.suite.hours)
 
-        try:
             # One process exports a sweep: the driver stays its driver until the last export has ended.
             with only_driver(records.storage, console), export.pop_all():
+                begun = todo.recorded is None
                 drop_damaged(records, console)
                 if again.retry_failed:
                     _forget_failed(records)
@@ -224,10 +225,10 @@ def _run(
                 if search.done:
                     # Before the last export, so that MLflow gets the report as an artifact.
                     comparison = report.result()
-        except KeyboardInterrupt:
-            # In the middle of the report or of the last export, which a resumed sweep makes anew.
-            return Outcome(begun=begun or todo.recorded is None)
-    return _outcome(search, comparison, live.problem if live else None, begun or todo.recorded is None)
+    except KeyboardInterrupt:
+        # While the suite is checked, or in the middle of the report or of the last export, which a resumed sweep makes anew.
+        return Outcome(begun=begun)
+    return _outcome(search, comparison, live.problem if live else None, begun)
 
 
 def _outcome(search: Search, comparison: "Comparison | None", tracking_problem: str | None, begun: bool) -> Outcome:
