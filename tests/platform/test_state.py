@@ -215,7 +215,7 @@ def test_a_damaged_suite_file_is_written_anew_from_the_suite(records, storage, k
     ("old", "new", "said"),
     [
         ("epochs: 1", "epochs: 2", "epochs: 1 there, 2 here"),
-        ("trials: 3", "trials: 2", "2 trials here"),
+        ("trials: 3", "trials: 2", "has 3 trials there, 2 here"),
         ("data: [digits_small]", "data: [digits]", "no study cross_entropy-digits_small here"),
         ("[label_smoothing]", "{label_smoothing: {method: mixup}}", "method label_smoothing there, mixup here"),
         ("[label_smoothing]", "{label_smoothing: {settings: {learning_rate: 0.1}}}", "searched there"),
