@@ -46,9 +46,10 @@ DAMAGE = {
     "null": b"null",
     "nested": b"[" * 100_000,
     "another shape": b'{"suite": {"name": 3}, "studies": {}, "provenance": []}',
+    "numbers as text": b'{"suite": {"confirm": {"seeds": "2"}}, "studies": [{"trials": "3"}], "provenance": {}}',
     "no keys": b"{}",
     "newer": b'{"schema": "99", "suite": {}, "studies": [], "provenance": {"regbench": "9.1"}}',
-    "no studies' facts": b'{"suite": {"name": "small"}, "studies": [{}], "provenance": {"started": "2026-01-01"}}',
+    "no studies' facts": b'{"suite": {"name": "small"}, "studies": [{}], "provenance": {"started": "2026-01-01T00:00Z"}}',
 }
 
 
