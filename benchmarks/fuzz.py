@@ -299,7 +299,7 @@ def try_folder(folder: Path, chance: random.Random) -> tuple[str, str]:
     return outcome, f"{fault} after {', '.join(done)}" if fault else ""
 
 
-def cases(count: int, seed: int, kinds: tuple[str, ...] = ("suite", "folder")) -> Iterator[tuple[str, str, str]]:
+def cases(count: int, seed: int, kinds: tuple[str, ...] = ("suite", "suite", "folder")) -> Iterator[tuple[str, str, str]]:
     """Kind, outcome and fault of each case; kinds take turns."""
     with tempfile.TemporaryDirectory() as name, warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -65,8 +65,7 @@ def suite_page() -> str:
     parts += [
         "## What works together\n",
         *_pairs(),
-        "## Ranges\n",
-        "`space` of an entry replaces or adds ranges: a list of choices, or `{low, high}` with `log: true` or `step`.\n",
+        (DOCS / "parts" / "searching.md").read_text(encoding="utf-8"),
         "## A ready-made suite\n",
         "`regbench sweep quickstart` runs this one:\n",
         f"```yaml\n{ready_made_suites()['quickstart'].rstrip()}\n```",

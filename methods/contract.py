@@ -29,6 +29,8 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from regbench.methods.contract_trainings import (
+    as_file,
+    changed,
     curve_of,
     reference,
     retrained,
@@ -141,6 +143,32 @@ def resumes(method: type[Method]) -> None:
     _require(method, not extra, f"resumed after its last round, it trains {len(extra)} more")
 
 
+def goes_on_changed(method: type[Method]) -> None:
+    """Half trained, it goes on with other values of the settings that may change, and by those values.
+
+    Asked of each weight that the method declares itself, and of all else at once.
+    """
+    instance, curve = smoke(method), reference(method)
+    own = [name for name in method.weights() if name in vars(method)["__annotations__"] and name in instance.changeable]
+    rest = sorted(instance.changeable.difference(own))
+    cases = [[name] for name in own] + ([rest] if rest else [])
+    if not (method.track.iterative and instance.rounds > 1 and cases):
+        raise NotApplicable("no setting may change, or no round trains on what the one before has trained")
+    state = retrained(method).halfway
+    for names in cases:
+        what, others = f"{', '.join(names)} may change, but", changed(instance, names)
+        _require(method, all(other.rounds == len(curve) for other in others), f"{what} the rounds follow it")
+        try:
+            runs = [other.train(smoke_run(method, checkpoint=_read(method, state))) for other in others]
+            counts = any(found != expected for run in runs for found, expected in zip(run, curve[1:], strict=True))
+        except Exception as error:
+            reason = " ".join(str(error).split())
+            raise ContractError(f"{method.slug}: {what} half trained it cannot go on with another value: {reason}") from error
+        # What counts nowhere here, as an option that is off, need not count later.
+        counts = counts or all(curve_of(other) == curve for other in others)
+        _require(method, counts, f"{what} half trained it goes on as with the old value: declare may_change=False")
+
+
 def leaves_no_trace(method: type[Method]) -> None:
     """Between its rounds and after them, the process is as it was before, but for torch's random numbers."""
     changed = retrained(method).changed
@@ -245,6 +273,7 @@ CLAUSES: tuple[Clause, ...] = (
     repeats,
     follows_seed,
     resumes,
+    goes_on_changed,
     leaves_no_trace,
     off,
     differentiable,
@@ -344,11 +373,13 @@ def _is_line(text: str | None) -> bool:
 
 def _through_file(method: type[Method], state: dict[str, Any]) -> dict[str, Any]:
     """A run's state, written and read as the platform does it."""
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    buffer.seek(0)
+    return _read(method, as_file(state))
+
+
+def _read(method: type[Method], content: bytes) -> dict[str, Any]:
+    """A run's state from a file's content."""
     try:
-        return torch.load(buffer, map_location="cpu", weights_only=True)
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise ContractError(
             f"{method.slug}: its checkpoint holds an object that weights_only=True refuses: hand run.restore tensors, numbers, "

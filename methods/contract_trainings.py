@@ -2,15 +2,19 @@
 
 import copy
 import dataclasses
+import io
 import os
 import pickle
 import random
+from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 
 from regbench.methods.method import Method, Metrics
 from regbench.methods.objectives import CaughtObjective, is_pure, watched
@@ -27,9 +31,32 @@ def smoke_run(method: type[Method], **options: Any) -> Run:
     return Run(method.track.data[0], **options)
 
 
+def changed(instance: Method, names: Sequence[str]) -> list[Method]:
+    """The method with other values of numeric settings, near their own, that it takes; a setting without a value gets one."""
+    found = []
+    for number in range(2):
+        values = {name: _near(getattr(instance, name))[number] for name in names}
+        with suppress(ValidationError):
+            found.append(instance.replace(**values))
+    return found
+
+
+def _near(value: Any) -> tuple[Any, Any]:
+    if type(value) is int:
+        return value + 1, value - 1
+    return (0.5, 1.0) if value is None else (value / 2 or 0.1, value * 1.5 or 0.2)
+
+
 def train(instance: Method, run: Run) -> list[Metrics]:
     """The curve of a run: the metrics of each round."""
     return [dict(metrics) for metrics in instance.train(run)]
+
+
+def as_file(state: dict[str, Any]) -> bytes:
+    """The content of a file that holds a run's state."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()
 
 
 def reference(method: type[Method], *, test: bool = False) -> list[Metrics]:
@@ -56,12 +83,14 @@ class Retrained:
         kept: whether it leaves something on the method.
         changed: what it changes in the process, first to last.
         seen: its objective, caught at its first call in the last round, if there is one.
+        halfway: its state after the first round, as a file's content.
     """
 
     curve: list[Metrics] = dataclasses.field(default_factory=list)
     kept: bool = False
     changed: list[str] = dataclasses.field(default_factory=list)
     seen: list[CaughtObjective] = dataclasses.field(default_factory=list)
+    halfway: bytes = b""
 
 
 @cache
@@ -78,6 +107,7 @@ def retrained(method: type[Method]) -> Retrained:
         while not ended:
             metrics = next(training, None)
             ended = metrics is None
+            found.halfway = found.halfway or as_file(run.state())
             found.curve += [] if metrics is None else [dict(metrics)]
             found.kept |= fields != (dict(vars(instance)), instance.__pydantic_private__)
             found.changed += [name for name, value in _process_state().items() if value != process[name]]

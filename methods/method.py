@@ -107,7 +107,9 @@ class Weight:
     help: str
 
 
-def weight(default: Any, *, off: Any, symbol: str, help: str, differentiable: bool, **limits: Any) -> Any:
+def weight(
+    default: Any, *, off: Any, symbol: str, help: str, differentiable: bool, may_change: bool = True, **limits: Any
+) -> Any:
     """Declares a regularization weight of a method.
 
     Args:
@@ -116,15 +118,28 @@ def weight(default: Any, *, off: Any, symbol: str, help: str, differentiable: bo
         symbol: the paper's symbol.
         help: one line, what it weighs.
         differentiable: whether the training objective is differentiable in it.
+        may_change: whether it may change while a model trains, as objectives that read it in each step allow; see
+            ``hyperparameter``.
         **limits: pydantic's ``ge``, ``gt``, ``le``, ``lt``.
     """
-    extra: dict[str, Any] = {"weight": {"off": off, "symbol": symbol, "differentiable": differentiable}}
+    marks = {"off": off, "symbol": symbol, "differentiable": differentiable}
+    extra: dict[str, Any] = {"weight": marks, "may_change": may_change}
     return Field(default, description=help, json_schema_extra=extra, **limits)
 
 
-def hyperparameter(default: Any, *, help: str, **limits: Any) -> Any:
-    """Declares any other hyperparameter of a method: a default, one line of help, and pydantic's limits."""
-    return Field(default, description=help, **limits)
+def hyperparameter(default: Any, *, help: str, may_change: bool = False, **limits: Any) -> Any:
+    """Declares any other hyperparameter of a method.
+
+    Args:
+        default: where nothing else is said.
+        help: one line, what it is.
+        may_change: whether a model that is half trained can go on with another value, as population-based training asks:
+            the training reads it anew, after ``run.restore``. What gives the network its shape, the optimizer its kind, a
+            memory its size, the data their layout or the training its length cannot change; nor can what a model is judged by.
+        **limits: pydantic's ``ge``, ``gt``, ``le``, ``lt``.
+    """
+    extra: dict[str, Any] = {"may_change": may_change}
+    return Field(default, description=help, json_schema_extra=extra, **limits)
 
 
 def is_off(weight: float | Tensor) -> bool:
@@ -199,6 +214,12 @@ class Method(BaseModel):
                     help=field.description or "",
                 )
         return found
+
+    @property
+    def changeable(self) -> frozenset[str]:
+        """The settings that may change while a model of this configuration trains."""
+        marked = ((name, field.json_schema_extra) for name, field in type(self).model_fields.items())
+        return frozenset(name for name, extra in marked if isinstance(extra, dict) and extra.get("may_change"))
 
     def weight_values(self) -> SimpleNamespace:
         """This configuration's weights, as attributes. Objectives read weights from such a namespace, never from ``self``,

@@ -77,8 +77,8 @@ class NetworkMethod(Method):
 
     epochs: int = hyperparameter(30, ge=1, help="passes over the training data")
     batch_size: int = hyperparameter(64, ge=1, help="mini-batch size over all workers")
-    learning_rate: float = hyperparameter(1e-3, gt=0, help="of AdamW")
-    weight_decay: float = hyperparameter(0.0, ge=0, help="decoupled decay")
+    learning_rate: float = hyperparameter(1e-3, gt=0, may_change=True, help="of AdamW")
+    weight_decay: float = hyperparameter(0.0, ge=0, may_change=True, help="decoupled decay")
 
     @property
     def epochs_per_round(self) -> int:

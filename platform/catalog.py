@@ -72,8 +72,9 @@ def plan_table(suite: Suite, found: Outline) -> Group:
     for column in ("study", "objective", "rounds", "tune", "confirm", "ablate", "searched"):
         table.add_column(column, no_wrap=column == "study")
     for study in found.studies:
-        numbers = (study.rounds, study.tune, study.confirm, study.ablate)
-        table.add_row(study.name, study.objectives, *map(str, numbers), "\n".join(study.searched))
+        rounds = " to ".join(map(str, dict.fromkeys((study.fewest, study.rounds))))
+        numbers = (study.tune, study.confirm, study.ablate)
+        table.add_row(study.name, study.objectives, rounds, *map(str, numbers), "\n".join(study.searched))
     return Group(table, *(Text(line) for line in _remarks(suite, found)))
 
 

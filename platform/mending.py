@@ -12,7 +12,7 @@ from regbench.methods.errors import ConfigError
 from regbench.platform.provenance import describe
 from regbench.platform.records.records import Records, Trial
 from regbench.platform.records.suite_file import FILE, DamagedSuiteError, read_suite_file
-from regbench.platform.suite.plan import Study, contains, studies
+from regbench.platform.suite.plan import Study, studies
 from regbench.platform.suite.recorded import recorded_suite
 from regbench.platform.suite.spec import Suite
 
@@ -95,12 +95,13 @@ def _difference(trial: Trial, study: Study | None) -> str:
         return f"method {trial.method} there, {study.method.slug} here"
     if trial.stage != "tune" or trial.ranges or trial.learned:
         return ""
-    if trial.searched.keys() != study.space.keys():
-        return f"searched there: {', '.join(trial.searched)}; here: {', '.join(study.space)}"
+    here = [name for name in study.space if study.space.is_active(name, trial.searched)]
+    if trial.searched.keys() != set(here):
+        return f"searched there: {', '.join(trial.searched)}; here: {', '.join(here)}"
     for name, value in study.fixed.items():
         if trial.settings.get(name) != value:
             return f"{name}: {trial.settings.get(name)} there, {value} here"
-    outside = [name for name, limits in study.space.items() if not contains(limits, trial.searched[name])]
+    outside = [name for name, value in trial.searched.items() if not study.space.holds(name, value)]
     return f"{outside[0]}: {trial.searched[outside[0]]} is outside of the range here" if outside else ""
 
 

@@ -1,7 +1,7 @@
 """What is searched: for each method its searched settings in Optuna distributions, and the ready-made suites.
 
-Each module but ``ranges`` holds the spaces of one track as ``SPACES``: method slug -> setting -> distribution. A module dropped
-into this folder is found.
+A track's module holds its spaces as ``SPACES``: method slug -> setting -> distribution; one dropped into this folder is found.
+The others say what a search space is (``space``), how a suite writes ranges (``notation``), what becomes of both (``ranges``).
 """
 
 from importlib.resources import files

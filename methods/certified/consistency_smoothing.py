@@ -35,7 +35,7 @@ class ConsistencySmoothing(CertifiedMethod):
     entropy_weight: float = weight(
         0.05, off=0.0, ge=0, symbol="η", differentiable=True, help="weight of the mean prediction's entropy, relative to λ"
     )
-    num_noise: int = hyperparameter(4, ge=1, help="noise draws k for each training image and step")
+    num_noise: int = hyperparameter(4, ge=1, may_change=True, help="noise draws k for each training image and step")
 
     def objective(self, model: Parts, batch: Batch, weights: SimpleNamespace) -> tuple[Tensor, Tensor]:
         """Cross-entropy plus weighted divergence and entropy, summed over parts."""

@@ -49,7 +49,9 @@ class DualSmoothing(ConsistencySmoothing):
     margin_weight: float = weight(
         0.0, off=0.0, ge=0, symbol="μ", differentiable=True, help="weight of the margins of images classified rightly"
     )
-    sigma: float = hyperparameter(0.18, gt=0, help="standard deviation of the noise on each half, pixels in [0, 1]")
+    sigma: float = hyperparameter(
+        0.18, gt=0, may_change=True, help="standard deviation of the noise on each half, pixels in [0, 1]"
+    )
     partition: Partition = hyperparameter("checkerboard", help="checkerboard: two halves; whole: one network of all pixels")
     fill: Fill = hyperparameter(
         "repeat", help="of a half: repeat (its pixel of each pair twice), block_maximum (released CIFAR-10 code) or none"

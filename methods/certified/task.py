@@ -71,15 +71,17 @@ class CertifiedMethod(MixedPrecisionMethod):
 
     architecture: networks.Architecture = hyperparameter("mlp", help="network: mlp (2 x 256) or resnet110 (three stages of 18)")
     sigma: float = hyperparameter(
-        0.25, gt=0, help="standard deviation of the noise, in training and certification, pixels in [0, 1]"
+        0.25, gt=0, may_change=True, help="standard deviation of the noise, in training and certification, pixels in [0, 1]"
     )
-    num_noise: int = hyperparameter(1, ge=1, help="noise draws for each training image and step")
+    num_noise: int = hyperparameter(1, ge=1, may_change=True, help="noise draws for each training image and step")
     pretraining_epochs: int = hyperparameter(
         0, ge=0, help="passes with cross-entropy on whole images without noise, from whose network the others start"
     )
     epochs: int = hyperparameter(60, ge=1, help="passes over the training data under noise")
     batch_size: int = hyperparameter(64, ge=1, help="mini-batch size over all workers, noise draws not counted")
-    learning_rate: float = hyperparameter(2e-3, gt=0, help="of Adam; x0.1 after 62.5 % and 87.5 % of either stage's epochs")
+    learning_rate: float = hyperparameter(
+        2e-3, gt=0, may_change=True, help="of Adam; x0.1 after 62.5 % and 87.5 % of either stage's epochs"
+    )
     augmentation: Augmentation = hyperparameter("none", help=AUGMENTATION_HELP)
     n0: int = hyperparameter(100, ge=1, help="votes of each network that choose an image's class")
     n: int = hyperparameter(2000, ge=1, help="votes of each network that bound its probability")

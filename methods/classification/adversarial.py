@@ -16,7 +16,9 @@ class AdversarialMethod(ClassificationMethod):
     Its own ``radius``, in its own ``norm``, is what it trains for; ``attack_radius`` is what every method is judged by.
     """
 
-    radius: float = hyperparameter(0.1, ge=0, help="radius of the ball in which training seeks the worst input")
+    radius: float = hyperparameter(
+        0.1, ge=0, may_change=True, help="radius of the ball in which training seeks the worst input"
+    )
     norm: Norm = hyperparameter("linf", help="norm of that ball: linf or l2")
     pgd_steps: int = hyperparameter(7, ge=1, help="ascent steps in that ball")
     pgd_step_size: float | None = hyperparameter(None, gt=0, help="length of a step; by default a quarter of the radius")

@@ -66,14 +66,15 @@ class CorrectionRegularizedReLU(ClassificationMethod):
         le=2.24,
         symbol="ε₀",
         differentiable=False,
+        may_change=False,
         help="correction weight at the start (and the end, if frozen)",
     )
     epsilon_learnable: bool = hyperparameter(True, help="learn ε with the network, or freeze it")
     epsilon_granularity: Literal["module", "network", "channel"] = hyperparameter(
         "module", help="one ε per activation module, one for the network, or one per channel"
     )
-    epsilon_weight_decay: float = hyperparameter(0.0, ge=0, help="decay of ε")
-    epsilon_rate: float = hyperparameter(1.0, gt=0, help="learning rate of ε relative to the network's")
+    epsilon_weight_decay: float = hyperparameter(0.0, ge=0, may_change=True, help="decay of ε")
+    epsilon_rate: float = hyperparameter(1.0, gt=0, may_change=True, help="learning rate of ε relative to the network's")
 
     @field_validator("activation")
     @classmethod

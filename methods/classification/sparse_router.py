@@ -127,7 +127,7 @@ class SparseRouter(ClassificationMethod):
     )
     batch_size: int = hyperparameter(128, ge=1, help="mini-batch size over all workers")
     optimizer: Literal["sgd", "adam"] = hyperparameter("adam", help="sgd (Nesterov momentum 0.9) or adam (decoupled decay)")
-    learning_rate: float = hyperparameter(0.03, gt=0, help="initial learning rate")
+    learning_rate: float = hyperparameter(0.03, gt=0, may_change=True, help="initial learning rate")
     attack_radius: float = hyperparameter(
         0.0, ge=0, le=0, help="0: no attack, which would move all images of a batch and with them each other's experts"
     )

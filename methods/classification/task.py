@@ -84,13 +84,15 @@ class ClassificationMethod(MixedPrecisionMethod, NetworkMethod):
     )
     activation: architectures.Activation = hyperparameter("relu", help="hidden activation: relu, gelu or prelu")
     optimizer: Literal["sgd", "adam"] = hyperparameter("sgd", help="sgd (Nesterov momentum 0.9) or adam (decoupled decay)")
-    learning_rate: float = hyperparameter(0.05, gt=0, help="initial learning rate")
+    learning_rate: float = hyperparameter(0.05, gt=0, may_change=True, help="initial learning rate")
     schedule: Literal["step", "cosine", "constant"] = hyperparameter(
         "step", help="learning rate over epochs: x0.1 at 50 % and 75 %, half a cosine, or constant"
     )
-    weight_decay: float = hyperparameter(5e-4, ge=0, help="L2 penalty of SGD, decoupled decay of Adam")
+    weight_decay: float = hyperparameter(5e-4, ge=0, may_change=True, help="L2 penalty of SGD, decoupled decay of Adam")
     augmentation: Augmentation = hyperparameter("none", help=AUGMENTATION_HELP)
-    gradient_clip: float | None = hyperparameter(None, gt=0, help="largest norm of a step's gradient; None leaves it alone")
+    gradient_clip: float | None = hyperparameter(
+        None, gt=0, may_change=True, help="largest norm of a step's gradient; None leaves it alone"
+    )
     attack_radius: float = hyperparameter(
         0.0, ge=0, help="l-inf radius of the attack under which robust_accuracy is measured; 0 leaves it out"
     )

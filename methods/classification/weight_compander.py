@@ -224,10 +224,22 @@ class WeightCompander(ClassificationMethod):
     )
 
     wc_scale: float | None = weight(
-        1.0, off=None, gt=0, symbol="a", differentiable=True, help="scale: weights stay below a π/2; the start of a learned a"
+        1.0,
+        off=None,
+        gt=0,
+        symbol="a",
+        differentiable=True,
+        may_change=False,
+        help="scale: weights stay below a π/2; the start of a learned a",
     )
     wc_stretch: float | None = weight(
-        0.6, off=None, gt=0, symbol="b", differentiable=True, help="stretch: the slope at 0 is a/b; the start of a learned b"
+        0.6,
+        off=None,
+        gt=0,
+        symbol="b",
+        differentiable=True,
+        may_change=False,
+        help="stretch: the slope at 0 is a/b; the start of a learned b",
     )
     wc_learnable: Learned = hyperparameter(
         "fixed", help="a and b: fixed, or learned as one pair of the network (coarse) or of each layer (fine)"

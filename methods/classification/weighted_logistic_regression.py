@@ -136,7 +136,13 @@ class WeightedLogisticRegression(LearnedMethod):
     off_equals: ClassVar[str | None] = None
 
     decay: float = weight(
-        1e-3, off=0.0, ge=0, symbol="e^θ", differentiable=True, help="weight decay of all parameters, or where learning starts"
+        1e-3,
+        off=0.0,
+        ge=0,
+        symbol="e^θ",
+        differentiable=True,
+        may_change=False,
+        help="weight decay of all parameters, or where learning starts",
     )
     groups: Groups = hyperparameter(
         "scalar", help="which parameters share a learned decay: scalar (all), those of a class or a feature, parameter (none)"

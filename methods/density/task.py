@@ -114,12 +114,12 @@ class DensityMethod(StepMethod):
     noise: NoiseName = hyperparameter(
         "gaussian", help="q: gaussian (moments of the data), standard (mean 0, covariance I) or mixture (of Gaussians, fitted)"
     )
-    noise_scale: float = hyperparameter(1.0, gt=0, help="multiplies the standard deviation of q")
+    noise_scale: float = hyperparameter(1.0, gt=0, may_change=True, help="multiplies the standard deviation of q")
     noise_components: int = hyperparameter(10, ge=1, help="of a mixture")
-    noise_batch_ratio: int = hyperparameter(1, ge=1, help="noise samples for each datum, B₂ / B₁")
+    noise_batch_ratio: int = hyperparameter(1, ge=1, may_change=True, help="noise samples for each datum, B₂ / B₁")
     batch_size: int = hyperparameter(128, ge=1, help="data in a mini-batch, B₁, over all workers")
     optimizer: Literal["adam", "sgd"] = hyperparameter("adam", help="adam, or plain gradient steps")
-    learning_rate: float = hyperparameter(1e-3, gt=0, help="η")
+    learning_rate: float = hyperparameter(1e-3, gt=0, may_change=True, help="η")
     langevin_steps: int = hyperparameter(0, ge=0, help="steps of the chains that generate samples; 0: none are generated")
     langevin_step_size: float = hyperparameter(0.01, gt=0, help="ε of a Langevin step")
     target_error: float = hyperparameter(

@@ -63,7 +63,7 @@ class KoopmanInformation(KoopmanMethod):
         "code", help="code or paper (InfoNCE), gaussian (closed form for few dimensions) or its logarithm"
     )
     neighborhood_size: int = hyperparameter(
-        3, ge=1, help="k, steps each side that count as neighbours; for gaussian, the lag n"
+        3, ge=1, may_change=True, help="k, steps each side that count as neighbours; for gaussian, the lag n"
     )
     entropy_sign: Literal["paper", "code"] = hyperparameter(
         "paper", help="paper: maximizes the entropy; code: minimizes it, as the released trainer does"

@@ -104,7 +104,9 @@ class KoopmanMethod(Method):
     operator: Literal["ridge", "parameter"] = hyperparameter(
         "ridge", help="ridge: fitted to each window and averaged, without gradient; parameter: learned"
     )
-    ridge: float = hyperparameter(0.1, gt=0, help="of the windows' regressions; without gradient, as the operator is")
+    ridge: float = hyperparameter(
+        0.1, gt=0, may_change=True, help="of the windows' regressions; without gradient, as the operator is"
+    )
     inference_operator: Literal["least_squares", "trained"] = hyperparameter(
         "least_squares", help="forecasts with one regression on all training latents, or with the operator of training"
     )
@@ -116,10 +118,10 @@ class KoopmanMethod(Method):
     window_length: int = hyperparameter(16, ge=2, help="steps T of a window, which holds one state more")
     epochs: int = hyperparameter(8, ge=1, help="passes over the training windows")
     batch_size: int = hyperparameter(32, ge=1, help="windows in a mini-batch, over all workers")
-    learning_rate: float = hyperparameter(1e-3, gt=0, help="of Adam at the start")
+    learning_rate: float = hyperparameter(1e-3, gt=0, may_change=True, help="of Adam at the start")
     decay_every: int = hyperparameter(20, ge=1, help="epochs after which the rate falls")
-    decay: float = hyperparameter(0.8, gt=0, le=1, help="factor by which it falls")
-    gradient_clip: float = hyperparameter(1.0, gt=0, help="largest norm of a gradient")
+    decay: float = hyperparameter(0.8, gt=0, le=1, may_change=True, help="factor by which it falls")
+    gradient_clip: float = hyperparameter(1.0, gt=0, may_change=True, help="largest norm of a gradient")
 
     @property
     def rounds(self) -> int:

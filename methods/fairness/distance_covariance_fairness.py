@@ -52,7 +52,9 @@ class DistanceCovarianceFairness(FairnessMethod):
         40.0, off=0.0, ge=0, symbol="λ", differentiable=True, help="weight of the dependence; the largest, where calibrated"
     )
     penalty: Dependence = hyperparameter("ccdcov", help="dependence: ccdcov or jdcov, jointly; sum, on each attribute alone")
-    jdcov_c: float = hyperparameter(1.0, gt=0, help="c of jdcov: the larger, the less terms of three and more variables count")
+    jdcov_c: float = hyperparameter(
+        1.0, gt=0, may_change=True, help="c of jdcov: the larger, the less terms of three and more variables count"
+    )
     jsd_level: float | None = hyperparameter(
         None, gt=0, help="calibrate the weight to this Jensen-Shannon divergence in bits; None takes fairness_weight as it is"
     )
@@ -69,6 +71,11 @@ class DistanceCovarianceFairness(FairnessMethod):
     def rounds(self) -> int:
         """One metrics mapping per epoch of each network."""
         return self.epochs * (self.candidates + 1)
+
+    @property
+    def changeable(self) -> frozenset[str]:
+        """With calibration not its weight: what was calibrated so far would belong to other weights."""
+        return super().changeable - ({"fairness_weight"} if self.candidates else set())
 
     def objective(self, model: Scores, batch: Batch, weights: SimpleNamespace) -> tuple[Tensor, Tensor]:
         """The loss plus λ times the dependence of the batch's predictions; see the class."""

@@ -81,7 +81,7 @@ class FairnessMethod(NetworkMethod):
     batch_size: int = hyperparameter(
         200, ge=distance_covariance.FEWEST, help="mini-batch size over all workers; each estimates dependence from its share"
     )
-    learning_rate: float = hyperparameter(2e-3, gt=0, help="of Adam")
+    learning_rate: float = hyperparameter(2e-3, gt=0, may_change=True, help="of Adam")
 
     def objective(self, model: Scores, batch: Batch, weights: SimpleNamespace) -> tuple[Tensor, Tensor]:
         """The training objective of one mini-batch, as a pure function of its arguments.

@@ -74,9 +74,9 @@ class GenerativeMethod(StepMethod):
     batch_size: int = hyperparameter(64, ge=2, help="images in a mini-batch, over all workers")
     latent_dim: int = hyperparameter(32, ge=1, help="size of the latent vector")
     code_dim: int = hyperparameter(16, ge=1, help="size m of a discriminator code")
-    learning_rate: float = hyperparameter(2e-3, gt=0, help="of both Adams; 2e-3 stresses stability")
+    learning_rate: float = hyperparameter(2e-3, gt=0, may_change=True, help="of both Adams; 2e-3 stresses stability")
     learning_rate_decay: float = hyperparameter(
-        1.0, gt=0, le=1, help="factor on the rate after each 36th of training; MaEM-GAN: 0.9"
+        1.0, gt=0, le=1, may_change=True, help="factor on the rate after each 36th of training; MaEM-GAN: 0.9"
     )
     samples: int = hyperparameter(1792, ge=2, help="generated images that are judged")
 

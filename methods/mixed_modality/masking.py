@@ -29,7 +29,7 @@ class MaskingMethod(MixedModalityMethod):
     grid_size: int = hyperparameter(4, ge=1, help="cells G of a mask along each side")
     blur_kernel: int = hyperparameter(3, ge=1, help="width k of the Gaussian that blurs masks, in pixels, odd; 1: no blur")
     blur_sigma: float = hyperparameter(
-        1.0, gt=0, help="standard deviation s of that Gaussian, in pixels; the kernel truncates it"
+        1.0, gt=0, may_change=True, help="standard deviation s of that Gaussian, in pixels; the kernel truncates it"
     )
 
     @field_validator("blur_kernel")

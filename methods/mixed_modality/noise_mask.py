@@ -126,8 +126,12 @@ class NoiseMask(MaskingMethod):
     policy_mix: float = weight(
         0.1, off=0.0, ge=0, le=1, symbol="1-δ", differentiable=True, help="share of the image's own part in its mask's logits"
     )
-    base_ema: float = hyperparameter(0.01, ge=0, le=1, help="rate η at which the shared part follows the policy's mean output")
-    policy_lr_ratio: float = hyperparameter(0.1, gt=0, help="learning rate of the policy relative to the classifier's")
+    base_ema: float = hyperparameter(
+        0.01, ge=0, le=1, may_change=True, help="rate η at which the shared part follows the policy's mean output"
+    )
+    policy_lr_ratio: float = hyperparameter(
+        0.1, gt=0, may_change=True, help="learning rate of the policy relative to the classifier's"
+    )
     policy_objective: Literal["logsumexp", "reinforce"] = hyperparameter(
         "logsumexp", help="logsumexp: as in the released code; reinforce: per-image cost against the batch's mean"
     )

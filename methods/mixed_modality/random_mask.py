@@ -22,7 +22,9 @@ class RandomMask(MaskingMethod):
 
     paper: ClassVar[Paper | None] = None
 
-    log_concentration: float = hyperparameter(0.5, help="logarithm c of both parameters of a cell's Beta distribution")
+    log_concentration: float = hyperparameter(
+        0.5, may_change=True, help="logarithm c of both parameters of a cell's Beta distribution"
+    )
 
     def heat(
         self, model: nn.Module, policy: nn.Module | None, x: Tensor, y: Tensor, run: Run

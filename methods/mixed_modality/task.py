@@ -49,10 +49,10 @@ class MixedModalityMethod(MixedPrecisionMethod):
         3, ge=1, help="last epochs of pre-training whose weights are averaged; 1: the last one's"
     )
     batch_size: int = hyperparameter(64, ge=2, help="mini-batch size over all workers")
-    learning_rate: float = hyperparameter(0.02, gt=0, help="of SGD in pre-training; x0.1 after each third")
-    finetune_lr: float = hyperparameter(2e-3, gt=0, help="of SGD in fine-tuning, constant after the warm-up")
+    learning_rate: float = hyperparameter(0.02, gt=0, may_change=True, help="of SGD in pre-training; x0.1 after each third")
+    finetune_lr: float = hyperparameter(2e-3, gt=0, may_change=True, help="of SGD in fine-tuning, constant after the warm-up")
     finetune_warmup: int = hyperparameter(4, ge=0, help="epochs of fine-tuning over which its learning rate grows linearly")
-    weight_decay: float = hyperparameter(1e-4, ge=0, help="L2 penalty of SGD")
+    weight_decay: float = hyperparameter(1e-4, ge=0, may_change=True, help="L2 penalty of SGD")
 
     @property
     def rounds(self) -> int:

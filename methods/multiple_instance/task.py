@@ -81,11 +81,11 @@ class MultipleInstanceMethod(MixedPrecisionMethod, NetworkMethod):
     epochs: int = hyperparameter(50, ge=1, help="passes over the training bags")
     batch_size: int = hyperparameter(1, ge=1, help="bags in a mini-batch, over all workers")
     learning_rate: float = hyperparameter(
-        1e-4, gt=0, help="of AdamW at the start; falls to 0 along half a cosine, step by step"
+        1e-4, gt=0, may_change=True, help="of AdamW at the start; falls to 0 along half a cosine, step by step"
     )
-    weight_decay: float = hyperparameter(1e-5, ge=0, help="decoupled decay of AdamW")
+    weight_decay: float = hyperparameter(1e-5, ge=0, may_change=True, help="decoupled decay of AdamW")
     instance_subsampling: float = hyperparameter(
-        1.0, gt=0, le=1, help="share of a bag's instances that a training step sees, drawn anew each time"
+        1.0, gt=0, le=1, may_change=True, help="share of a bag's instances that a training step sees, drawn anew each time"
     )
 
     @model_validator(mode="after")

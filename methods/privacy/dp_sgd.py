@@ -41,9 +41,15 @@ class DPSGD(PrivacyMethod):
     )
 
     noise_multiplier: float = weight(
-        1.0, off=0.0, ge=0, symbol="σ", differentiable=False, help="noise of a step relative to the clipping norm"
+        1.0,
+        off=0.0,
+        ge=0,
+        symbol="σ",
+        differentiable=False,
+        may_change=False,
+        help="noise of a step relative to the clipping norm",
     )
-    clip_norm: float = hyperparameter(1.0, gt=0, help="largest norm C of an image's gradient")
+    clip_norm: float = hyperparameter(1.0, gt=0, may_change=True, help="largest norm C of an image's gradient")
     delta: float = hyperparameter(1e-5, gt=0, lt=1, help="δ at which ε is recorded; below 1 over the number of images")
 
     def build_model(self, data: Data) -> nn.Module:

@@ -89,11 +89,11 @@ class PrivacyMethod(NetworkMethod):
     epochs: int = hyperparameter(60, ge=1, help="passes over the training images")
     batch_size: int = hyperparameter(64, ge=2, help="mini-batch size over all workers")
     optimizer: Literal["adam", "sgd"] = hyperparameter("adam", help="adam, or sgd with momentum 0.9")
-    learning_rate: float = hyperparameter(1e-3, gt=0, help="initial learning rate")
+    learning_rate: float = hyperparameter(1e-3, gt=0, may_change=True, help="initial learning rate")
     schedule: Literal["constant", "step"] = hyperparameter(
         "constant", help="of the learning rate: constant, or x0.2 at 40 % and 70 %"
     )
-    weight_decay: float = hyperparameter(0.0, ge=0, help="L2 penalty")
+    weight_decay: float = hyperparameter(0.0, ge=0, may_change=True, help="L2 penalty")
     accuracy_floor: float = hyperparameter(0.95, ge=0, le=1, help="accuracy below which protected_error is reduced")
     report_every: int = hyperparameter(60, ge=1, help="epochs in one round, after which the model is attacked")
     decoder_epochs: int = hyperparameter(80, ge=1, help="passes of the black-box attacker over its images")

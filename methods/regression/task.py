@@ -91,7 +91,7 @@ class RegressionMethod(NetworkMethod):
     batch_size: int = hyperparameter(
         64, ge=2, help="mini-batch size over all workers; kernel estimates depend on it, each worker's on its share"
     )
-    learning_rate: float = hyperparameter(1e-3, gt=0, help="of Adam, at the start")
+    learning_rate: float = hyperparameter(1e-3, gt=0, may_change=True, help="of Adam, at the start")
     schedule: Literal["constant", "step"] = hyperparameter(
         "constant", help="learning rate over epochs: constant, or x0.6 every ten epochs (released code)"
     )

@@ -10,7 +10,6 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-from optuna.distributions import BaseDistribution, json_to_distribution
 
 from regbench.methods.method import Weight
 from regbench.methods.registry import find_method
@@ -18,6 +17,7 @@ from regbench.platform.comparison.frames import Row
 from regbench.platform.records.choice import best_trial, confirming
 from regbench.platform.records.records import Records, Stage
 from regbench.platform.records.suite_file import FILE, DamagedSuiteError, read_suite_file
+from regbench.search_spaces.space import SearchSpace, read_space
 
 
 @dataclass
@@ -39,12 +39,14 @@ class Source:
         """The seeds of the sweep's tuning trials: what was chosen with one of them is not confirmed on it."""
         return {row["seed"] for row in self.trials if row["stage"] == "tune"}
 
-    def space(self, entry: str, data: str) -> dict[str, BaseDistribution]:
+    def study(self, entry: str, data: str) -> dict[str, Any]:
+        """What ``suite.json`` tells of an entry on a data set; nothing where it does not."""
+        found = (study for study in self.suite.get("studies", []) if (study.get("entry"), study.get("data")) == (entry, data))
+        return next(found, {})
+
+    def space(self, entry: str, data: str) -> SearchSpace:
         """The search space of an entry on a data set; empty where ``suite.json`` does not tell."""
-        for study in self.suite.get("studies", []):
-            if (study.get("entry"), study.get("data")) == (entry, data):
-                return {name: json_to_distribution(text) for name, text in study.get("space", {}).items()}
-        return {}
+        return read_space(self.study(entry, data))
 
 
 @dataclass(frozen=True)

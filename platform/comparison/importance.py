@@ -1,7 +1,8 @@
 """How much each searched setting matters: fANOVA (Hutter et al., 2014) as Optuna computes it, over the fully trained trials."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -15,9 +16,14 @@ IMPORTANCE_TRIALS = 8
 
 
 def importance_of(candidate: Candidate) -> list[Row]:
-    """The importance of its searched settings, or one row that says why there is none."""
-    space = candidate.source.space(candidate.name, candidate.trials[0]["data"])
-    rows = [row for row in candidate.stage("tune", "completed") if _within(row, space)]
+    """The importance of its searched settings, and rows that say why there is none.
+
+    A setting that is searched under a condition is not in all trials, and fANOVA knows no missing values.
+    """
+    searched = candidate.source.space(candidate.name, candidate.trials[0]["data"])
+    space = {name: limits for name, limits in searched.items() if name not in searched.when}
+    tuned = [row | {"searched": _without(row["searched"], searched.when)} for row in candidate.stage("tune", "completed")]
+    rows = [row for row in tuned if _within(row, space)]
     missing = ""
     if candidate.learned or not any(row["searched"] for row in candidate.stage("tune")):
         return []
@@ -30,7 +36,17 @@ def importance_of(candidate: Candidate) -> list[Row]:
     if missing:
         return [{"setting": "", "importance": math.nan, "trials": len(rows), "missing": missing}]
     found = importance(rows, space)
-    return [{"setting": name, "importance": value, "trials": len(rows), "missing": ""} for name, value in found.items()]
+    table: list[Row] = [
+        {"setting": name, "importance": value, "trials": len(rows), "missing": ""} for name, value in found.items()
+    ]
+    if searched.when:
+        missing = f"of {', '.join(searched.when)}: searched under a condition, and not in all trials"
+        table.append({"setting": "", "importance": math.nan, "trials": len(rows), "missing": missing})
+    return table
+
+
+def _without(values: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in names}
 
 
 def _within(row: Row, space: Mapping[str, BaseDistribution]) -> bool:

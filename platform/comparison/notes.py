@@ -1,9 +1,13 @@
 """What a reader must know to read the numbers rightly, one sentence each."""
 
+import json
 from collections.abc import Iterable, Mapping
 
+from regbench.methods.registry import find_method
 from regbench.platform.comparison.candidates import Candidate, on_shared_seeds
 from regbench.platform.records.choice import refusals
+from regbench.search_spaces.ranges import searched_text
+from regbench.search_spaces.space import SearchSpace
 
 
 def notes_on(candidates: list[Candidate], baselines: Mapping[str, Candidate]) -> Iterable[tuple[str, str]]:
@@ -57,8 +61,27 @@ def _entry_notes(candidate: Candidate, seeds: list[int], baseline: Candidate | N
         yield f"gives the same {test} at every seed: its interval has no width"
     if (tuned := candidate.trials[0]["objectives"][0]) != f"val/{candidate.yardstick.metric}":
         yield f"tuned on {tuned}, but judged on {test}"
+    if baseline and baseline is not candidate and (unlike := _searched_unlike(candidate, baseline)):
+        yield f"shares settings with {baseline.label} that the two do not search alike: {'; '.join(unlike)}"
     if baseline and baseline.source is not candidate.source:
         yield f"compared with {baseline.label} of another sweep, {baseline.source.name}"
+
+
+def _searched_unlike(candidate: Candidate, baseline: Candidate) -> list[str]:
+    """The settings that both methods have and that at least one searches, but not both in the same range."""
+    methods = [find_method(c.method) for c in (candidate, baseline)]
+    spaces = [c.source.space(c.name, c.trials[0]["data"]) for c in (candidate, baseline)]
+    shared = [name for name in dict.fromkeys([*spaces[0], *spaces[1]]) if all(m and name in m.model_fields for m in methods)]
+    told = {name: (_how_searched(candidate, spaces[0], name), _how_searched(baseline, spaces[1], name)) for name in shared}
+    return [f"{name} {own}, there {other}" for name, (own, other) in told.items() if own != other and own and other]
+
+
+def _how_searched(candidate: Candidate, space: SearchSpace, name: str) -> str:
+    """How an entry has a setting; "" where its records do not tell."""
+    if name in space:
+        return searched_text(space, name)
+    settings = json.loads(candidate.trials[0]["settings"])
+    return f"fixed at {settings[name]}" if name in settings else ""
 
 
 def _unequal(candidates: list[Candidate]) -> dict[str, dict[str, int]]:

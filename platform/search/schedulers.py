@@ -3,13 +3,12 @@
 A trial is judged among the trials of its own study only. Confirmation trials are never stopped.
 """
 
+import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from types import SimpleNamespace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import (
     ASHAScheduler,
@@ -22,12 +21,22 @@ from ray.tune.schedulers import (
 from ray.tune.schedulers.hyperband import _Bracket
 
 from regbench.platform.records.records import Records
+from regbench.platform.search.exploration import explored
 from regbench.platform.suite.plan import Study
 from regbench.platform.suite.spec import Suite
 
 SCORE, ROUND = "score", "round"
 # Schedulers that pause trials or hand one's state to another.
 PAUSING = ("hyperband", "pbt")
+
+
+@dataclass(frozen=True)
+class _Past:
+    """What a scheduler asks of a trial that ended before a resume."""
+
+    trial_id: str
+    config: dict[str, Any] = field(default_factory=dict, compare=False)
+    status: str = TuneTrial.TERMINATED
 
 
 class StudySchedulers(TrialScheduler):
@@ -72,7 +81,7 @@ class StudySchedulers(TrialScheduler):
         trials = {trial.key: trial for trial in records.planned()}
         for key, row in ended.items():
             scheduler = self._inner[trials[key].study]
-            past = SimpleNamespace(trial_id=key, config={}, status="TERMINATED")
+            past = _Past(key)
             scheduler.on_trial_add(None, past)
             for report in records.log(key).reports:
                 result = {"training_iteration": report.round, ROUND: report.round, SCORE: report.metrics[row["objectives"][0]]}
@@ -157,7 +166,10 @@ class _View:
 
 
 class _WholeBracket(_Bracket):
-    """A bracket that is filled when all of its trials have come; Ray's forgets those that have ended, and takes ever more."""
+    """A bracket that is filled when all of its trials have come, and whose last ones are trained to their end.
+
+    Ray's forgets those that have ended, and takes ever more.
+    """
 
     came = 0
 
@@ -167,6 +179,14 @@ class _WholeBracket(_Bracket):
 
     def filled(self) -> bool:
         return self.came >= self._n0
+
+    def successive_halving(self, metric: str, metric_op: float) -> tuple[list[TuneTrial], list[TuneTrial]]:
+        found = super().successive_halving(metric, metric_op)
+        if self._halves == 0:
+            # Ray's last milestone is the length over a power of the reduction, rounded down, times that power: where it is less
+            # than the length, none of the bracket would be trained to its end.
+            self._r = self._cumul_r = self._max_t_attr
+        return found
 
 
 class _HyperBand(HyperBandScheduler):
@@ -212,7 +232,8 @@ def scheduler_for(suite: Suite, study: Study, ended: int) -> TrialScheduler:
     """The Tune scheduler of one study, by the suite's choice; so many of its tuning trials ended before a resume."""
     spec, metric = suite.scheduler, study.objectives[0]
     common = {"time_attr": ROUND, "metric": SCORE, "mode": metric.mode}
-    rounds = study.example.rounds
+    # Rungs and brackets follow the longest training that the space allows: none is cut at the length of the default.
+    _, rounds = study.rounds
     match spec.name:
         case "asha":
             return ASHAScheduler(**common, max_t=rounds, grace_period=spec.grace_of(rounds), reduction_factor=spec.reduction)
@@ -224,30 +245,9 @@ def scheduler_for(suite: Suite, study: Study, ended: int) -> TrialScheduler:
                 **common, grace_period=spec.grace_of(rounds), min_samples_required=3, min_time_slice=float("inf")
             )
         case _:
-            mutable = {name: _domain(limits) for name, limits in study.space.items()}
+            numbers = random.Random(f"{study.seed}/{study.name}/pbt")
             return PopulationBasedTraining(
                 **common,
                 perturbation_interval=spec.grace or 1,
-                hyperparam_mutations={"params": mutable},
-                custom_explore_fn=lambda config: config | {"params": _within(study.space, config["params"])},
+                custom_explore_fn=lambda config: config | {"params": explored(study.space, config["params"], numbers)},
             )
-
-
-def _domain(limits: BaseDistribution) -> Any:
-    if isinstance(limits, CategoricalDistribution):
-        return list(limits.choices)
-    if isinstance(limits, IntDistribution):
-        return tune.lograndint(limits.low, limits.high + 1) if limits.log else tune.randint(limits.low, limits.high + 1)
-    assert isinstance(limits, FloatDistribution)
-    return tune.loguniform(limits.low, limits.high) if limits.log else tune.uniform(limits.low, limits.high)
-
-
-def _within(space: Mapping[str, BaseDistribution], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Brings perturbed values (times 0.8 or 1.2) back into their ranges."""
-    bounded = dict(values)
-    for name, limits in space.items():
-        if isinstance(limits, FloatDistribution | IntDistribution):
-            bounded[name] = min(max(values[name], limits.low), limits.high)
-            if isinstance(limits, IntDistribution):
-                bounded[name] = round(bounded[name])
-    return bounded

@@ -9,16 +9,17 @@ import json
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
 from optuna.trial import TrialState, create_trial
 
 from regbench.methods.errors import ConfigError, RegbenchError, StorageError, SurroundingsError
-from regbench.platform.records.choice import confirming, rank
+from regbench.platform.records.choice import confirming
 from regbench.platform.records.records import Records, Stage, Status, Trial
-from regbench.platform.suite.plan import Study, all_points, grid, points_in
+from regbench.platform.search.samplers import ask, restarted_cmaes, sampler_for
+from regbench.platform.search.study_state import StudyState
+from regbench.platform.suite.plan import Study
 from regbench.platform.suite.spec import Suite
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -32,70 +33,6 @@ STATES = {
 REFUSED = "refused"
 # Draws of a finite space until one is new: by the sampler, then at random.
 SAMPLED, RANDOM = 10, 200
-
-
-@dataclass
-class StudyState:
-    """One study while it runs: its Optuna study, and which of its trials wait, run or have ended.
-
-    Attributes:
-        study: what is searched.
-        optuna: what has been drawn and what it led to, for the sampler.
-        numbers: Optuna's number of each tuning trial, by key.
-        ended: rows of the trials that have ended, by key; refused draws, which are no trials, are not among them.
-        refusals: rows of the draws that the method refused.
-        checkpoints: keys of ended trials whose checkpoint may still be there.
-        drawn: the searched values of each tuning trial, refused draws included, by its number.
-        tuned_trials: how many tuning trials have ended.
-        confirmation: what is still to be confirmed; None before that is known.
-    """
-
-    study: Study
-    optuna: optuna.Study
-    numbers: dict[str, int] = field(default_factory=dict)
-    ended: dict[str, dict[str, Any]] = field(default_factory=dict)
-    refusals: list[dict[str, Any]] = field(default_factory=list)
-    checkpoints: set[str] = field(default_factory=set)
-    drawn: dict[int, str] = field(default_factory=dict)
-    confirmation: list[Trial] | None = None
-    tuned_trials: int = 0
-    _best: dict[str, Any] | None = None
-
-    @property
-    def trials(self) -> int:
-        """How many tuning trials have begun or ended."""
-        return len(self.drawn) - len(self.refusals)
-
-    @property
-    def wants_trials(self) -> bool:
-        """Whether a further tuning trial is to be drawn."""
-        return self.trials < self.study.trials and len(self.drawn) < self.study.draws
-
-    @property
-    def next_number(self) -> int:
-        """The first number that no tuning trial has: of a resumed sweep, one whose specification was lost."""
-        return next(number for number in itertools.count() if number not in self.drawn)
-
-    @property
-    def tuned(self) -> bool:
-        """Whether every tuning trial has ended."""
-        return not self.wants_trials and self.tuned_trials == self.trials
-
-    def best(self) -> dict[str, Any] | None:
-        """The row of the best fully trained tuning trial, by the first objective; None when there is none."""
-        return self._best
-
-    def end(self, row: dict[str, Any]) -> None:
-        """Takes in the row of a trial that has ended, whose checkpoint may still be there."""
-        if row["status"] == "refused":
-            self.refusals.append(row)
-            return
-        self.ended[row["key"]] = row
-        self.checkpoints.add(row["key"])
-        if row["stage"] == "tune":
-            self.tuned_trials += 1
-            if row["status"] == "completed" and (self._best is None or rank(row) > rank(self._best)):
-                self._best = row
 
 
 class Search:
@@ -139,18 +76,7 @@ class Search:
         """The sampler for a study's trial, seeded by its number: a resumed sweep neither repeats nor shifts suggestions."""
         drawn = f"{study.seed}/{study.name}/{number}" + (f"/{attempt}" if attempt else "")
         seed = int.from_bytes(hashlib.sha256(drawn.encode()).digest()[:4], "little")
-        startup = {"n_startup_trials": self.suite.sampler.startup} if self.suite.sampler.startup else {}
-        match "random" if at_random else self.suite.sampler.name:
-            case "tpe":
-                return optuna.samplers.TPESampler(seed=seed, **startup)
-            case "gp":
-                return optuna.samplers.GPSampler(seed=seed, **startup)
-            case "cmaes":
-                return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False, **startup)
-            case "nsga2":
-                return optuna.samplers.NSGAIISampler(seed=seed, population_size=min(50, max(2, self.suite.trials // 3)))
-            case _:
-                return optuna.samplers.RandomSampler(seed=seed)
+        return sampler_for(self.suite, study.space, seed, at_random=at_random)
 
     def _replay(self) -> None:
         rows = {row["key"]: row for row in self.records.trials().to_pylist()}
@@ -178,15 +104,17 @@ class Search:
         status = TrialState.RUNNING if row is None else STATES[row["status"]]
         values = row["values"] if row and status == TrialState.COMPLETE else None
         intermediate = {row["rounds"]: row["values"][0]} if row and status == TrialState.PRUNED and row["values"] else None
+        searched = trial.searched if row is None else json.loads(row["searched"])
         try:
             past = create_trial(
                 state=status,
                 values=values,
-                params=trial.searched if row is None else json.loads(row["searched"]),
+                params=searched,
                 distributions=state.study.space,
                 intermediate_values=intermediate,
             )
-        except (ValueError, KeyError) as error:
+            state.drawn[trial.number] = _canonical(state.study, searched)
+        except (ValueError, KeyError, TypeError) as error:
             raise StorageError(
                 f"trial {trial.key} in {self.records.storage.uri} has values that its study does not search ({error}): delete "
                 "its files in trials/ and records/trials/, and it is planned anew"
@@ -195,13 +123,12 @@ class Search:
             self._constrain(past)
         state.optuna.add_trial(past)
         state.numbers[trial.key] = len(state.optuna.get_trials(deepcopy=False)) - 1
-        state.drawn[trial.number] = _canonical(trial.searched)
 
     def _restart_cmaes(self, state: StudyState, best: dict[str, Any]) -> None:
         """CMA-ES keeps its covariance outside the records: after a resume it starts again from the best point found."""
         trial = next(trial for trial in self.records.planned() if trial.key == best["key"])
         numeric = {name: value for name, value in trial.searched.items() if isinstance(value, int | float)}
-        state.optuna.sampler = optuna.samplers.CmaEsSampler(x0=numeric, seed=state.study.seed, warn_independent_sampling=False)
+        state.optuna.sampler = restarted_cmaes(state.study.space, state.study.seed, numeric)
 
     @property
     def total(self) -> int:
@@ -266,7 +193,7 @@ class Search:
         """Draws a study's next trial and plans it; None where the method refuses what was drawn."""
         study, number = state.study, state.next_number
         asked = self._draw(state, number)
-        state.drawn[number] = _canonical(asked.params)
+        state.drawn[number] = _canonical(state.study, asked.params)
         try:
             trial = study.trial("tune", number, study.seed, asked.params)
         except ConfigError as error:
@@ -278,16 +205,15 @@ class Search:
 
     def _draw(self, state: StudyState, number: int) -> optuna.Trial:
         study, sampler = state.study, self.suite.sampler.name
-        finite = self.suite.scheduler.name != "pbt" and math.isfinite(points_in(study.space))
+        finite = self.suite.scheduler.name != "pbt" and math.isfinite(study.space.size)
         if sampler == "grid":
-            points = grid(study, self.suite.sampler.points)
+            points = study.space.grid(self.suite.sampler.points)
             state.optuna.enqueue_trial(points[number % len(points)])
-        elif finite and points_in(study.space) <= study.trials:
+        elif finite and study.space.size <= study.trials:
             # A sampler would train some points again, number for number, and leave others out.
-            state.optuna.enqueue_trial(defaults_first(study)[number % study.trials])
-        elif number == 0:
-            # Every method's own default is its first trial, so that no search can end below it.
-            state.optuna.enqueue_trial(study.defaults())
+            state.optuna.enqueue_trial(first_ones_first(study)[number % study.trials])
+        elif number < len(first := study.first_points()):
+            state.optuna.enqueue_trial(first[number])
         elif finite:
             return self._draw_new(state, number)
         return self._sample(state, self._sampler(study, number))
@@ -295,17 +221,19 @@ class Search:
     def _sample(self, state: StudyState, sampler: optuna.samplers.BaseSampler) -> optuna.Trial:
         if self.suite.sampler.name not in ("cmaes", "nsga2"):
             state.optuna.sampler = sampler
-        return state.optuna.ask(state.study.space)
+        return ask(state.optuna, state.study.space)
 
     def _draw_new(self, state: StudyState, number: int) -> optuna.Trial:
         """A point of a finite space that no trial has had: training one again would give the same numbers."""
         seen = set(state.drawn.values())
         for attempt in range(SAMPLED + RANDOM):
             asked = self._sample(state, self._sampler(state.study, number, attempt, at_random=attempt >= SAMPLED))
-            if _canonical(asked.params) not in seen:
+            if _canonical(state.study, asked.params) not in seen:
                 return asked
             state.optuna.tell(asked.number, state=TrialState.FAIL)
-        state.optuna.enqueue_trial(next(point for point in all_points(state.study) if _canonical(point) not in seen))
+        state.optuna.enqueue_trial(
+            next(point for point in state.study.space.all_points() if _canonical(state.study, point) not in seen)
+        )
         return self._sample(state, self._sampler(state.study, number))
 
     def _refuse(self, state: StudyState, trial: Trial, asked: optuna.Trial, reason: str) -> None:
@@ -421,12 +349,13 @@ class Search:
             state.checkpoints.remove(key)
 
 
-def _canonical(searched: Mapping[str, Any]) -> str:
-    """A point as text, the same for equal points."""
-    return json.dumps(searched, sort_keys=True, default=str)
+def _canonical(study: Study, searched: Mapping[str, Any]) -> str:
+    """A point as text, the same for equal points, whose numbers may differ by a rounding."""
+    point = {name: study.space.settled(name, value) for name, value in searched.items()}
+    return json.dumps(point, sort_keys=True, default=str)
 
 
-def defaults_first(study: Study) -> list[dict[str, Any]]:
-    """Every point of a study's finite space, the method's own default first."""
-    default = study.defaults()
-    return sorted(all_points(study), key=lambda point: point != default)
+def first_ones_first(study: Study) -> list[dict[str, Any]]:
+    """Every point of a study's finite space, those with which it begins first."""
+    first = study.first_points()
+    return sorted(study.space.all_points(), key=lambda point: first.index(point) if point in first else len(first))

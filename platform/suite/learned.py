@@ -1,9 +1,10 @@
 """What ``sampler: bilevel`` makes of a study: one trial that learns the weights by gradient, or a reason why it cannot."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.distributions import FloatDistribution
 
 from regbench.methods.classification.task import ClassificationMethod
 from regbench.methods.errors import ConfigError
@@ -11,8 +12,8 @@ from regbench.methods.method import Method
 from regbench.methods.registry import create
 from regbench.methods.shared.bilevel.learning import LearnedMethod
 from regbench.methods.shared.bilevel.weights import HYPERGRADIENT, Learnable, Range, WeightLearning, learnable
-from regbench.platform.suite.spec import Entry
 from regbench.search_spaces.ranges import space as default_space
+from regbench.search_spaces.space import SearchSpace
 
 NO_GUARANTEE = "implicit differentiation, no guarantee"
 
@@ -31,12 +32,12 @@ class Learning:
     """
 
     fixed: dict[str, Any]
-    space: dict[str, BaseDistribution]
+    space: SearchSpace
     rounds: int | None = None
 
 
 def plan_learning(
-    name: str, entry: Entry, method: type[Method], fixed: dict[str, Any], space: dict[str, BaseDistribution], trials: int
+    name: str, ranges: Collection[str], method: type[Method], fixed: dict[str, Any], space: SearchSpace, trials: int
 ) -> Learning:
     """How the weights of an entry are learned at the cost of as many ordinary trainings as the suite has trials.
 
@@ -44,7 +45,7 @@ def plan_learning(
 
     Args:
         name: of the entry.
-        entry: as the suite has it.
+        ranges: the settings to which the suite gives a range.
         method: its class.
         fixed: settings with one value.
         space: what another sampler would search.
@@ -54,32 +55,32 @@ def plan_learning(
         ConfigError: there are weights in the space, and one of them cannot be learned.
     """
     weights = method.weights()
-    for setting in entry.space:
+    for setting in ranges:
         if setting not in weights:
             raise ConfigError(
                 f"sampler bilevel learns weights; {name} gives a range to {setting}, which is none: fix it under `settings`"
             )
     if issubclass(method, LearnedMethod):
-        return _exactly(name, entry, method, fixed, space, trials)
+        return _exactly(name, ranges, method, fixed, space, trials)
     if not any(setting in weights for setting in space):
         if method.slug != method.track.baseline and not any(setting in weights for setting in default_space(method.slug)):
             raise ConfigError(
                 f"sampler bilevel cannot learn {name}: {method.slug} has no weights in its search space; "
                 "leave it out, or use tpe"
             )
-        return Learning(fixed, {})
-    return _approximately(name, method, fixed, {k: v for k, v in space.items() if k in weights}, trials)
+        return Learning(fixed, SearchSpace())
+    return _approximately(name, method, fixed, space.only(weights.__contains__), trials)
 
 
 def _exactly(
-    name: str, entry: Entry, method: type[Method], fixed: dict[str, Any], space: dict[str, BaseDistribution], trials: int
+    name: str, ranges: Collection[str], method: type[Method], fixed: dict[str, Any], space: SearchSpace, trials: int
 ) -> Learning:
     if not space:
-        return Learning(fixed, {})
-    if entry.space:
+        return Learning(fixed, space)
+    if ranges:
         raise ConfigError(
             f"sampler bilevel learns {name} by {method.slug}'s own learner, in a range of its own: leave "
-            f"{', '.join(entry.space)} out of `space`"
+            f"{', '.join(ranges)} out of `space`"
         )
     budget = {"learner": "maid", "budget": EXACT_BUDGET * trials, "upper_iterations": EXACT_ITERATIONS * trials}
     fixed = budget | fixed
@@ -91,17 +92,17 @@ def _exactly(
             f"sampler bilevel learns by gradient, and the settings of {name} have learner {learner.learner}: "
             "choose maid, hoag or fixed, or another sampler"
         )
-    return Learning(fixed, {})
+    return Learning(fixed, SearchSpace())
 
 
-def _approximately(
-    name: str, method: type[Method], fixed: dict[str, Any], space: dict[str, BaseDistribution], trials: int
-) -> Learning:
+def _approximately(name: str, method: type[Method], fixed: dict[str, Any], space: SearchSpace, trials: int) -> Learning:
     found: Learnable = learnable(method)
     for weight, limits in space.items():
         reason = found.why_not.get(weight)
         if reason is None and not isinstance(limits, FloatDistribution):
             reason = "its range is of whole numbers or choices"
+        if reason is None and space.step(weight):
+            reason = "its range has a step"
         if reason:
             advice = f"fix {weight} under `settings`, or use tpe"
             raise ConfigError(f"sampler bilevel cannot learn {name}.{weight}: {reason}; {advice}")

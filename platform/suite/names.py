@@ -49,8 +49,10 @@ def check_new(suite: Suite) -> None:
     for name, entry in suite.methods.items():
         if entry.method not in (None, name) and any(name == track.baseline for track in known.tracks.values()):
             raise ConfigError(f"methods: '{name}' is a track's baseline, but the entry's method is {entry.method}: rename it")
-        for setting, limits in entry.space.items():
+        for setting, limits in entry.ranges.items():
             _check_step(f"range of {entry.method or name}.{setting}", limits)
+    for setting, limits in suite.ranges.items():
+        _check_step(f"space: range of {setting}", limits)
     for key, names in (("data", suite.data), ("objectives", suite.objectives)):
         for name in names or ():
             if (names or []).count(name) > 1:
@@ -82,13 +84,23 @@ def check_names(suite: Suite) -> None:
     known, entries = inventory(), with_baselines(suite)
     methods = {name: known.method(entry.method or name) for name, entry in entries.items()}
     for name, method in methods.items():
-        method.require_settings([*entries[name].settings, *entries[name].space])
+        entry = entries[name]
+        method.require_settings([*entry.settings, *entry.ranges, *(entry.only or ()), *_names(entry.start)])
         data_for(suite, method.track)
         _check_objectives(suite, known, method)
     settings = {setting.name for method in methods.values() for setting in method.settings}
-    for setting in suite.settings:
-        if setting not in settings:
-            raise ConfigError(f"settings: no method of the suite has '{setting}'; {nearest(setting, settings)}")
+    searched = [*suite.ranges, *(suite.only or ())]
+    for where, names in (("settings", suite.settings), ("space", searched), ("start", _names(suite.start))):
+        for setting in names:
+            if setting not in settings:
+                raise ConfigError(f"{where}: no method of the suite has '{setting}'; {nearest(setting, settings)}")
+    for setting in searched:
+        if setting in suite.settings:
+            raise ConfigError(f"'{setting}' is both under `settings` and searched by `space`; keep one")
+
+
+def _names(points: list[dict[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(name for point in points for name in point))
 
 
 def _check_objectives(suite: Suite, known: Inventory, method: MethodFacts) -> None:

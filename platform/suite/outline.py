@@ -22,11 +22,12 @@ class StudyOutline(Plain):
         data: the data set.
         objectives: validation metrics with their modes, as text.
         tune: tuning trials.
-        rounds: of a full training.
+        rounds: of a full training, the most where a searched setting decides.
+        fewest: the fewest.
         grace: rounds after which the first of them may be stopped; None where none is.
         confirm: trainings of the chosen configuration.
         ablate: the same with the weights off.
-        searched: a line for each searched setting, or how its weights are learned.
+        searched: a line for each searched setting and for each of the suite's starting points, or how its weights are learned.
     """
 
     name: str
@@ -36,6 +37,7 @@ class StudyOutline(Plain):
     objectives: str
     tune: int
     rounds: int
+    fewest: int
     grace: int | None
     confirm: int
     ablate: int
@@ -73,13 +75,14 @@ def outline(suite: Suite) -> Outline:
 
 def _study_outline(study: "Study", suite: Suite) -> StudyOutline:
     from regbench.platform.suite.learned import how_learned
-    from regbench.search_spaces.ranges import range_text
+    from regbench.search_spaces.ranges import searched_text
 
-    method = study.example
+    fewest, most = study.rounds
     if study.learning_rounds:
         how = [f"learned in {study.learning_rounds} upper iterations"]
     else:
-        how = [f"learned by {learned}"] if (learned := how_learned(method)) else []
+        how = [f"learned by {learned}"] if (learned := how_learned(study.example)) else []
+    start = [f"first: {', '.join(f'{name}={value}' for name, value in point.items())}" for point in study.start]
     return StudyOutline(
         name=study.name,
         entry=study.entry,
@@ -87,9 +90,10 @@ def _study_outline(study: "Study", suite: Suite) -> StudyOutline:
         data=study.data,
         objectives=", ".join(f"{metric.validation} ({metric.mode})" for metric in study.objectives),
         tune=study.trials,
-        rounds=study.learning_rounds or method.rounds,
-        grace=suite.scheduler.grace_of(method.rounds) if suite.scheduler.name in ("asha", "median") else None,
+        rounds=most,
+        fewest=fewest,
+        grace=suite.scheduler.grace_of(most) if suite.scheduler.name in ("asha", "median") else None,
         confirm=suite.confirm.seeds,
         ablate=suite.confirm.seeds if suite.confirm.ablate and study.method.weights() else 0,
-        searched=[f"{name}: {range_text(limits)}" for name, limits in study.space.items()] + how,
+        searched=[f"{name}: {searched_text(study.space, name)}" for name in study.space] + start + how,
     )

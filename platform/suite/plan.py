@@ -1,18 +1,12 @@
 """From a suite to its studies: one for each method entry and data set, checked before anything runs."""
 
 import itertools
-import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-    distribution_to_json,
-)
+from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from regbench.methods.errors import ConfigError
 from regbench.methods.method import Method, Metric, Track
@@ -22,10 +16,14 @@ from regbench.platform.records.records import Stage, Trial
 from regbench.platform.suite.learned import NO_GUARANTEE, how_learned, plan_learning
 from regbench.platform.suite.names import check_names, data_for, with_baselines
 from regbench.platform.suite.spec import Entry, Suite
+from regbench.platform.suite.start import starting_points
 from regbench.search_spaces.ranges import example, extremes, resolve
+from regbench.search_spaces.space import SearchSpace
 
 # A study whose method refuses this many draws for each of its trials has too few points that can be.
 DRAWS_PER_TRIAL = 20
+# Samplers that search settings which are not in all trials.
+CONDITIONAL = ("tpe", "random", "grid")
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,8 @@ class Study:
     """A method entry on a data set: what its trials share.
 
     ``learning_rounds`` are the upper iterations of its tuning trial, where that learns the weights in ``space`` by gradient;
-    ``draws`` bounds how often it is drawn for its ``trials``, since a draw that the method refuses is none of them.
+    ``draws`` bounds how often it is drawn for its ``trials``, since a draw that the method refuses is none of them;
+    ``start`` holds the suite's own configurations, which are tried first.
     """
 
     sweep: str
@@ -41,13 +40,14 @@ class Study:
     method: type[Method]
     data: str
     fixed: dict[str, Any]
-    space: dict[str, BaseDistribution]
+    space: SearchSpace
     objectives: tuple[Metric, ...]
     trials: int
     seed: int
     draws: int
     select: Literal["last", "best_round"] = "last"
     learning_rounds: int | None = None
+    start: tuple[dict[str, Any], ...] = ()
 
     @cached_property
     def example(self) -> Method:
@@ -126,9 +126,52 @@ class Study:
 
     def defaults(self) -> dict[str, Any]:
         """The method's own default for each searched setting, where the search space contains it."""
-        fields = self.method.model_fields
-        values = {name: fields[name].get_default(call_default_factory=True) for name in self.space}
-        return {name: value for name, value in values.items() if contains(self.space[name], value)}
+        values = {name: self._default(name) for name in self.space}
+        return self.space.active({name: value for name, value in values.items() if self.space.holds(name, value)})
+
+    def first_points(self) -> list[dict[str, Any]]:
+        """The points with which it begins: the method's own default, so that no search can end below it, then the suite's."""
+        return [self.defaults(), *self.start]
+
+    def _default(self, name: str) -> Any:
+        """The value of a setting where it is not searched."""
+        default = self.method.model_fields[name].get_default(call_default_factory=True)
+        return self.fixed.get(name, default)
+
+    @cached_property
+    def rounds(self) -> tuple[int, int]:
+        """The fewest and the most rounds that its tuning trials plan.
+
+        They lie at corners of the space, since rounds only grow or only fall with a setting. Looked at are the corners of the
+        settings that decide, the others at their defaults; a setting decides that changes the rounds of a corner of those found
+        before it. A corner that the method refuses is never trained.
+        """
+        if self.learning_rounds:
+            return self.learning_rounds, self.learning_rounds
+        ends = {
+            name: [*extremes(limits), *([self._default(name)] if name in self.space.when else [])]
+            for name, limits in self.space.items()
+        }
+        deciding: list[str] = []
+        while True:
+            corners = [
+                dict(zip(deciding, values, strict=True)) for values in itertools.product(*(ends[name] for name in deciding))
+            ]
+            more = [
+                name
+                for name in ends.keys() - deciding
+                if any(len({self._planned(corner | {name: end}) for end in ends[name]} - {None}) > 1 for corner in corners)
+            ]
+            if not more:
+                found = [rounds for corner in corners if (rounds := self._planned(corner))] or [self.example.rounds]
+                return min(found), max(found)
+            deciding += more
+
+    def _planned(self, values: Mapping[str, Any]) -> int | None:
+        try:
+            return create(self.method.slug, self.fixed | dict(values)).rounds
+        except ConfigError:
+            return None
 
     def describe(self) -> dict[str, Any]:
         """As JSON-ready facts, for the sweep's ``suite.json``, from which `regbench.platform.suite.recorded` makes it again."""
@@ -138,25 +181,19 @@ class Study:
             "track": self.method.track.name,
             "data": self.data,
             "fixed": self.fixed,
-            "space": {name: distribution_to_json(distribution) for name, distribution in self.space.items()},
+            **self.space.describe(),
             "trials": self.trials,
             "draws": self.draws,
+            "start": list(self.start),
             "select": self.select,
             "objectives": [metric.validation for metric in self.objectives],
             "modes": [metric.mode for metric in self.objectives],
             "weights": sorted(self.method.weights()),
             "learning_rounds": self.learning_rounds,
-            # Those included that have the method's own defaults, which may change.
-            "settings": self.example.model_dump(mode="json", exclude=set(self.space)),
+            # Those included that have the method's own defaults, which may change; of one that is not always searched, else.
+            "settings": self.example.model_dump(mode="json", exclude=set(self.space))
+            | {name: self._default(name) for name in self.space.when},
         }
-
-
-def contains(distribution: BaseDistribution, value: Any) -> bool:
-    """Whether a range holds a value."""
-    try:
-        return bool(distribution._contains(distribution.to_internal_repr(value)))
-    except (ValueError, TypeError):
-        return False
 
 
 def studies(suite: Suite) -> list[Study]:
@@ -179,14 +216,17 @@ def studies(suite: Suite) -> list[Study]:
 
 def _study(suite: Suite, name: str, entry: Entry, data: str) -> Study:
     method = method_class(entry.method or name)
-    shared = {key: value for key, value in suite.settings.items() if key in method.model_fields and key not in entry.space}
-    fixed = shared | entry.settings
-    space, rounds = resolve(method.slug, fixed, entry.space), None
+    fields = method.model_fields
+    fixed = {key: value for key, value in suite.settings.items() if key in fields and key not in entry.ranges} | entry.settings
+    ranges = {key: value for key, value in suite.ranges.items() if key in fields and key not in entry.settings} | entry.ranges
+    space, rounds = resolve(method.slug, fixed, ranges, _only(suite, entry, method)), None
+    if never := [key for key in entry.ranges if key not in space]:
+        raise ConfigError(f"range of {name}.{never[0]}: what it depends on never has that value, so it would not be searched")
     if suite.sampler.name == "bilevel":
-        learning = plan_learning(name, entry, method, fixed, space, suite.trials)
+        learning = plan_learning(name, ranges, method, fixed, space, suite.trials)
         fixed, space, rounds = learning.fixed, learning.space, learning.rounds
     trials = _trials(suite, space)
-    return Study(
+    study = Study(
         sweep=suite.name,
         entry=name,
         method=method,
@@ -200,9 +240,19 @@ def _study(suite: Suite, name: str, entry: Entry, data: str) -> Study:
         select=suite.select,
         learning_rounds=rounds,
     )
+    start = starting_points(name, method, fixed, space, study.defaults(), entry.start, suite.start)
+    return replace(study, start=start)
 
 
-def _trials(suite: Suite, space: dict[str, BaseDistribution]) -> int:
+def _only(suite: Suite, entry: Entry, method: type[Method]) -> list[str] | None:
+    """The settings that alone an entry searches: those that it names itself, else the suite's and its own ranges; None: all."""
+    if entry.only is not None or suite.only is None:
+        return entry.only
+    shared = [name for name in suite.only if name in method.model_fields and name not in entry.settings]
+    return list(dict.fromkeys([*shared, *entry.ranges]))
+
+
+def _trials(suite: Suite, space: SearchSpace) -> int:
     """The suite's trials, fewer where a further one would be an earlier one again: nothing to search, no grid point left.
 
     Learning by gradient is one trial, as long as all of them.
@@ -210,35 +260,14 @@ def _trials(suite: Suite, space: dict[str, BaseDistribution]) -> int:
     if suite.sampler.name == "bilevel":
         return 1
     if suite.sampler.name == "grid":
-        return min(suite.trials, _size(space, suite.sampler.points))
+        return min(suite.trials, space.grid_size(suite.sampler.points))
     # Population-based training gives several models of a population the same values at first.
-    return suite.trials if suite.scheduler.name == "pbt" and space else int(min(suite.trials, points_in(space)))
+    return suite.trials if suite.scheduler.name == "pbt" and space else int(min(suite.trials, space.size))
 
 
-def draws_for(suite: Suite, space: dict[str, BaseDistribution], trials: int) -> int:
+def draws_for(suite: Suite, space: SearchSpace, trials: int) -> int:
     """How often a study with so many trials is drawn at most; where each point is trained once, a refused one is left out."""
-    return trials if suite.sampler.name == "grid" or points_in(space) <= trials else trials * DRAWS_PER_TRIAL
-
-
-def points_in(space: dict[str, BaseDistribution]) -> float:
-    """How many points a space has: infinite with a continuous range, 1 where there is nothing to search."""
-    return math.prod((math.inf if _continuous(limits) else _count(limits)) for limits in space.values())
-
-
-def _continuous(limits: BaseDistribution) -> bool:
-    return isinstance(limits, FloatDistribution) and not limits.step and limits.low < limits.high
-
-
-def _count(limits: BaseDistribution) -> int:
-    if isinstance(limits, CategoricalDistribution):
-        return len(limits.choices)
-    assert isinstance(limits, FloatDistribution | IntDistribution)
-    return 1 + round((limits.high - limits.low) / (limits.step or 1))
-
-
-def _size(space: dict[str, BaseDistribution], points: int) -> int:
-    """How many points a grid has, without making them: there may be billions."""
-    return math.prod(len(_axis(limits, points)) for limits in space.values())
+    return trials if suite.sampler.name == "grid" or space.size <= trials else trials * DRAWS_PER_TRIAL
 
 
 def _objectives(suite: Suite, track: Track) -> tuple[Metric, ...]:
@@ -270,8 +299,9 @@ def _check_sampler(suite: Suite, study: Study) -> None:
         raise ConfigError(
             f"sampler cmaes adapts a covariance and needs two numeric settings, {study.entry} searches {numeric}; use tpe"
         )
+    _check_fits(suite, study)
     if sampler == "grid":
-        size = _size(study.space, suite.sampler.points)
+        size = study.space.grid_size(suite.sampler.points)
         if size > suite.trials:
             raise ConfigError(
                 f"sampler grid: {study.entry} has {size} grid points ({suite.sampler.points} per setting), but trials is "
@@ -286,40 +316,37 @@ def _check_sampler(suite: Suite, study: Study) -> None:
             f"scheduler pbt copies models half way through training, but the rounds of track {study.method.track.name} "
             "are separate problems; use asha, median or none"
         )
-    if suite.scheduler.name == "pbt" and not numeric:
+    if suite.scheduler.name == "pbt":
+        _check_population(study, numeric)
+
+
+def _check_fits(suite: Suite, study: Study) -> None:
+    """Refuses starting points, conditions and weighted choices that the sampler would pass over in silence."""
+    sampler = suite.sampler.name
+    if study.start and sampler in ("grid", "bilevel"):
+        raise ConfigError(f"sampler {sampler} has no place for starting points of {study.entry}: leave `start` out, or use tpe")
+    if study.start and len(study.start) >= study.trials:
+        raise ConfigError(
+            f"{study.entry} has {len(study.start)} starting points after its default, but {study.trials} trials: raise trials"
+        )
+    if study.space.odds and sampler == "grid":
+        weighted = ", ".join(study.space.odds)
+        raise ConfigError(f"sampler grid tries each choice of {weighted} of {study.entry}: leave `weights` out, or use tpe")
+    if study.space.when and (sampler not in CONDITIONAL or suite.scheduler.name == "pbt"):
+        what = "scheduler pbt" if suite.scheduler.name == "pbt" else f"sampler {sampler}"
+        conditional = ", ".join(study.space.when)
+        raise ConfigError(
+            f"{what} needs the same settings in all trials, but {conditional} of {study.entry} is searched under a condition: "
+            f"leave `when` out, or use sampler {' or '.join(CONDITIONAL)} without pbt"
+        )
+
+
+def _check_population(study: Study, numeric: list[str]) -> None:
+    if not numeric:
         raise ConfigError(f"scheduler pbt changes numeric settings while training, {study.entry} searches none")
-
-
-def grid(study: Study, points: int) -> list[dict[str, Any]]:
-    """Every combination of ``points`` values of each setting, evenly spaced (by ratio on a log range), or all its choices."""
-    return _combinations({name: _axis(limits, points) for name, limits in study.space.items()})
-
-
-def all_points(study: Study) -> list[dict[str, Any]]:
-    """Every point of a finite space."""
-    return _combinations({name: _all_values(limits) for name, limits in study.space.items()})
-
-
-def _all_values(limits: BaseDistribution) -> list[Any]:
-    if isinstance(limits, CategoricalDistribution):
-        return list(limits.choices)
-    assert isinstance(limits, FloatDistribution | IntDistribution)
-    return [min(limits.low + index * (limits.step or 1), limits.high) for index in range(_count(limits))]
-
-
-def _combinations(axes: dict[str, list[Any]]) -> list[dict[str, Any]]:
-    return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
-
-
-def _axis(distribution: BaseDistribution, points: int) -> list[Any]:
-    if isinstance(distribution, CategoricalDistribution):
-        return list(distribution.choices)
-    assert isinstance(distribution, FloatDistribution | IntDistribution)
-    low, high = distribution.low, distribution.high
-    shares = [index / (points - 1) for index in range(points)]
-    values = [low * (high / low) ** share if distribution.log else low + (high - low) * share for share in shares]
-    if distribution.step:
-        values = [low + round((value - low) / distribution.step) * distribution.step for value in values]
-    if isinstance(distribution, IntDistribution):
-        values = [round(value) for value in values]
-    return list(dict.fromkeys(min(max(value, low), high) for value in values))
+    changeable = study.example.changeable
+    if stiff := [name for name in study.space if name not in changeable]:
+        raise ConfigError(
+            f"scheduler pbt changes settings while a model trains, but {', '.join(stiff)} of {study.entry} cannot change then: "
+            "fix what cannot under `settings`, or use another scheduler"
+        )

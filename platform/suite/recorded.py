@@ -4,8 +4,6 @@ from collections.abc import Callable
 from dataclasses import MISSING, fields, replace
 from typing import Any
 
-from optuna.distributions import json_to_distribution
-
 from regbench.methods.errors import ConfigError
 from regbench.methods.method import Method, Metric
 from regbench.methods.registry import method_class
@@ -14,6 +12,7 @@ from regbench.platform.records.records import Records
 from regbench.platform.records.suite_file import FILE, DamagedSuiteError, read_suite_file
 from regbench.platform.suite.plan import Study, draws_for, studies
 from regbench.platform.suite.spec import Suite, parse_suite
+from regbench.search_spaces.space import SearchSpace, read_space
 
 
 def recorded_plan(records: Records) -> tuple[Suite, list[Study]]:
@@ -93,25 +92,27 @@ def _with_all_settings(study: Study, described: dict[str, Any], records: Records
     """A study whose settings all have the values that they had: a default that has changed since is another training."""
     settings = described.get("settings") or _settings_of(study, records)
     if settings is not None:
-        study = replace(study, fixed={name: value for name, value in settings.items() if name not in study.space})
+        # Of a setting that is not searched in all trials, the value of the others.
+        noted = {name: value for name, value in settings.items() if name not in study.space or name in study.space.when}
+        study = replace(study, fixed=noted)
     # Refuses settings that the method has no longer.
     _ = study.example
     return study
 
 
 def _settings_of(study: Study, records: Records) -> dict[str, Any] | None:
-    """Every setting of a study's first trial, for sweeps of versions that did not note them in ``suite.json``."""
+    """Every setting of a study's first trial that it did not search, for sweeps of versions that did not note them in ``suite.json``."""
     found = records.specification(f"{study.name}-tune-0000")
-    return found.settings if found else None
+    return {name: value for name, value in found.settings.items() if name not in found.searched} if found else None
 
 
 def _method(described: dict[str, Any]) -> type[Method]:
     return method_class(described["method"])
 
 
-def _space(described: dict[str, Any]) -> dict[str, Any]:
+def _space(described: dict[str, Any]) -> SearchSpace:
     try:
-        return {setting: json_to_distribution(text) for setting, text in described["space"].items()}
+        return read_space(described)
     except (ValueError, KeyError, TypeError):
         raise ConfigError(f"{FILE} holds a range of {described['entry']} that is none") from None
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from regbench.methods.errors import ConfigError
 from regbench.methods.strict import Strict, explain, matching, read_mapping
@@ -77,12 +77,48 @@ class Resources(Strict):
         return self
 
 
-class Entry(Strict):
+ONLY = "only"
+
+
+def _only_names(value: dict[str, Any]) -> dict[str, Any]:
+    only = value.get(ONLY, [])
+    if not isinstance(only, list) or not all(isinstance(name, str) for name in only):
+        raise ValueError(f"only must be a list of settings, not {only!r}")
+    if unused := [name for name in value if name != ONLY and ONLY in value and name not in only]:
+        raise ValueError(f"'{unused[0]}' has a range, but is not among `only`; keep one")
+    return value
+
+
+Space = Annotated[dict[str, Any], AfterValidator(_only_names)]
+Start = list[dict[str, Any]]
+
+
+class Searched(Strict):
+    """What a suite, or one of its entries, says of what is searched."""
+
+    space: Space
+    start: Start
+
+    @property
+    def ranges(self) -> dict[str, Any]:
+        """The ranges in its ``space``."""
+        return {name: value for name, value in self.space.items() if name != ONLY}
+
+    @property
+    def only(self) -> list[str] | None:
+        """The settings that alone are to be searched; None where its ``space`` does not say."""
+        return self.space.get(ONLY)
+
+
+class Entry(Searched):
     """One method in a suite."""
 
     method: str | None = Field(None, description="slug of the method; by default the entry's own name")
     settings: dict[str, Any] = Field({}, description="settings with one value, not searched")
-    space: dict[str, Any] = Field({}, description="ranges in place of, or in addition to, the method's search space")
+    space: Space = Field(
+        {}, description="ranges in place of the suite's and of the method's search space, or in addition; `only`: see Ranges"
+    )
+    start: Start = Field([], description="configurations that are tried first, after the method's default")
 
 
 def _entries(value: Any) -> Any:
@@ -99,7 +135,7 @@ def _entries(value: Any) -> Any:
     return value
 
 
-class Suite(Strict):
+class Suite(Searched):
     """A benchmark: which methods, on which data, under which budget."""
 
     name: Name = Field(description="names the sweep and its folder")
@@ -109,6 +145,8 @@ class Suite(Strict):
     )
     data: list[str] | None = Field(None, min_length=1, description="data sets; by default each track's embedded one")
     settings: dict[str, Any] = Field({}, description="settings with one value for every method that has them, such as epochs")
+    space: Space = Field({}, description="ranges for every method that has these settings, baselines included; see Ranges")
+    start: Start = Field([], description="configurations that every study tries first, as far as it searches these settings")
     trials: int = Field(10, ge=1, description="trials of each study (method x data set): the same for all")
     sampler: Annotated[Sampler, BeforeValidator(_named)] = Field(Sampler(), description="name or details of the sampler")
     scheduler: Annotated[Scheduler, BeforeValidator(_named)] = Field(

@@ -176,6 +176,41 @@ class Pickles(ClassificationMethod):
         return Memory()
 
 
+class StartsFrom(ClassificationMethod):
+    """Its smoothing is in the model's state, where it stays what training began with."""
+
+    paper: ClassVar[Paper | None] = None
+    smoothing: float = weight(0.1, off=0.0, ge=0, le=1, symbol="s", differentiable=False, help="smoothing")
+
+    def build_parts(self, run: Any) -> Any:
+        return {"begun": {"smoothing": self.smoothing}}
+
+    def step(self, model: Any, optimizer: Any, batch: Any, weights: Any, run: Any) -> Any:
+        weights.smoothing = run.part("begun")["smoothing"]
+        return super().step(model, optimizer, batch, weights, run)
+
+    def objective(self, model: Any, batch: Any, weights: Any) -> Any:
+        loss, logits = super().objective(model, batch, weights)
+        return loss + weights.smoothing * logits.square().mean(), logits
+
+
+class Reshapes(ClassificationMethod):
+    """Would let the width of its memory change."""
+
+    paper: ClassVar[Paper | None] = None
+    width: int = hyperparameter(3, ge=1, may_change=True, help="width")
+
+    def build_parts(self, run: Any) -> Any:
+        return {"memory": nn.Linear(self.width, 1)}
+
+
+class Lengthens(ClassificationMethod):
+    """Would let its length change."""
+
+    paper: ClassVar[Paper | None] = None
+    epochs: int = hyperparameter(30, ge=1, may_change=True, help="epochs")
+
+
 class PythonRandom(ClassificationMethod):
     """Draws from Python's generator."""
 
@@ -297,6 +332,7 @@ BROKEN = {
     "repeats": [Unseeded],
     "follows_seed": [OneSeed],
     "resumes": [Forgets, Pickles],
+    "goes_on_changed": [StartsFrom, Reshapes, Lengthens],
     "leaves_no_trace": [PythonRandom, NumpyRandom, YieldsWithoutGradients, SetsEnvironment],
     "off": [StaysOn, NeverOff],
     "differentiable": [Detached, Rounded],

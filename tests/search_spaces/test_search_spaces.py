@@ -113,7 +113,7 @@ def test_low_and_high_make_a_range_of_the_settings_kind(setting, value, expected
 def test_a_suites_range_replaces_the_default_and_leaves_the_others():
     default = space("ps_kd")
     found = resolve("ps_kd", {}, {"final_alpha": [0.3, 0.5]})
-    assert found == default | {"final_alpha": CategoricalDistribution([0.3, 0.5])}
+    assert dict(found) == default | {"final_alpha": CategoricalDistribution([0.3, 0.5])}
     assert space("ps_kd") == default
 
 

@@ -43,13 +43,14 @@ class Sweep:
         self.studies = []
 
     def trial(self, entry, stage, number, rounds, *, method=None, data="digits", seed=0, searched=None, status="completed",
-              reason=None, planned=3):  # fmt: skip
+              reason=None, planned=3, settings=None):  # fmt: skip
         """``rounds``: the metrics of each report."""
         key = re.sub(r"[^\w.-]+", "", f"{entry}-{data}-{stage}-{number:04d}")
         arxiv = "1512.00567" if method or entry == "label_smoothing" else None
         trial = Trial(
             self.name, key, stage, self.track, entry, method or entry, arxiv,
-            data, number, seed, self.objectives, self.modes, planned, {"epochs": planned} | (searched or {}), searched or {},
+            data, number, seed, self.objectives, self.modes, planned, {"epochs": planned} | (settings or {}) | (searched or {}),
+            searched or {},
         )  # fmt: skip
         self.records.plan(trial)
         attempt = self.records.start_attempt(key, host="node-1", device="cpu")
@@ -553,3 +554,68 @@ def test_no_warnings_reach_the_user(four):
         four.describe()
         compare(four.records)
     assert [str(item.message) for item in caught] == []
+
+
+RATE = FloatDistribution(0.01, 0.2, log=True)
+
+
+def unlike(sweep, spaces, settings=None, methods=None, **more):
+    """The notes of a comparison of entries with these spaces, whose settings otherwise are these."""
+    for name, space in spaces.items():
+        method = (methods or {}).get(name, name)
+        searched = dict.fromkeys(space, 0.1)
+        own = {"learning_rate": 0.05, "weight_decay": 5e-4, "smoothing": 0.1} | (settings or {}).get(name, {})
+        sweep.confirm(name, BASE, method=method, searched=searched, settings=own)
+        sweep.tune(name, 4, space=space, method=method, settings=own)
+        sweep.studies[-1] |= more.get(name, {})
+    sweep.describe()
+    found = compare(sweep.records).notes
+    return {row["entry"]: row["note"] for row in found.to_dict("records") if "do not search alike" in row["note"]}
+
+
+def test_entries_that_search_what_they_share_with_the_baseline_alike_get_no_note(sweep):
+    spaces = {"cross_entropy": {"learning_rate": RATE}, "label_smoothing": {"learning_rate": RATE, "smoothing": RATE}}
+    assert not unlike(sweep, spaces)
+
+
+def test_unequal_ranges_of_shared_settings_are_noted(sweep):
+    spaces = {
+        "cross_entropy": {"learning_rate": RATE},
+        "label_smoothing": {"learning_rate": FloatDistribution(0.01, 0.5, log=True)},
+        "fixed": {"smoothing": RATE},
+        "more": {"learning_rate": RATE, "weight_decay": RATE},
+    }
+    methods = {"fixed": "label_smoothing", "more": "label_smoothing"}
+    found = unlike(sweep, spaces, {"fixed": {"learning_rate": 0.07}}, methods)
+    prefix = "shares settings with cross_entropy that the two do not search alike: "
+    assert found == {
+        "label_smoothing": f"{prefix}learning_rate 0.01 … 0.5 log, there 0.01 … 0.2 log",
+        "fixed": f"{prefix}learning_rate fixed at 0.07, there 0.01 … 0.2 log",
+        "more": f"{prefix}weight_decay 0.01 … 0.2 log, there fixed at 0.0005",
+    }
+
+
+def test_conditions_grids_and_odds_of_shared_settings_count(sweep):
+    choices = CategoricalDistribution([0.1, 0.2])
+    spaces = {key: {"learning_rate": RATE, "weight_decay": choices} for key in ("cross_entropy", "label_smoothing")}
+    more = {"label_smoothing": {"steps": {"learning_rate": 0.01}, "odds": {"weight_decay": [0.9, 0.1]}}}
+    (note,) = unlike(sweep, spaces, **more).values()
+    assert "learning_rate 0.01 … 0.2 log, step 0.01, there 0.01 … 0.2 log" in note
+    assert "weight_decay 0.1 (90%), 0.2 (10%), there 0.1, 0.2" in note
+
+
+def test_importance_leaves_out_what_is_searched_under_a_condition_and_says_so(sweep):
+    choices = CategoricalDistribution(["sgd", "adam"])
+    for number in range(12):
+        adam = number % 2
+        searched = {"optimizer": choices.choices[adam]} | ({"gradient_clip": 0.1 * number} if adam else {})
+        sweep.trial("cross_entropy", "tune", number, [{"val/accuracy": 0.5 + 0.1 * adam, "val/nll": 1.0}], searched=searched)
+    space = {"optimizer": choices, "gradient_clip": FloatDistribution(0.0, 2.0)}
+    sweep.studies.append({
+        "entry": "cross_entropy", "data": "digits", "when": {"gradient_clip": {"optimizer": ["adam"]}},
+        "space": {name: distribution_to_json(limits) for name, limits in space.items()},
+    })  # fmt: skip
+    sweep.describe()
+    found = compare(sweep.records).importance
+    assert found["setting"].tolist() == ["optimizer", ""]
+    assert "of gradient_clip: searched under a condition" in found["missing"].tolist()[1]
