@@ -3,6 +3,7 @@
 import json
 import re
 import uuid
+from collections import Counter
 from typing import Any
 
 from rich.console import Console
@@ -67,6 +68,14 @@ def mend_suite_file(suite: Suite, records: Records, console: Console) -> None:
             raise ConfigError(
                 f"{FILE} cannot be written anew from this suite: trial {trial.key} was planned by another ({difference})"
             )
+    # A draw that the method refused has no rounds, and is none of a study's trials.
+    tuned = Counter(trial.study for trial in trials if trial.stage == "tune" and trial.planned_rounds)
+    for name, study in planned.items():
+        if tuned[name] > study.trials:
+            raise ConfigError(
+                f"this is not the suite of the sweep, whose {FILE} is damaged: {name} has {tuned[name]} trials there, "
+                f"{study.trials} here"
+            )
     content = describe(suite, list(planned.values()))
     content["id"] = _identity(records) or content["id"]
     begun = {trial.study for trial in trials}
@@ -86,8 +95,6 @@ def _difference(trial: Trial, study: Study | None) -> str:
         return f"method {trial.method} there, {study.method.slug} here"
     if trial.stage != "tune" or trial.ranges or trial.learned:
         return ""
-    if trial.number >= study.draws:
-        return f"{study.trials} trials here"
     here = [name for name in study.space if study.space.is_active(name, trial.searched)]
     if trial.searched.keys() != set(here):
         return f"searched there: {', '.join(trial.searched)}; here: {', '.join(here)}"

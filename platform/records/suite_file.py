@@ -2,9 +2,9 @@
 
 import json
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from regbench.methods.errors import StorageError
@@ -23,8 +23,11 @@ class DamagedSuiteError(StorageError):
         super().__init__(f"{where} {reason}: the trials are safe; with the suite's own file, `{again}` writes it anew")
 
 
+_Count = Annotated[int, Field(ge=1)]
+
+
 class _Confirm(TypedDict, total=False):
-    seeds: int
+    seeds: Annotated[int, Field(ge=0)]
     first_seed: int
     ablate: bool
 
@@ -34,7 +37,7 @@ class _Suite(TypedDict, total=False):
     description: str
     methods: dict[str, dict[str, Any]]
     settings: dict[str, Any]
-    trials: int
+    trials: _Count
     sampler: dict[str, Any]
     scheduler: dict[str, Any]
     confirm: _Confirm
@@ -47,9 +50,12 @@ class _Study(TypedDict, total=False):
     data: str
     fixed: dict[str, Any]
     space: dict[str, str]
-    trials: int
+    settings: dict[str, Any]
+    trials: _Count
+    draws: _Count
+    learning_rounds: int | None
     objectives: list[str]
-    modes: list[str]
+    modes: list[Literal["max", "min"]]
     weights: list[str]
 
 
@@ -81,10 +87,11 @@ def read_suite_file(storage: Storage, *required: str) -> dict[str, Any]:
         StorageError: a newer version of regbench wrote it.
     """
     try:
-        content: dict[str, Any] = json.loads(storage.read(FILE))
+        text = storage.read(FILE)
+        content: dict[str, Any] = json.loads(text)
         if isinstance(content, dict):
             _refuse_newer(content, storage)
-        _CONTENT.validate_python(content)
+        _CONTENT.validate_json(text, strict=True)
     except FileNotFoundError:
         raise DamagedSuiteError(storage, "is not there") from None
     except ValidationError as error:
@@ -101,7 +108,8 @@ def read_suite_file(storage: Storage, *required: str) -> dict[str, Any]:
 def _refuse_newer(content: dict[str, Any], storage: Storage) -> None:
     schema = content.get("schema")
     if isinstance(schema, str) and schema.isdecimal() and int(schema) > int(SCHEMA_VERSION):
-        version = (content.get("provenance") or {}).get("regbench", "?")
+        provenance = content.get("provenance")
+        version = provenance.get("regbench", "?") if isinstance(provenance, dict) else "?"
         raise StorageError(
             f"{scrubbed(storage.uri, storage.uri)}/{FILE} was written by a newer regbench ({version}, schema {schema}, not "
             f"{SCHEMA_VERSION}): install that version"

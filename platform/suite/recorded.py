@@ -101,9 +101,9 @@ def _with_all_settings(study: Study, described: dict[str, Any], records: Records
 
 
 def _settings_of(study: Study, records: Records) -> dict[str, Any] | None:
-    """Every setting of a study's first trial, for sweeps of versions that did not note them in ``suite.json``."""
+    """Every setting that a study's first trial did not search, for sweeps whose ``suite.json`` does not tell them."""
     found = records.specification(f"{study.name}-tune-0000")
-    return found.settings if found else None
+    return {name: value for name, value in found.settings.items() if name not in found.searched} if found else None
 
 
 def _method(described: dict[str, Any]) -> type[Method]:

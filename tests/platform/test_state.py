@@ -46,9 +46,10 @@ DAMAGE = {
     "null": b"null",
     "nested": b"[" * 100_000,
     "another shape": b'{"suite": {"name": 3}, "studies": {}, "provenance": []}',
+    "numbers as text": b'{"suite": {"confirm": {"seeds": "2"}}, "studies": [{"trials": "3"}], "provenance": {}}',
     "no keys": b"{}",
     "newer": b'{"schema": "99", "suite": {}, "studies": [], "provenance": {"regbench": "9.1"}}',
-    "no studies' facts": b'{"suite": {"name": "small"}, "studies": [{}], "provenance": {"started": "2026-01-01"}}',
+    "no studies' facts": b'{"suite": {"name": "small"}, "studies": [{}], "provenance": {"started": "2026-01-01T00:00Z"}}',
 }
 
 
@@ -215,7 +216,7 @@ def test_a_damaged_suite_file_is_written_anew_from_the_suite(records, storage, k
     ("old", "new", "said"),
     [
         ("epochs: 1", "epochs: 2", "epochs: 1 there, 2 here"),
-        ("trials: 3", "trials: 2", "2 trials here"),
+        ("trials: 3", "trials: 2", "has 3 trials there, 2 here"),
         ("data: [digits_small]", "data: [digits]", "no study cross_entropy-digits_small here"),
         ("[label_smoothing]", "{label_smoothing: {method: mixup}}", "method label_smoothing there, mixup here"),
         ("[label_smoothing]", "{label_smoothing: {settings: {learning_rate: 0.1}}}", "searched there"),

@@ -63,14 +63,17 @@ def inline_curves(tmp_path_factory) -> dict[tuple[str, int, str], float]:
 
 
 def test_tune_gives_the_curves_of_inline(tmp_path, inline_curves):
-    outcome, records = run(tmp_path, execution="tune")
+    # A folder whose name has what addresses, markup and shells take apart.
+    outcome, records = run(tmp_path / "[v2] a?b #c%20d ü$x", execution="tune")
     assert outcome.complete
     assert not outcome.failed
     assert curves(records) == inline_curves
 
 
 def test_train_with_one_worker_gives_the_curves_of_inline(tmp_path, inline_curves):
-    outcome, records = run(tmp_path, execution="train", methods=["cross_entropy"], trials=1, confirm={"seeds": 0})
+    outcome, records = run(
+        tmp_path / "[v2] a?b #c%20d ü$x", execution="train", methods=["cross_entropy"], trials=1, confirm={"seeds": 0}
+    )
     assert outcome.complete
     found = curves(records)
     assert {key for key, _, _ in found} == {"cross_entropy-digits_noisy-tune-0000"}
