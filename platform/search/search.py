@@ -9,16 +9,16 @@ import json
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
 from optuna.trial import TrialState, create_trial
 
 from regbench.methods.errors import ConfigError, RegbenchError, StorageError, SurroundingsError
-from regbench.platform.records.choice import confirming, rank
+from regbench.platform.records.choice import confirming
 from regbench.platform.records.records import Records, Stage, Status, Trial
 from regbench.platform.search.samplers import ask, restarted_cmaes, sampler_for
+from regbench.platform.search.state import StudyState, canonical, first_ones_first
 from regbench.platform.suite.plan import Study
 from regbench.platform.suite.spec import Suite
 
@@ -33,70 +33,6 @@ STATES = {
 REFUSED = "refused"
 # Draws of a finite space until one is new: by the sampler, then at random.
 SAMPLED, RANDOM = 10, 200
-
-
-@dataclass
-class StudyState:
-    """One study while it runs: its Optuna study, and which of its trials wait, run or have ended.
-
-    Attributes:
-        study: what is searched.
-        optuna: what has been drawn and what it led to, for the sampler.
-        numbers: Optuna's number of each tuning trial, by key.
-        ended: rows of the trials that have ended, by key; refused draws, which are no trials, are not among them.
-        refusals: rows of the draws that the method refused.
-        checkpoints: keys of ended trials whose checkpoint may still be there.
-        drawn: the searched values of each tuning trial, refused draws included, by its number.
-        tuned_trials: how many tuning trials have ended.
-        confirmation: what is still to be confirmed; None before that is known.
-    """
-
-    study: Study
-    optuna: optuna.Study
-    numbers: dict[str, int] = field(default_factory=dict)
-    ended: dict[str, dict[str, Any]] = field(default_factory=dict)
-    refusals: list[dict[str, Any]] = field(default_factory=list)
-    checkpoints: set[str] = field(default_factory=set)
-    drawn: dict[int, str] = field(default_factory=dict)
-    confirmation: list[Trial] | None = None
-    tuned_trials: int = 0
-    _best: dict[str, Any] | None = None
-
-    @property
-    def trials(self) -> int:
-        """How many tuning trials have begun or ended."""
-        return len(self.drawn) - len(self.refusals)
-
-    @property
-    def wants_trials(self) -> bool:
-        """Whether a further tuning trial is to be drawn."""
-        return self.trials < self.study.trials and len(self.drawn) < self.study.draws
-
-    @property
-    def next_number(self) -> int:
-        """The first number that no tuning trial has: of a resumed sweep, one whose specification was lost."""
-        return next(number for number in itertools.count() if number not in self.drawn)
-
-    @property
-    def tuned(self) -> bool:
-        """Whether every tuning trial has ended."""
-        return not self.wants_trials and self.tuned_trials == self.trials
-
-    def best(self) -> dict[str, Any] | None:
-        """The row of the best fully trained tuning trial, by the first objective; None when there is none."""
-        return self._best
-
-    def end(self, row: dict[str, Any]) -> None:
-        """Takes in the row of a trial that has ended, whose checkpoint may still be there."""
-        if row["status"] == "refused":
-            self.refusals.append(row)
-            return
-        self.ended[row["key"]] = row
-        self.checkpoints.add(row["key"])
-        if row["stage"] == "tune":
-            self.tuned_trials += 1
-            if row["status"] == "completed" and (self._best is None or rank(row) > rank(self._best)):
-                self._best = row
 
 
 class Search:
@@ -186,7 +122,7 @@ class Search:
             self._constrain(past)
         state.optuna.add_trial(past)
         state.numbers[trial.key] = len(state.optuna.get_trials(deepcopy=False)) - 1
-        state.drawn[trial.number] = _canonical(state.study, trial.searched)
+        state.drawn[trial.number] = canonical(state.study, trial.searched)
 
     def _restart_cmaes(self, state: StudyState, best: dict[str, Any]) -> None:
         """CMA-ES keeps its covariance outside the records: after a resume it starts again from the best point found."""
@@ -257,7 +193,7 @@ class Search:
         """Draws a study's next trial and plans it; None where the method refuses what was drawn."""
         study, number = state.study, state.next_number
         asked = self._draw(state, number)
-        state.drawn[number] = _canonical(state.study, asked.params)
+        state.drawn[number] = canonical(state.study, asked.params)
         try:
             trial = study.trial("tune", number, study.seed, asked.params)
         except ConfigError as error:
@@ -292,11 +228,11 @@ class Search:
         seen = set(state.drawn.values())
         for attempt in range(SAMPLED + RANDOM):
             asked = self._sample(state, self._sampler(state.study, number, attempt, at_random=attempt >= SAMPLED))
-            if _canonical(state.study, asked.params) not in seen:
+            if canonical(state.study, asked.params) not in seen:
                 return asked
             state.optuna.tell(asked.number, state=TrialState.FAIL)
         state.optuna.enqueue_trial(
-            next(point for point in state.study.space.all_points() if _canonical(state.study, point) not in seen)
+            next(point for point in state.study.space.all_points() if canonical(state.study, point) not in seen)
         )
         return self._sample(state, self._sampler(state.study, number))
 
@@ -411,15 +347,3 @@ class Search:
         for key in state.checkpoints - ({best["key"]} if best else set()):
             self.records.storage.delete(f"checkpoints/{key}.pt")
             state.checkpoints.remove(key)
-
-
-def _canonical(study: Study, searched: Mapping[str, Any]) -> str:
-    """A point as text, the same for equal points, whose numbers may differ by a rounding."""
-    point = {name: study.space.settled(name, value) for name, value in searched.items()}
-    return json.dumps(point, sort_keys=True, default=str)
-
-
-def first_ones_first(study: Study) -> list[dict[str, Any]]:
-    """Every point of a study's finite space, those with which it begins first."""
-    first = study.first_points()
-    return sorted(study.space.all_points(), key=lambda point: first.index(point) if point in first else len(first))
