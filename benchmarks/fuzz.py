@@ -299,19 +299,19 @@ def try_folder(folder: Path, chance: random.Random) -> tuple[str, str]:
     return outcome, f"{fault} after {', '.join(done)}" if fault else ""
 
 
-def cases(count: int, seed: int) -> Iterator[tuple[str, str, str]]:
-    """Kind, outcome and fault of each case; suites and folders in turn."""
+def cases(count: int, seed: int, kinds: tuple[str, ...] = ("suite", "suite", "folder")) -> Iterator[tuple[str, str, str]]:
+    """Kind, outcome and fault of each case; kinds take turns."""
     with tempfile.TemporaryDirectory() as name, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        made = template(Path(tempfile.mkdtemp(dir=name)))
+        made = template(Path(tempfile.mkdtemp(dir=name))) if "folder" in kinds else None
         for number in range(seed, seed + count):
-            chance, folder = random.Random(number), Path(tempfile.mkdtemp(dir=name))
+            chance, folder, kind = random.Random(number), Path(tempfile.mkdtemp(dir=name)), kinds[number % len(kinds)]
             try:
-                if number % 2:
+                if made and kind == "folder":
                     shutil.copytree(made, folder, dirs_exist_ok=True)
-                    kind, (outcome, fault) = "folder", try_folder(folder, chance)
+                    outcome, fault = try_folder(folder, chance)
                 else:
-                    kind, (outcome, fault) = "suite", try_suite(folder, chance)
+                    outcome, fault = try_suite(folder, chance)
             except RegbenchError as error:
                 outcome, fault = "broken", str(error)
             shutil.rmtree(folder)

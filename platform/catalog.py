@@ -25,7 +25,7 @@ def methods_table(track: str) -> Table:
     found = inventory().track(track)
     primary = found.metrics[0]
     table = Table(
-        title=f"[bold]{found.name}[/bold]: {found.help}; ranked by {primary.name} ({primary.mode})",
+        title=Text.assemble((found.name, "bold"), f": {found.help}; ranked by {primary.name} ({primary.mode})"),
         title_justify="left",
         header_style="dim",
     )
@@ -40,7 +40,7 @@ def methods_table(track: str) -> Table:
             f"{weight.name}: {weight.symbol} = {weight.default} ({weight.off})" + (" ∂" if weight.differentiable else "")
             for weight in method.weights
         ]
-        name = f"{method.slug} [dim](baseline)[/dim]" if method.slug == found.baseline else method.slug
+        name = Text.assemble(method.slug, (" (baseline)", "dim") if method.slug == found.baseline else "")
         table.add_row(name, method.source, "\n".join(weights), method.learned)
     return table
 
@@ -54,7 +54,7 @@ def method_page(method: MethodFacts) -> Group:
     for column in ("setting", "default", "off", "searched", "meaning"):
         table.add_column(column, no_wrap=column == "setting")
     for setting in method.settings:
-        name = setting.name if setting.symbol is None else f"[bold]{setting.name}[/bold] {setting.symbol}"
+        name = Text(setting.name) if setting.symbol is None else Text.assemble((setting.name, "bold"), f" {setting.symbol}")
         table.add_row(name, setting.default, setting.off, setting.searched, setting.help)
     return Group(*parts, table, Text(method.learning))
 
@@ -62,8 +62,10 @@ def method_page(method: MethodFacts) -> Group:
 def plan_table(suite: Suite, found: Outline) -> Group:
     """What a suite would run: its studies, what each searches, how many trials there are, and how many may be stopped."""
     table = Table(
-        title=f"[bold]{suite.name}[/bold]: sampler {suite.sampler.name}, scheduler {suite.scheduler.name}, "
-        f"execution {suite.execution}",
+        title=Text.assemble(
+            (suite.name, "bold"),
+            f": sampler {suite.sampler.name}, scheduler {suite.scheduler.name}, execution {suite.execution}",
+        ),
         title_justify="left",
         header_style="dim",
     )
@@ -79,6 +81,9 @@ def plan_table(suite: Suite, found: Outline) -> Group:
 def _remarks(suite: Suite, found: Outline) -> list[str]:
     """How many trainings there are in all, and which of them are surely trained to the end."""
     lines = [f"{found.trainings} trainings"]
+    few = [f"{study.name} {study.tune}" for study in found.studies if study.tune < suite.trials]
+    if few and suite.sampler.name != "bilevel":
+        lines.append(f"fewer points to search than {suite.trials} trials, each trained once: {', '.join(few)}")
     if graces := sorted({study.grace for study in found.studies if study.grace is not None}):
         rounds = " to ".join(map(str, dict.fromkeys((graces[0], graces[-1]))))
         lines.append(

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Sequence
 
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from regbench.methods.contract import CLAUSES, NotApplicable, distributed
 from regbench.methods.method import Method
@@ -21,23 +21,23 @@ def check(methods: Sequence[type[Method]], console: Console) -> bool:
     """
     held = True
     for method in methods:
-        console.print(f"[bold]{method.slug}[/bold]")
+        console.print(method.slug, style="bold")
         for clause in CLAUSES:
             held &= _examine(clause, (method,), console)
-    console.print("[bold]on two workers[/bold]")
+    console.print("on two workers", style="bold")
     return _examine(distributed, methods, console) and held
 
 
 def _examine(clause: Callable[..., None], methods: Sequence[type[Method]], console: Console) -> bool:
     """Runs one clause and prints its line; a method that raises anything breaks it."""
     reset_process(seed=0, threads=1)
-    held, verdict, reason = True, "[green]ok[/green]    ", ""
+    held, verdict, reason = True, ("ok    ", "green"), ""
     try:
         clause(*methods)
     except NotApplicable as nothing:
-        verdict, reason = "[dim]-[/dim]     ", f" ({nothing})"
+        verdict, reason = ("-     ", "dim"), f" ({nothing})"
     except Exception as error:
-        held, verdict, reason = False, "[red]broken[/red]", f"\n         {failure(error)}"
+        held, verdict, reason = False, ("broken", "red"), f"\n         {failure(error)}"
     title = (inspect.getdoc(clause) or "").partition("\n")[0].replace("``", "`")
-    console.print(f"  {verdict} {escape(title + reason)}", soft_wrap=True, highlight=False)
+    console.print(Text.assemble("  ", verdict, f" {title}{reason}"), soft_wrap=True, highlight=False)
     return held

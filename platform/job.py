@@ -8,6 +8,7 @@ def main() -> None:
     enter()
     from regbench.platform import cli
 
+    cli.show_what_can_be_shown()
     print(f"regbench from {SHIPPED}", flush=True)
     cli.main()
 

@@ -5,12 +5,11 @@ What is needed to find a job stands in ``job.json`` in the sweep's folder in the
 
 import datetime
 import io
-import json
 import os
+import shlex
 import tempfile
 import uuid
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,110 +20,17 @@ from regbench.clusters import kuberay, slurm
 from regbench.clusters.cloud import launcher_file
 from regbench.clusters.environment import runtime_environment
 from regbench.clusters.job_server import bring_up, job_server, up_command
-from regbench.clusters.kinds import Address, Aws, Gcp, Kubernetes, Local, Slurm, parse_cluster
+from regbench.clusters.kinds import Address, Aws, Gcp, Kubernetes, Local, Slurm
 from regbench.clusters.ship import add_environment, passed_on, zipped
 from regbench.methods.errors import ConfigError, RegbenchError, StorageError
-from regbench.platform.records.storage import Storage, scrubbed
+from regbench.platform.launched import ALIVE, Distant, Job, slurm_log
+from regbench.platform.records.storage import Storage
 from regbench.platform.records.suite_file import read_suite_file
 from regbench.platform.records.sweeps import open_sweep
 from regbench.platform.shipment import SUITE_FILE, pack
-from regbench.platform.suite.growth import growth
 from regbench.platform.suite.names import check_new
 from regbench.platform.suite.outline import outline
-from regbench.platform.suite.recorded import recorded_suite
 from regbench.platform.suite.spec import Suite
-
-JOB_FILE = "job.json"
-ALIVE = ("PENDING", "RUNNING")
-Distant = Address | Aws | Gcp | Kubernetes | Slurm
-
-
-@dataclass(frozen=True)
-class Job:
-    """A sweep that was handed to a cluster.
-
-    Attributes:
-        sweep: its name.
-        cluster: where it runs.
-        id: names the job there; for Slurm, Slurm's number.
-        submitted: when, in ISO format.
-    """
-
-    sweep: str
-    cluster: Distant
-    id: str
-    submitted: str
-
-    @staticmethod
-    def read(name: str, store: Storage) -> "Job | None":
-        """The last job of a sweep, or None when it was never launched.
-
-        Raises:
-            StorageError: what tells of it cannot be read.
-        """
-        folder = store.child(name)
-        try:
-            raw = json.loads(folder.read(JOB_FILE))
-            cluster = parse_cluster(raw["cluster"], JOB_FILE)
-            assert not isinstance(cluster, Local)
-            return Job(name, cluster, str(raw["id"]), str(raw["submitted"]))
-        except FileNotFoundError:
-            return None
-        except (ValueError, KeyError, TypeError, AssertionError, ConfigError) as error:
-            raise StorageError(
-                f"{scrubbed(folder.uri, folder.uri)}/{JOB_FILE} cannot be read ({type(error).__name__}): the job that it named "
-                "can be found on its cluster only; delete the file to launch or resume the sweep without it"
-            ) from None
-
-    def write(self, store: Storage) -> None:
-        """Notes it in the sweep's folder."""
-        raw = {"cluster": self.cluster.model_dump(mode="json"), "id": self.id, "submitted": self.submitted}
-        store.child(self.sweep).write(JOB_FILE, json.dumps(raw, indent=1).encode())
-
-    def state(self) -> str:
-        """``PENDING``, ``RUNNING``, ``SUCCEEDED``, ``FAILED``, ``STOPPED``, or ``GONE``.
-
-        Raises:
-            ClusterError: the cluster cannot be asked.
-        """
-        match self.cluster:
-            case Kubernetes():
-                return kuberay.state(self.cluster, self.id)
-            case Slurm():
-                return slurm.state(self.id)
-            case _:
-                with job_server(self.cluster) as server:
-                    return server.state(self.id)
-
-    def follow(self) -> int:
-        """Shows its log until it ends; returns its exit status.
-
-        Raises:
-            ClusterError: the cluster cannot be asked.
-        """
-        match self.cluster:
-            case Kubernetes():
-                return kuberay.follow(self.cluster, self.id)
-            case Slurm():
-                return slurm.follow(self.id, Path(_slurm_log(self.cluster, self.sweep).replace("%j", self.id)))
-            case _:
-                with job_server(self.cluster) as server:
-                    return server.follow(self.id)
-
-    def stop(self) -> None:
-        """Interrupts it.
-
-        Raises:
-            ClusterError: the cluster cannot be asked.
-        """
-        match self.cluster:
-            case Kubernetes():
-                kuberay.stop(self.cluster, self.id)
-            case Slurm():
-                slurm.stop(self.id)
-            case _:
-                with job_server(self.cluster) as server:
-                    server.stop(self.id)
 
 
 def find(name: str, store: Storage) -> Job:
@@ -192,6 +98,10 @@ def relaunch(
     Raises:
         RegbenchError: there is no such sweep, it cannot become that suite, it is running, or the cluster refuses.
     """
+    # Both import the methods.
+    from regbench.platform.suite.growth import growth
+    from regbench.platform.suite.recorded import recorded_suite
+
     store = Storage(cluster.storage)
     _require_here(store)
     records = open_sweep(name, store)
@@ -208,7 +118,12 @@ def logs(name: str, store: Storage, console: Console) -> int:
 
 
 def job_line(name: str, store: Storage) -> str | None:
-    """What a sweep's last job is doing, in one line, or None when the sweep was never launched."""
+    """What a sweep's last job is doing, in one line, or None when the sweep was never launched.
+
+    Raises:
+        StorageError: no sweep can have that name.
+    """
+    store.child(name)
     try:
         job = Job.read(name, store)
     except StorageError as error:
@@ -301,14 +216,14 @@ def _to_job_server(
     if isinstance(cluster, Aws | Gcp):
         text, file = launcher_file(cluster), Path(f"{cluster.name}-ray.yaml")
         _show(console, f"{file}, for Ray's cluster launcher", text)
-        _say(console, f"run: {' '.join(['ray', *up_command(file)[1:]])}")
-        _say(console, f"its head node stays up after the sweep; end everything with: ray down {file}")
+        _say(console, f"run: {shlex.join(['ray', *up_command(file)[1:]])}")
+        _say(console, f"its head node stays up after the sweep; end everything with: {shlex.join(['ray', 'down', str(file)])}")
         if not dry_run:
             file.write_text(text, encoding="utf-8")
             bring_up(cluster, file)
     _show(console, "runtime environment", yaml.safe_dump(runtime_environment(cluster, "the code"), sort_keys=False))
     place = cluster.address if isinstance(cluster, Address) else "the head node, through an ssh tunnel"
-    _say(console, f"submit job {job.id} to {place}: {' '.join(command)}")
+    _say(console, f"submit job {job.id} to {place}: {shlex.join(command)}")
     if not dry_run:
         if values:
             add_environment(folder, values)
@@ -330,7 +245,7 @@ def _to_kubernetes(
     text = kuberay.manifest(cluster, job.id, command, code)
     _say(console, f"write: {code}")
     _show(console, "RayJob", text)
-    _say(console, f"run: {' '.join(kuberay.kubectl(cluster, 'apply', '--filename', '-'))}")
+    _say(console, f"run: {shlex.join(kuberay.kubectl(cluster, 'apply', '--filename', '-'))}")
     if not dry_run:
         sweep.write(f"code/{name}", content)
         job.write(store)
@@ -348,11 +263,11 @@ def _to_slurm(
     code = sweep / "code" / name.removesuffix(".zip")
     # A requeued job and one that is resumed find the suite beside the code, wherever they start.
     command = [str(code / part) if part == SUITE_FILE else part for part in command]
-    text = slurm.script(cluster, job.id, command, str(code), _slurm_log(cluster, job.sweep))
+    text = slurm.script(cluster, job.id, command, str(code), slurm_log(cluster, job.sweep))
     file = sweep / "launch.sh"
     _say(console, f"write: {code}/")
     _show(console, str(file), text)
-    _say(console, f"run: sbatch --parsable {file}")
+    _say(console, f"run: {shlex.join(['sbatch', '--parsable', str(file)])}")
     if dry_run:
         return job
     _unpack(code, content)
@@ -388,10 +303,6 @@ def _code_uri(sweep: Storage, name: str) -> str:
     return f"{base.rstrip('/')}/code/{name}"
 
 
-def _slurm_log(cluster: Slurm, sweep: str) -> str:
-    return f"{cluster.storage.rstrip('/')}/{sweep}/slurm-%j.log"
-
-
 def _follow(job: Job, store: Storage, console: Console) -> int:
     try:
         status = job.follow()
@@ -411,7 +322,7 @@ def _way_back(job: Job, store: Storage) -> str:
 
 
 def _again(verb: str, job: Job, store: Storage) -> str:
-    return f"regbench {verb} {job.sweep} --storage '{store.uri}'"
+    return f"regbench {verb} {job.sweep} --storage {shlex.quote(store.uri)}"
 
 
 def _size(folder: Path) -> str:

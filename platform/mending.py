@@ -86,7 +86,7 @@ def _difference(trial: Trial, study: Study | None) -> str:
         return f"method {trial.method} there, {study.method.slug} here"
     if trial.stage != "tune" or trial.ranges or trial.learned:
         return ""
-    if trial.number >= study.trials:
+    if trial.number >= study.draws:
         return f"{study.trials} trials here"
     here = [name for name in study.space if study.space.is_active(name, trial.searched)]
     if trial.searched.keys() != set(here):

@@ -32,7 +32,7 @@ class SweepProgress:
         self._reports: dict[str, Report] = {}
         self._lock = threading.Lock()
         self._bar = Progress(
-            TextColumn("[bold]{task.description}"),
+            TextColumn("{task.description}", style="bold", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("trials"),

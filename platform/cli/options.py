@@ -189,9 +189,9 @@ def _main(
 
 
 def terminal() -> "Console":
-    """Where commands print."""
+    """Where commands print. Names, paths and reasons are text: what looks like markup or an emoji's name stays as it is."""
     from rich.console import Console
 
-    console = Console()
+    console = Console(markup=False, emoji=False)
     # Piped into a file, nothing says how wide a line may be: tables get what they need.
-    return console if console.is_terminal else Console(width=max(console.width, 110))
+    return console if console.is_terminal else Console(markup=False, emoji=False, width=max(console.width, 110))

@@ -28,7 +28,7 @@ from regbench.platform.cli.options import (
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from regbench.platform.launch import Distant
+    from regbench.platform.launched import Distant
     from regbench.platform.records.records import Records
     from regbench.platform.records.storage import Storage
     from regbench.platform.suite.spec import Suite
@@ -282,33 +282,36 @@ def _place(cluster: str, storage: str) -> "Distant":
 
 def _conclude(name: str, outcome: "Outcome", store: "Storage", storage: str, tracking: str | None, console: "Console") -> None:
     """Says how a sweep ended and what to do next; exits non-zero where it did not do its work."""
-    from rich.markup import escape
+    from rich.text import Text
 
-    place = escape("" if storage == DEFAULT_STORAGE else f" --storage {shlex.quote(storage)}")
+    def say(*parts: str | tuple[str, str]) -> None:
+        console.print(Text.assemble(*parts), soft_wrap=True, highlight=False)
+
+    place = "" if storage == DEFAULT_STORAGE else f" --storage {shlex.quote(storage)}"
     if not outcome.begun:
-        console.print("Stopped before anything had begun: run the same command again.")
+        say("Stopped before anything had begun: run the same command again.")
         raise typer.Exit(130)
     if outcome.comparison is None:
-        console.print(f"Stopped. Nothing is lost: continue with [bold]regbench resume {name}{place}[/bold]", soft_wrap=True)
+        say("Stopped. Nothing is lost: continue with ", (f"regbench resume {name}{place}", "bold"))
         raise typer.Exit(130)
     print_comparison(outcome.comparison, store.child(name).child("report"), console)
     if outcome.untuned:
         studies = ", ".join(f"{study} {ended}" for study, ended in outcome.untuned.items())
-        console.print(f"The time limit has ended tuning: {studies}", soft_wrap=True)
-        console.print(f"Go on with [bold]regbench resume {name}{place}[/bold]", soft_wrap=True)
+        say(f"The time limit has ended tuning: {studies}")
+        say("Go on with ", (f"regbench resume {name}{place}", "bold"))
     for study, said in outcome.refused.items():
-        console.print(f"[yellow]{study}[/yellow]: {escape(said)}", soft_wrap=True, highlight=False)
+        say((study, "yellow"), f": {said}")
     for key, reason in outcome.failed.items():
-        console.print(f"[yellow]failed[/yellow] {key}: {escape(reason)}", soft_wrap=True, highlight=False)
+        say(("failed", "yellow"), f" {key}: {reason}")
     if outcome.failed:
-        console.print(f"Try those again: [bold]regbench resume {name} --retry-failed{place}[/bold]", soft_wrap=True)
+        say("Try those again: ", (f"regbench resume {name} --retry-failed{place}", "bold"))
     if outcome.tracking_problem:
-        console.print(f"[yellow]MLflow is not up to date:[/yellow] {escape(outcome.tracking_problem)}", soft_wrap=True)
+        say(("MLflow is not up to date:", "yellow"), f" {outcome.tracking_problem}")
     elif tracking != "none":
-        console.print(f"MLflow: [bold]regbench ui{place}[/bold]", soft_wrap=True)
+        say("MLflow: ", (f"regbench ui{place}", "bold"))
     if outcome.barren:
-        console.print(f"[red]No trial of {', '.join(outcome.barren)} was trained to the end.[/red]")
+        say((f"No trial of {', '.join(outcome.barren)} was trained to the end.", "red"))
     if outcome.unconfirmed:
-        console.print(f"[red]No confirmation of {', '.join(outcome.unconfirmed)} succeeded.[/red]")
+        say((f"No confirmation of {', '.join(outcome.unconfirmed)} succeeded.", "red"))
     if outcome.barren or outcome.unconfirmed or outcome.tracking_problem:
         raise typer.Exit(1)

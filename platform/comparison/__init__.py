@@ -2,3 +2,8 @@
 
 May import ``suite``, ``records`` and what lies below ``platform``.
 """
+
+import logging
+
+# Matplotlib warns where the home cannot be written, and then does without.
+logging.getLogger("matplotlib").setLevel(logging.ERROR)

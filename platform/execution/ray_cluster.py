@@ -8,6 +8,7 @@ from typing import Any
 from regbench.clusters.environment import QUIET
 from regbench.methods.errors import ClusterError
 from regbench.platform.execution.aside import import_aside
+from regbench.platform.execution.ray_home import advice, keep_token, ray_folder
 
 # How often a private cluster is tried.
 STARTS = 3
@@ -26,10 +27,12 @@ def cluster(address: str | None = None, cpus: int | None = None, gpus: int | Non
         The resources it has or may grow to, such as ``{"CPU": 8.0, "GPU": 1.0}``.
 
     Raises:
-        ClusterError: the private cluster does not start, for want of memory, processors or disk.
+        ClusterError: the private cluster does not start.
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    if not address:
+        keep_token()
     import ray
 
     # While Ray's processes start; not before, since Ray reads those variables when it is imported.
@@ -39,18 +42,17 @@ def cluster(address: str | None = None, cpus: int | None = None, gpus: int | Non
     if started and address:
         ray.init(address=address, **quiet)
     elif started:
+        folder = ray_folder()
         for attempt in range(STARTS):
             try:
-                ray.init(address="local", num_cpus=cpus, num_gpus=gpus, include_dashboard=False, **quiet)
+                ray.init(address="local", num_cpus=cpus, num_gpus=gpus, include_dashboard=False, _temp_dir=folder, **quiet)
                 break
             except Exception as error:  # what Ray raises where a process of its own is late or dies
                 # A busy machine may be late once: Ray gives its node 30 seconds.
                 if "timed out" in str(error) and attempt < STARTS - 1:
                     continue
                 reason = " ".join(str(error).split())
-                raise ClusterError(
-                    f"Ray does not start on this machine ({reason}): free its memory, processors and disk, then try again"
-                ) from error
+                raise ClusterError(f"Ray does not start on this machine ({reason}): {advice(error)}") from error
     try:
         # An autoscaler starts nodes for trials that wait, so trials must be allowed to wait for nodes that are not there yet.
         limits = {"CPU": cpus, "GPU": gpus} if address else {}

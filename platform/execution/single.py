@@ -50,7 +50,7 @@ def run_once(
     training = Run(data or track.data[0], seed=seed, device=_device(device), test=test)
     metrics: dict[str, float] = {}
     shown = track.primary.validation
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(slug, total=method.rounds)
         for metrics in method.train(training):

@@ -18,7 +18,7 @@ from regbench.methods.errors import ConfigError, RegbenchError, StorageError, Su
 from regbench.platform.records.choice import confirming
 from regbench.platform.records.records import Records, Stage, Status, Trial
 from regbench.platform.search.samplers import ask, restarted_cmaes, sampler_for
-from regbench.platform.search.state import StudyState, canonical, first_ones_first
+from regbench.platform.search.study_state import StudyState
 from regbench.platform.suite.plan import Study
 from regbench.platform.suite.spec import Suite
 
@@ -122,7 +122,7 @@ class Search:
             self._constrain(past)
         state.optuna.add_trial(past)
         state.numbers[trial.key] = len(state.optuna.get_trials(deepcopy=False)) - 1
-        state.drawn[trial.number] = canonical(state.study, trial.searched)
+        state.drawn[trial.number] = _canonical(state.study, trial.searched)
 
     def _restart_cmaes(self, state: StudyState, best: dict[str, Any]) -> None:
         """CMA-ES keeps its covariance outside the records: after a resume it starts again from the best point found."""
@@ -193,7 +193,7 @@ class Search:
         """Draws a study's next trial and plans it; None where the method refuses what was drawn."""
         study, number = state.study, state.next_number
         asked = self._draw(state, number)
-        state.drawn[number] = canonical(state.study, asked.params)
+        state.drawn[number] = _canonical(state.study, asked.params)
         try:
             trial = study.trial("tune", number, study.seed, asked.params)
         except ConfigError as error:
@@ -228,11 +228,11 @@ class Search:
         seen = set(state.drawn.values())
         for attempt in range(SAMPLED + RANDOM):
             asked = self._sample(state, self._sampler(state.study, number, attempt, at_random=attempt >= SAMPLED))
-            if canonical(state.study, asked.params) not in seen:
+            if _canonical(state.study, asked.params) not in seen:
                 return asked
             state.optuna.tell(asked.number, state=TrialState.FAIL)
         state.optuna.enqueue_trial(
-            next(point for point in state.study.space.all_points() if canonical(state.study, point) not in seen)
+            next(point for point in state.study.space.all_points() if _canonical(state.study, point) not in seen)
         )
         return self._sample(state, self._sampler(state.study, number))
 
@@ -347,3 +347,15 @@ class Search:
         for key in state.checkpoints - ({best["key"]} if best else set()):
             self.records.storage.delete(f"checkpoints/{key}.pt")
             state.checkpoints.remove(key)
+
+
+def _canonical(study: Study, searched: Mapping[str, Any]) -> str:
+    """A point as text, the same for equal points, whose numbers may differ by a rounding."""
+    point = {name: study.space.settled(name, value) for name, value in searched.items()}
+    return json.dumps(point, sort_keys=True, default=str)
+
+
+def first_ones_first(study: Study) -> list[dict[str, Any]]:
+    """Every point of a study's finite space, those with which it begins first."""
+    first = study.first_points()
+    return sorted(study.space.all_points(), key=lambda point: first.index(point) if point in first else len(first))

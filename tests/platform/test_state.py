@@ -182,6 +182,20 @@ def destroy(records: Records, kind: str) -> None:
         records.storage.write("suite.json", DAMAGE[kind])
 
 
+@pytest.mark.parametrize("kind", ["empty", "newer", "missing"])
+def test_mlflow_is_shown_and_synchronized_without_the_sweep_that_is_damaged(records, storage, monkeypatch, kind):
+    shutil.copytree(storage.local / "small", storage.local / "other")
+    assert run(storage, "sync", "other")[0] == 0
+    destroy(records, kind)
+    status, shown = run(storage, "sync", "small")
+    assert (status, "small/suite.json" in shown) == (2, True)
+    monkeypatch.setattr("regbench.platform.tracking.ui.serve", lambda *_: 0)
+    status, shown = run(storage, "ui")
+    assert status == 0
+    assert "small/suite.json" in shown
+    assert "compare other, classification: http" in shown
+
+
 @pytest.mark.parametrize("kind", [*(kind for kind in DAMAGE if kind != "newer"), "missing"])
 def test_a_damaged_suite_file_is_written_anew_from_the_suite(records, storage, kind):
     before = read_suite_file(records.storage)

@@ -27,9 +27,9 @@ def sweep(folder, studies=(STUDY,), seeds=1, ablate=True) -> Records:
     return records
 
 
-def end(records, stage, number, status="completed", value=0.5, reason=None):
+def end(records, stage, number, status="completed", value=0.5, reason=None, mode="max"):
     key = f"a-digits-{stage}-{number:04d}"
-    trial = Trial("s", key, stage, "t", "a", "m", None, "digits", number, 0, ("val/x",), ("max",), 1, {}, {})
+    trial = Trial("s", key, stage, "t", "a", "m", None, "digits", number, 0, ("val/x",), (mode,), 1, {}, {})
     records.plan(trial)
     records.start_attempt(key).report(Report(1, 0.0, 0.0, {"val/x": value}))
     records.finish(trial, status, reason)
@@ -69,7 +69,7 @@ def test_a_method_without_weights_is_not_ablated(tmp_path):
 def test_the_best_of_a_loss_is_the_least(tmp_path):
     records = sweep(tmp_path, studies=[STUDY | {"modes": ["min"]}])
     for number, value in enumerate((0.7, 0.4)):
-        end(records, "tune", number, value=value)
+        end(records, "tune", number, value=value, mode="min")
     assert SweepStatus("s", records).studies[0].best == 0.4
 
 

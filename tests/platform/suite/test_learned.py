@@ -1,6 +1,5 @@
 """``sampler: bilevel``: which suites it takes, what it trains, and that its sweeps are recorded and resumed like any other."""
 
-import dataclasses
 import io
 import json
 
@@ -265,8 +264,8 @@ def test_a_sweep_that_dies_while_learning_goes_on_with_the_same_numbers(swept, t
 
 def test_a_trial_that_learns_survives_json():
     trial = planned()["label_smoothing"].trial("tune", 0, 0, {"smoothing": 0.1})
-    again = type(trial).from_json(trial.to_json())
-    assert again == dataclasses.replace(trial, ranges={"smoothing": [0.0, 0.5, False]})
+    assert type(trial).from_json(trial.to_json()) == trial
+    assert trial.ranges == {"smoothing": (0.0, 0.5, False)}
 
 
 def test_exact_learning_sweeps_too(tmp_path):

@@ -1,8 +1,6 @@
-"""How far a study has come: what has been drawn, what waits, runs or has ended, and what is the best of it."""
+"""How far one study has come."""
 
 import itertools
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,15 +73,3 @@ class StudyState:
             self.tuned_trials += 1
             if row["status"] == "completed" and (self._best is None or rank(row) > rank(self._best)):
                 self._best = row
-
-
-def canonical(study: Study, searched: Mapping[str, Any]) -> str:
-    """A point as text, the same for equal points, whose numbers may differ by a rounding."""
-    point = {name: study.space.settled(name, value) for name, value in searched.items()}
-    return json.dumps(point, sort_keys=True, default=str)
-
-
-def first_ones_first(study: Study) -> list[dict[str, Any]]:
-    """Every point of a study's finite space, those with which it begins first."""
-    first = study.first_points()
-    return sorted(study.space.all_points(), key=lambda point: first.index(point) if point in first else len(first))
