@@ -19,7 +19,6 @@ from regbench.platform.inventory.inventory import inventory
 from regbench.platform.mending import drop_damaged, own_identity
 from regbench.platform.progress import SweepProgress
 from regbench.platform.provenance import describe, note_changes
-from regbench.platform.records.choice import refusals
 from regbench.platform.records.lease import only_driver
 from regbench.platform.records.records import Records, Report, Trial
 from regbench.platform.records.storage import Storage
@@ -49,7 +48,6 @@ class Outcome:
         barren: studies none of whose trials was trained to the end, so that there is nothing to confirm.
         unconfirmed: studies none of whose confirmations succeeded, though there were some.
         untuned: studies whose tuning the time limit has ended, with how many of their trials have ended.
-        refused: studies whose method refused draws, with a sentence on how many and why.
         tracking_problem: why MLflow is not up to date, or None.
         begun: whether there is anything that could be continued.
     """
@@ -59,7 +57,6 @@ class Outcome:
     barren: list[str] = field(default_factory=list)
     unconfirmed: list[str] = field(default_factory=list)
     untuned: dict[str, str] = field(default_factory=dict)
-    refused: dict[str, str] = field(default_factory=dict)
     tracking_problem: str | None = None
     begun: bool = True
 
@@ -192,27 +189,28 @@ def _run(
     # At its end, a process looks for garbage among all that it has imported, which takes a second here and frees nothing.
     atexit.register(gc.freeze)
     comparison, begun = None, False
-    with ExitStack() as export:
-        # MLflow is imported while the suite is checked.
-        live = export.enter_context(LiveExporter(uri)) if uri else None
-        todo = plan()
+    try:
+        with ExitStack() as export:
+            # MLflow is imported while the suite is checked.
+            live = export.enter_context(LiveExporter(uri)) if uri else None
+            todo = plan()
 
-        def begin() -> None:
-            """From here on there is a sweep; called when a trial can run."""
-            nonlocal begun
-            if todo.recorded:
-                records.storage.write(FILE, json.dumps(todo.recorded, indent=1).encode())
-            if not search.done:
-                own_identity(records, console)
-                note_changes(records, console)
-            if live:
-                live.export(records)
-            search.limit(todo.suite.hours)
-            begun = True
+            def begin() -> None:
+                """From here on there is a sweep; called when a trial can run."""
+                nonlocal begun
+                if todo.recorded:
+                    records.storage.write(FILE, json.dumps(todo.recorded, indent=1).encode())
+                begun = True
+                if not search.done:
+                    own_identity(records, console)
+                    note_changes(records, console)
+                if live:
+                    live.export(records)
+                search.limit(todo.suite.hours)
 
-        try:
             # One process exports a sweep: the driver stays its driver until the last export has ended.
             with only_driver(records.storage, console), export.pop_all():
+                begun = todo.recorded is None
                 drop_damaged(records, console)
                 if again.retry_failed:
                     _forget_failed(records)
@@ -227,10 +225,10 @@ def _run(
                 if search.done:
                     # Before the last export, so that MLflow gets the report as an artifact.
                     comparison = report.result()
-        except KeyboardInterrupt:
-            # In the middle of the report or of the last export, which a resumed sweep makes anew.
-            return Outcome(begun=begun or todo.recorded is None)
-    return _outcome(search, comparison, live.problem if live else None, begun or todo.recorded is None)
+    except KeyboardInterrupt:
+        # While the suite is checked, or in the middle of the report or of the last export, which a resumed sweep makes anew.
+        return Outcome(begun=begun)
+    return _outcome(search, comparison, live.problem if live else None, begun)
 
 
 def _outcome(search: Search, comparison: "Comparison | None", tracking_problem: str | None, begun: bool) -> Outcome:
@@ -244,7 +242,6 @@ def _outcome(search: Search, comparison: "Comparison | None", tracking_problem: 
         untuned={
             state.study.name: f"{state.tuned_trials} of {state.study.trials} trials" for state in states if not state.tuned
         },
-        refused={state.study.name: said for state in states if (said := refusals(state.refusals, state.trials))},
         tracking_problem=tracking_problem,
         begun=begun,
     )

@@ -1,7 +1,9 @@
 """The command line. Heavy imports happen inside the commands, so that ``--help`` answers at once."""
 
 import io
+import signal
 import sys
+from types import FrameType
 
 import typer
 
@@ -23,8 +25,22 @@ def show_what_can_be_shown() -> None:
 def main() -> None:
     """Runs the command line; a user's mistake ends with one line on standard error and exit status 2."""
     show_what_can_be_shown()
+    interrupted = False
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal interrupted
+        interrupted = True
+        signal.default_int_handler(number, frame)
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupt)
     try:
         app()
     except RegbenchError as error:
         typer.secho(f"error: {error}", fg="red", err=True)
         sys.exit(2)
+    except Exception:
+        # A library that is interrupted while it is imported ends with an error of its own.
+        if not interrupted:
+            raise
+        sys.exit(130)

@@ -299,8 +299,6 @@ def _conclude(name: str, outcome: "Outcome", store: "Storage", storage: str, tra
         studies = ", ".join(f"{study} {ended}" for study, ended in outcome.untuned.items())
         say(f"The time limit has ended tuning: {studies}")
         say("Go on with ", (f"regbench resume {name}{place}", "bold"))
-    for study, said in outcome.refused.items():
-        say((study, "yellow"), f": {said}")
     for key, reason in outcome.failed.items():
         say(("failed", "yellow"), f" {key}: {reason}")
     if outcome.failed:

@@ -110,10 +110,11 @@ class Search:
                 state=status,
                 values=values,
                 params=searched,
-                distributions={name: state.study.space[name] for name in searched},
+                distributions=state.study.space,
                 intermediate_values=intermediate,
             )
-        except (ValueError, KeyError) as error:
+            state.drawn[trial.number] = _canonical(state.study, searched)
+        except (ValueError, KeyError, TypeError) as error:
             raise StorageError(
                 f"trial {trial.key} in {self.records.storage.uri} has values that its study does not search ({error}): delete "
                 "its files in trials/ and records/trials/, and it is planned anew"
@@ -122,7 +123,6 @@ class Search:
             self._constrain(past)
         state.optuna.add_trial(past)
         state.numbers[trial.key] = len(state.optuna.get_trials(deepcopy=False)) - 1
-        state.drawn[trial.number] = _canonical(state.study, trial.searched)
 
     def _restart_cmaes(self, state: StudyState, best: dict[str, Any]) -> None:
         """CMA-ES keeps its covariance outside the records: after a resume it starts again from the best point found."""
