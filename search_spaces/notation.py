@@ -10,6 +10,9 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from regbench.methods.errors import ConfigError, nearest
 from regbench.methods.registry import method_class
 
+# Beyond, neighbouring points of a grid are the same number.
+MOST_STEPS = 2**53
+
 
 @dataclass(frozen=True)
 class Range:
@@ -52,7 +55,8 @@ def _numeric(slug: str, name: str, value: Mapping[str, Any], where: str) -> tupl
     log = value.get("log", False)
     if not isinstance(log, bool):
         raise ConfigError(f"{where}: log must be true or false, not {log!r}")
-    numbers = {key: _number(value[key], f"{where}: {key}") for key in ("low", "high", "step") if value.get(key) is not None}
+    given = ("low", "high") if value.get("step") is None else ("low", "high", "step")
+    numbers = {key: _number(value[key], f"{where}: {key}") for key in given}
     kind: type[IntDistribution | FloatDistribution] = FloatDistribution
     if _whole(method_class(slug).model_fields[name].annotation):
         kind = IntDistribution
@@ -60,6 +64,8 @@ def _numeric(slug: str, name: str, value: Mapping[str, Any], where: str) -> tupl
             if number != int(number):
                 raise ConfigError(f"{where}: {key} must be a whole number, as {name} is, not {number:g}")
         numbers = {key: int(number) for key, number in numbers.items()}
+    if 0 < numbers.get("step", 0) < (numbers["high"] - numbers["low"]) / MOST_STEPS:
+        raise ConfigError(f"{where}: a step of {numbers['step']:g} is too small for numbers up to {numbers['high']:g}")
     step = numbers.pop("step", None) if log else None
     if step is not None and not 0 < step <= numbers["high"] - numbers["low"]:
         raise ConfigError(f"{where}: a step of {step:g} does not lead from low to high")

@@ -201,13 +201,23 @@ class SearchSpace(Mapping[str, BaseDistribution]):
 
 
 def read_space(facts: Mapping[str, Any]) -> SearchSpace:
-    """The space that facts in ``suite.json`` describe; those of older versions have neither conditions, steps nor odds."""
-    return SearchSpace(
-        {name: json_to_distribution(text) for name, text in facts.get("space", {}).items()},
-        {
-            name: {other: tuple(wanted) for other, wanted in condition.items()}
-            for name, condition in facts.get("when", {}).items()
-        },
-        facts.get("steps", {}),
-        {name: tuple(odds) for name, odds in facts.get("odds", {}).items()},
-    )
+    """The space that facts in ``suite.json`` describe; those of older versions have neither conditions, steps nor odds.
+
+    Raises:
+        ValueError: they describe none.
+    """
+    try:
+        space = SearchSpace(
+            {name: json_to_distribution(text) for name, text in facts.get("space", {}).items()},
+            {
+                name: {other: tuple(wanted) for other, wanted in condition.items()}
+                for name, condition in facts.get("when", {}).items()
+            },
+            {name: float(step) for name, step in facts.get("steps", {}).items()},
+            {name: tuple(map(float, odds)) for name, odds in facts.get("odds", {}).items()},
+        )
+        # An order in which settings can be drawn, and points in every range.
+        space.draw(random.Random(0))
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from None
+    return space

@@ -46,7 +46,10 @@ class Source:
 
     def space(self, entry: str, data: str) -> SearchSpace:
         """The search space of an entry on a data set; empty where ``suite.json`` does not tell."""
-        return read_space(self.study(entry, data))
+        try:
+            return read_space(self.study(entry, data))
+        except ValueError:
+            return SearchSpace()
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,7 @@ def _method(described: dict[str, Any]) -> type[Method]:
 def _space(described: dict[str, Any]) -> SearchSpace:
     try:
         return read_space(described)
-    except (ValueError, KeyError, TypeError):
+    except ValueError:
         raise ConfigError(f"{FILE} holds a range of {described['entry']} that is none") from None
 
 

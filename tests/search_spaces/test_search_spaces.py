@@ -1,10 +1,11 @@
 """Every method has a search space that fits it; a suite's own ranges are taken, or refused in one line."""
 
 import itertools
+import json
 import math
 
 import pytest
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution, distribution_to_json
 
 from regbench.methods.errors import ConfigError
 from regbench.methods.registry import all_methods, create, method_class
@@ -13,6 +14,7 @@ from regbench.platform.suite.plan import studies
 from regbench.platform.suite.spec import read_suite
 from regbench.search_spaces import ready_made_suites
 from regbench.search_spaces.ranges import all_spaces, extremes, resolve, space
+from regbench.search_spaces.space import SearchSpace, read_space
 
 SEARCHED = [(slug, name) for slug, limits in all_spaces().items() for name in limits]
 WEIGHTS = [(slug, name) for slug, method in all_methods().items() for name in method.weights()]
@@ -135,9 +137,11 @@ def test_a_fixed_setting_is_not_searched():
         ({}, {"learning_rate": {"low": 0.1, "high": "0.2"}}, ["high must be a finite number, without quotes, not '0.2'"]),
         ({}, {"learning_rate": {"low": 0.1, "high": math.inf}}, ["high must be a finite number"]),
         ({}, {"learning_rate": {"low": True, "high": 2.0}}, ["low must be a finite number"]),
+        ({}, {"learning_rate": {"low": None, "high": 2.0, "step": 0.1}}, ["low must be a finite number"]),
         ({}, {"learning_rate": {"low": 0.1, "high": 0.2, "log": "yes"}}, ["log must be true or false, not 'yes'"]),
         ({}, {"batch_size": {"low": 1.5, "high": 8}}, ["low must be a whole number, as batch_size is, not 1.5"]),
         ({}, {"batch_size": ["32", 32]}, ["a choice is there twice"]),
+        ({}, {"learning_rate": {"low": 0.1, "high": 1e300, "step": 0.1}}, ["a step of 0.1 is too small"]),
         ({"final_alpha": 0.5}, {"final_alpha": [0.1, 0.2]}, ["'final_alpha'", "both fixed to 0.5 and searched"]),
         ({}, {"final_alpha": {"low": 0.5, "high": 1.5}}, ["ps_kd.final_alpha includes 1.5", "must be at most 1"]),
         ({}, {"alpha_schedule": ["linear", "quadratic"]}, ["ps_kd.alpha_schedule includes 'quadratic'"]),
@@ -156,6 +160,36 @@ def test_a_range_is_checked_together_with_what_is_fixed():
     """Sparse transport refuses a limit of nonzeros without a quadratic weight, whatever the limit."""
     with pytest.raises(ConfigError, match="needs quadratic_weight > 0"):
         resolve("sparse_transport", {"quadratic_weight": 0.0}, {})
+
+
+RANGES = {"rate": FloatDistribution(0.1, 1.0, log=True), "kind": CategoricalDistribution(["a", "b"])}
+WRITTEN = {name: distribution_to_json(limits) for name, limits in RANGES.items()}
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"space": {"rate": "none"}},
+        {"space": ["rate"]},
+        {"space": {"rate": None}},
+        {"space": WRITTEN, "when": {"rate": {"kind": None}}},
+        {"space": WRITTEN, "when": ["rate"]},
+        {"space": WRITTEN, "when": {"rate": {"kind": ["a"]}, "kind": {"rate": [0.1]}}},
+        {"space": WRITTEN, "steps": {"rate": "wide"}},
+        {"space": WRITTEN, "odds": {"kind": [1]}},
+        {"space": WRITTEN, "odds": {"kind": 3}},
+    ],
+)
+def test_facts_that_describe_no_space_are_refused_as_one_kind_of_error(facts):
+    with pytest.raises(ValueError, match="Error"):
+        read_space(facts)
+
+
+def test_a_space_is_what_its_description_says():
+    given = SearchSpace(RANGES, {"rate": {"kind": ("b",)}}, {"rate": 0.1}, {"kind": (0.25, 0.75)})
+    assert read_space(json.loads(json.dumps(given.describe()))) == given
+    assert read_space({"space": WRITTEN}) == SearchSpace(RANGES)
+    assert read_space({}) == SearchSpace()
 
 
 def test_an_unknown_method_is_named():

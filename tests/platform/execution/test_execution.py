@@ -108,7 +108,8 @@ def test_a_trial_interrupted_and_resumed_gives_the_curve_of_one_that_was_not(tmp
 
 WILD = {"method": "cross_entropy", "space": {"learning_rate": [0.05, 1e20]}}
 # Most of these rates hardly learn, so that whoever trains first, some trial takes over another one's model.
-SLOW = {"space": {"learning_rate": {"low": 1e-6, "high": 0.1, "log": True}}}
+DECAYS = {"low": 0.0, "high": 0.01, "step": 0.002}
+SLOW = {"space": {"learning_rate": {"low": 1e-6, "high": 0.1, "log": True}, "weight_decay": DECAYS}}
 
 
 @pytest.mark.parametrize("scheduler", ["asha", "hyperband", "median", "pbt"])
@@ -174,6 +175,7 @@ def trains_its_population_together_and_records_what_it_changed(records: Records,
         assert rounds == sorted(set(rounds))
         assert (rounds[0], rounds[-1]) == (1, 9)
         assert all(report.searched for report in log.reports)
+        assert {round(1e3 * report.searched["weight_decay"], 9) for report in log.reports} <= {0, 2, 4, 6, 8, 10}
         changed += log.reports[-1].searched != planned[row["key"]].searched
         assert json.loads(row["searched"]) == log.reports[-1].searched
     assert changed
