@@ -22,7 +22,12 @@ SPACES: dict[str, dict[str, BaseDistribution]] = {
     | QUANTIZATION
     | {"num_latents": IntDistribution(5, 15), "shared_codebook": CategoricalDistribution([False, True])},
     "beta_vae": TRAINING | {"kl_weight": FloatDistribution(0.01, 30.0, log=True)},
-    "beta_tcvae": TRAINING | {"total_correlation_weight": FloatDistribution(0.1, 30.0, log=True)},
+    "beta_tcvae": TRAINING
+    | {
+        "total_correlation_weight": FloatDistribution(0.1, 30.0, log=True),
+        "mutual_information_weight": FloatDistribution(0.1, 10.0, log=True),
+        "dimension_wise_kl_weight": FloatDistribution(0.1, 10.0, log=True),
+    },
     "biological_autoencoder": TRAINING
     | DECAY
     | {
