@@ -42,7 +42,7 @@ class Critic(nn.Module):
     def forward(self, x: Tensor) -> Judgement:
         """Images ``[B, C, H, W]``."""
         features = self.encoder.body(x)
-        return Judgement(self.encoder.head(features), self.value(features)[:, 0])
+        return Judgement(self.encoder.head(features).to(x.dtype), self.value(features)[:, 0])
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,8 @@ class Autoencoder(nn.Module):
 
     def forward(self, x: Tensor, noise: Tensor | None = None) -> Reconstruction:
         """Images ``[B, C, H, W]``, and noise ``[B, n_z]`` for latents that are drawn."""
-        latents = self.latent(self.encoder(x), noise)
+        # In mixed precision the encoder's output is rounded; latents are computed in the precision of the images.
+        latents = self.latent(self.encoder(x).to(x.dtype), noise)
         return Reconstruction(self.decoder(latents.z), latents)
 
 
