@@ -23,8 +23,8 @@ TRACK = Track(
     help="encoders of paired views, judged by how well each factor that the views share is read off linearly",
     metrics=(Metric("accuracy", "max"), Metric("worst_accuracy", "max")),
     data=(
-        "spatial_digits_9",
         "spatial_digits_4",
+        "spatial_digits_9",
         "spatial_digits_1",
         "stacked_digits_9",
         "stacked_digits_4",

@@ -162,7 +162,7 @@ def test_switched_off_it_is_contrastive_coding():
 
 
 def test_a_penalized_critic_has_the_slope_asked_for():
-    settings = {"architecture": "dense", "hidden_dim": 32, "embedding_dim": 16, "iterations": 150, "report_every": 150}
+    settings = {"architecture": "dense", "hidden_dim": 16, "embedding_dim": 8, "iterations": 120, "report_every": 120}
     slopes = {}
     for weight in (0.0, 10.0):
         method = WassersteinDependency(**settings, gradient_penalty_weight=weight, probed=50)
