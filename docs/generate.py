@@ -41,7 +41,14 @@ DOCS = Path(__file__).parent
 # Where the sweeps' plots are, from the methods' pages.
 PLOTS = "plots"
 # What other benchmarks drew there: label and file.
-DRAWN = {"compositional_unnormalized": ("digits that each model generates from the same noise", "digit_samples.svg")}
+DRAWN = {
+    "compositional_unnormalized": ("digits that each model generates from the same noise", "digit_samples.svg"),
+    "latent_quantization": ("what each latent does to an image, its others held", "latent_traversals.svg"),
+    "wasserstein_dependency": (
+        "accuracy of linear probes over shared factors and over the mini-batch",
+        "dependency_curves.svg",
+    ),
+}
 # What an SVG file needs that one inside a page does not.
 STANDALONE = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" style="background: white"'
 NOTE = "<!-- Written by docs/generate.py: change the code, then run it again. -->\n"
