@@ -41,7 +41,11 @@ DOCS = Path(__file__).parent
 # Where the sweeps' plots are, from the methods' pages.
 PLOTS = "plots"
 # What other benchmarks drew there: label and file.
-DRAWN = {"compositional_unnormalized": ("digits that each model generates from the same noise", "digit_samples.svg")}
+DRAWN = {
+    "compositional_unnormalized": ("digits that each model generates from the same noise", "digit_samples.svg"),
+    "depict": ("embeddings of digits, coloured by class", "embeddings.svg"),
+    "lego_gcd": ("accuracy of known and of novel classes over training", "forgetting.svg"),
+}
 # What an SVG file needs that one inside a page does not.
 STANDALONE = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" style="background: white"'
 NOTE = "<!-- Written by docs/generate.py: change the code, then run it again. -->\n"

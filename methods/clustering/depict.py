@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy, linear, normalize, one_hot
 
 from regbench.methods.clustering.autoencoder import Autoencoder, Pathways, reconstruction_loss
 from regbench.methods.clustering.deep import Clusterer, DeepClusteringMethod, Training
+from regbench.methods.clustering.path_integral import path_integral_clusters
 from regbench.methods.errors import ConfigError
 from regbench.methods.method import Paper, hyperparameter, is_off, weight
 from regbench.methods.shared.data import Data
@@ -67,9 +68,10 @@ class Depict(DeepClusteringMethod):
     - an epoch of Adam on L = w_clus (-1/B Σ_i Σ_k q_ik log p̃_ik) + w_rec R, with p̃ from the noisy pathway, and R what is not
       reconstructed of images and inner layers; see ``reconstruction_loss``.
 
-    Before, the autoencoder is trained alone; k-means on its embeddings gives targets in {0, 1} and the layer's first parameters
-    (means of length 1, no bias); and L is descended on nine tenths of the images with these targets until the predictions of
-    the rest no longer come nearer to theirs (normalized mutual information). It ends when the targets stand still.
+    Before, the autoencoder is trained alone; k-means on its embeddings, or the paper's AC-PIC (``path_integral_clusters``),
+    gives targets in {0, 1} and the layer's first parameters (means of length 1, no bias); and L is descended on nine tenths of
+    the images with these targets until the predictions of the rest no longer come nearer to theirs (normalized mutual
+    information). It ends when the targets stand still.
 
     Departures from the released code, none of them in the formulas: targets follow from one pass over all images after each
     epoch, not from predictions collected along it; held-out images are not stratified by labels, which are not known.
@@ -110,6 +112,10 @@ class Depict(DeepClusteringMethod):
     cluster_prior: tuple[float, ...] | None = hyperparameter(
         None, help="u, shares of the clusters from the largest to the smallest as k-means finds them; None: uniform"
     )
+    first_clusters: Literal["kmeans", "path_integral"] = hyperparameter(
+        "kmeans",
+        help="of embeddings, before the second stage: kmeans, or path_integral (AC-PIC), the paper's for small sets",
+    )
     initialization_epochs: int = hyperparameter(10, ge=1, help="most epochs of the stage with the targets of k-means")
     initialization_patience: int = hyperparameter(5, ge=0, help="epochs in a row without improvement after which it ends")
     tolerance: float = hyperparameter(1e-7, ge=0, help="mean squared change of the targets below which training ends")
@@ -145,7 +151,7 @@ class Depict(DeepClusteringMethod):
         """An epoch with the targets of k-means; ended when held-out predictions no longer come nearer to them."""
         network, memory, held = training.network, training.memory, training.held
         if not training.progress["epoch"]:
-            labels, means = self.embedded_means(training)
+            labels, means = self._first_clusters(training)
             with torch.no_grad():
                 network.theta.copy_(normalize(means, dim=1))
                 network.bias.zero_()
@@ -155,6 +161,16 @@ class Depict(DeepClusteringMethod):
             self._disagreement(training, held)
         training.epoch(training.learned, self.batch_size, lambda rows: self._loss(training, rows))
         return self._disagreement(training, held)
+
+    def _first_clusters(self, training: Training) -> tuple[Tensor, Tensor]:
+        """Clusters of the embeddings ``[N]``, and their means ``[K, D]``."""
+        if self.first_clusters == "kmeans":
+            return self.embedded_means(training)
+        z = training.embeddings()
+        found = path_integral_clusters(z.double().cpu().numpy(), training.clusters)
+        labels = training.run.gather(torch.from_numpy(found).to(z.device))[: len(z)]
+        members = one_hot(labels, training.clusters).to(z.dtype)
+        return labels, members.T @ z / members.sum(0)[:, None].clamp(min=1)
 
     def _disagreement(self, training: Training, held: Tensor) -> bool:
         """Takes what held-out predictions lack of the k-means labels' information; whether that has long not improved."""

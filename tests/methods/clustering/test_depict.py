@@ -2,7 +2,6 @@
 
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -189,8 +188,8 @@ def trained(method, data="digits_clusters"):
 
 
 def test_stages_end_early_and_the_rest_repeats_the_result():
-    """With no patience, and targets that may move by anything: one epoch or two each, of twenty planned."""
-    settings = SMALL | {"pretraining_epochs": 3, "initialization_epochs": 8, "epochs": 9, "epochs_per_round": 5}
+    """With no patience, and targets that may move by anything: one epoch or two each, of twelve planned."""
+    settings = SMALL | {"pretraining_epochs": 1, "initialization_epochs": 4, "epochs": 7, "epochs_per_round": 3}
     curve, run = trained(Depict(**settings, initialization_patience=0, tolerance=1.0))
     assert len(curve) == 4
     assert run.part("progress")["stage"] == 3
@@ -232,8 +231,11 @@ def test_parameters_of_the_layer_draw_no_random_number():
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_it_tells_digits_apart():
-    settings = SMALL | {"channels": 8, "pretraining_epochs": 8, "initialization_epochs": 2, "epochs": 4, "epochs_per_round": 14}
-    curve, _ = trained(Depict(**settings))
-    assert curve[-1]["val/accuracy"] > 0.5
-    assert np.isfinite(curve[-1]["train/loss"])
+@pytest.mark.parametrize("first", ["kmeans", "path_integral"])
+def test_it_tells_digits_apart(first):
+    settings = {"channels": 8, "pretraining_epochs": 5, "initialization_epochs": 2, "epochs": 1, "epochs_per_round": 8}
+    curve, run = trained(Depict(**SMALL | settings | {"batch_size": 100}, first_clusters=first))
+    assert len(curve) == 1
+    # One in ten is right by chance.
+    assert curve[0]["val/accuracy"] > 0.35
+    assert run.part("progress")["stage"] == 3
