@@ -135,12 +135,13 @@ def local_entropy(
     Args:
         logits: cosines s ``[2B, K]``.
         selected: o, bool ``[2B]``.
-        frequencies: q̂ ``[1, K]``, positive.
+        frequencies: q̂ ``[1, K]``.
         margin: λ_map; where it is 0, or q̂ uniform, this is the entropy of π_i = softmax(s_i / τ_o).
         temperature: τ_o.
     """
     scaled = logits / temperature
-    log_shifted = (scaled + margin * frequencies.to(scaled.dtype).log()).log_softmax(1)
+    q_hat = frequencies.to(scaled.dtype).clamp(min=torch.finfo(scaled.dtype).tiny)
+    log_shifted = (scaled + margin * q_hat.log()).log_softmax(1)
     return ((-scaled.softmax(1) * log_shifted).sum(1) * selected).mean()
 
 

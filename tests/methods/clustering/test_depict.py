@@ -239,3 +239,11 @@ def test_it_tells_digits_apart(first):
     # One in ten is right by chance.
     assert curve[0]["val/accuracy"] > 0.35
     assert run.part("progress")["stage"] == 3
+
+
+def test_in_mixed_precision_its_losses_are_in_single_precision():
+    settings = SMALL | {"pretraining_epochs": 1, "initialization_epochs": 1, "epochs": 1, "epochs_per_round": 3}
+    curves = [trained(Depict(**settings, mixed_precision=mixed))[0] for mixed in (True, False)]
+    mixed, single = (curve[0]["train/loss"] for curve in curves)
+    assert mixed != single
+    assert mixed == pytest.approx(single, rel=0.1)

@@ -12,6 +12,7 @@ from scipy.stats import entropy
 from regbench.methods.discovery import losses
 from regbench.methods.discovery.metrics import discovery_metrics
 from regbench.methods.discovery.task import sampling_weights
+from regbench.methods.run import Alone, Run
 from regbench.methods.shared.matching import match
 
 # Two images in two views, cosines with three prototypes.
@@ -143,3 +144,13 @@ def test_the_matching_is_scipys_and_does_not_depend_on_numbers(seed):
     assert accuracy.item() == pytest.approx(counts[rows, columns].sum() / 200)
     renamed = torch.tensor(random.permutation(7)[clusters])
     assert (match(renamed, torch.tensor(labels)) == torch.tensor(labels)).double().mean() == accuracy
+
+
+def test_workers_share_what_is_drawn_by_weight():
+    weights = torch.tensor([0.0, 3.0, 0.0, 1.0], dtype=torch.float64)
+    alone = Run("digits").draw(4, 4000, weights)
+    assert set(alone.tolist()) == {1, 3}
+    assert (alone == 1).double().mean().item() == pytest.approx(0.75, abs=0.03)
+    world = Alone()
+    world.rank, world.size = 1, 2
+    assert torch.equal(Run("digits", world=world).draw(4, 4000, weights), alone[1::2])

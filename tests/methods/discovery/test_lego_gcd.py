@@ -164,3 +164,13 @@ def test_frequencies_follow_the_predictions_of_training():
     frequencies = run.part("memory")["frequencies"]
     assert frequencies.sum().item() == pytest.approx(1, abs=1e-5)
     assert not torch.allclose(frequencies, torch.full((1, 10), 0.1))
+
+
+def test_in_mixed_precision_it_trains_on_losses_in_single_precision():
+    run = Run("digits_discovery")
+    settings = {"epochs": 1, "pretraining_epochs": 0, "feature_dim": 8, "projector_dim": 8, "batch_size": 256}
+    (metrics,) = LegoGCD(**settings, mixed_precision=True).train(run)
+    (single,) = LegoGCD(**settings).train(Run("digits_discovery"))
+    assert run.part("memory")["frequencies"].dtype == torch.float32
+    assert metrics["train/loss"] != single["train/loss"]
+    assert metrics["train/loss"] == pytest.approx(single["train/loss"], rel=0.05)
