@@ -2,11 +2,19 @@
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor, nn
 from torch.nn.functional import dropout, leaky_relu, mse_loss
 
-KERNELS, STRIDE, PADDINGS = (4, 5), 2, (0, 2)
+from regbench.methods.errors import ConfigError
+
+Architecture = Literal["paper", "small"]
+
+# Kernel and padding of both convolutions, and of the transposed ones that lead back from them.
+DOWN: dict[Architecture, tuple[tuple[int, int], ...]] = {"paper": ((4, 0), (5, 2)), "small": ((3, 1), (3, 1))}
+UP: dict[Architecture, tuple[tuple[int, int], ...]] = {"paper": ((4, 0), (5, 2)), "small": ((4, 1), (4, 1))}
+STRIDE = 2
 LEAK = 0.01
 
 
@@ -33,20 +41,22 @@ class Encoder(nn.Module):
     """Images ``[B, C, H, W]`` through two convolutions of stride 2 with leaky ReLU, and a dense layer with tanh.
 
     Args:
+        architecture: whose kernels.
         shape: of an image ``[C, H, W]``, sides of at least 6.
         channels: F of each convolution.
         embedding: D.
     """
 
-    def __init__(self, shape: tuple[int, ...], channels: int, embedding: int) -> None:
+    def __init__(self, architecture: Architecture, shape: tuple[int, ...], channels: int, embedding: int) -> None:
         super().__init__()
         # Sides of the image and of both layers.
         self.sizes = [tuple(shape[1:])]
-        for kernel, padding in zip(KERNELS, PADDINGS, strict=True):
+        for kernel, padding in DOWN[architecture]:
             self.sizes.append(tuple((side + 2 * padding - kernel) // STRIDE + 1 for side in self.sizes[-1]))
         self.flat = channels * math.prod(self.sizes[-1])
-        self.first = nn.Conv2d(shape[0], channels, KERNELS[0], STRIDE, PADDINGS[0])
-        self.second = nn.Conv2d(channels, channels, KERNELS[1], STRIDE, PADDINGS[1])
+        (kernel, padding), (inner_kernel, inner_padding) = DOWN[architecture]
+        self.first = nn.Conv2d(shape[0], channels, kernel, STRIDE, padding)
+        self.second = nn.Conv2d(channels, channels, inner_kernel, STRIDE, inner_padding)
         self.dense = nn.Linear(self.flat, embedding)
 
     def layers(self, x: Tensor, noise: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -66,19 +76,26 @@ class Autoencoder(nn.Module):
     Weights start after Glorot, biases at 0.
 
     Args:
-        shape: of an image ``[C, H, W]``, sides of at least 6.
+        architecture: whose kernels: ``paper``, for sides of at least 6, or ``small``, for multiples of 4.
+        shape: of an image ``[C, H, W]``.
         channels: F of each convolution.
         embedding: D.
         noise: share of the inputs and of the first layer's outputs that is dropped in training.
+
+    Raises:
+        ConfigError: ``small`` does not lead back to images of this shape.
     """
 
-    def __init__(self, shape: tuple[int, ...], channels: int, embedding: int, noise: float) -> None:
+    def __init__(self, architecture: Architecture, shape: tuple[int, ...], channels: int, embedding: int, noise: float) -> None:
         super().__init__()
+        if architecture == "small" and (shape[1] % 4 or shape[2] % 4):
+            raise ConfigError(f"architecture small is for sides that are multiples of 4, not {shape[1:]}: use paper")
         self.noise = noise
-        self.encoder = Encoder(shape, channels, embedding)
+        self.encoder = Encoder(architecture, shape, channels, embedding)
         self.dense = nn.Linear(embedding, self.encoder.flat)
-        self.second = nn.ConvTranspose2d(channels, channels, KERNELS[1], STRIDE, PADDINGS[1])
-        self.first = nn.ConvTranspose2d(channels, shape[0], KERNELS[0], STRIDE, PADDINGS[0])
+        (kernel, padding), (inner_kernel, inner_padding) = UP[architecture]
+        self.second = nn.ConvTranspose2d(channels, channels, inner_kernel, STRIDE, inner_padding)
+        self.first = nn.ConvTranspose2d(channels, shape[0], kernel, STRIDE, padding)
         for layer in self.modules():
             if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
                 nn.init.xavier_uniform_(layer.weight)

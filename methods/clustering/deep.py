@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from regbench.methods.clustering.autoencoder import Autoencoder, reconstruction_loss
+from regbench.methods.clustering.autoencoder import Architecture, Autoencoder, reconstruction_loss
 from regbench.methods.clustering.task import ClusteringMethod, judge, k_means
 from regbench.methods.method import Metrics, hyperparameter
 from regbench.methods.run import Run
@@ -112,6 +112,9 @@ class DeepClusteringMethod(MixedPrecisionMethod, ClusteringMethod):
     **A method must write** ``build_model``, ``stages`` and ``clusters``.
     """
 
+    architecture: Architecture = hyperparameter(
+        "paper", help="kernels of the autoencoder: paper (4 and 5), or small (3, and 4 back), for sides of a multiple of 4"
+    )
     channels: int = hyperparameter(50, ge=1, help="channels of the autoencoder's convolutions")
     dropout: float = hyperparameter(
         0.1, ge=0, lt=1, help="share of the inputs and of the first layer that the noisy pathway drops"
@@ -152,7 +155,7 @@ class DeepClusteringMethod(MixedPrecisionMethod, ClusteringMethod):
 
     def build_autoencoder(self, data: Data) -> Autoencoder:
         """The autoencoder, with fresh parameters."""
-        return Autoencoder(data.meta["shape"], self.channels, data.meta["classes"], self.dropout)
+        return Autoencoder(self.architecture, data.meta["shape"], self.channels, data.meta["classes"], self.dropout)
 
     def train(self, run: Run) -> Iterator[Metrics]:
         """Trains stage by stage, and yields the last loss and validation metrics after every ``epochs_per_round`` epochs."""

@@ -109,7 +109,7 @@ def test_an_empty_cluster_and_sure_rows_give_numbers():
 
 def test_the_objective_by_hand_and_its_gradient_in_the_logits():
     x = torch.randn(4, 1, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).tanh()
-    network = Autoencoder((1, 8, 8), 3, 3, 0.0).double()
+    network = Autoencoder("paper", (1, 8, 8), 3, 3, 0.0).double()
     logits = tensor().log().requires_grad_()
     batch = Batch(x, tensor(PAPER))
     weights = SimpleNamespace(clustering_weight=2.0, reconstruction_weight=0.5, hidden_reconstruction_weight=0.1)
@@ -125,9 +125,11 @@ def test_the_objective_by_hand_and_its_gradient_in_the_logits():
     torch.testing.assert_close(gradient, 2 * (tensor() - tensor(PAPER)) / 4, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("side", [8, 14, 16, 28])
-def test_the_decoder_leads_back_through_the_same_sizes(side):
-    network = Autoencoder((1, side, side), 2, 5, 0.1)
+@pytest.mark.parametrize(
+    ("architecture", "side"), [("paper", 8), ("paper", 14), ("paper", 16), ("paper", 28), ("small", 8), ("small", 12)]
+)
+def test_the_decoder_leads_back_through_the_same_sizes(architecture, side):
+    network = Autoencoder(architecture, (1, side, side), 2, 5, 0.1)
     found = network(torch.zeros(3, 1, side, side))
     assert found.image.shape == (3, 1, side, side)
     assert found.embedding.shape == (3, 5)
@@ -140,7 +142,7 @@ def test_the_decoder_leads_back_through_the_same_sizes(side):
 
 def test_the_network_is_its_layers_one_after_the_other():
     torch.manual_seed(0)
-    network, x = Autoencoder((1, 16, 16), 3, 4, 0.0), torch.rand(2, 1, 16, 16) * 2 - 1
+    network, x = Autoencoder("paper", (1, 16, 16), 3, 4, 0.0), torch.rand(2, 1, 16, 16) * 2 - 1
     leaky = nn.LeakyReLU(0.01)
     encoder = network.encoder
     first = leaky(nn.functional.conv2d(x, encoder.first.weight, encoder.first.bias, stride=2))
@@ -160,18 +162,18 @@ def test_the_network_is_its_layers_one_after_the_other():
 
 def test_noise_corrupts_one_pathway_in_training_alone():
     torch.manual_seed(0)
-    network, x = Autoencoder((1, 8, 8), 4, 3, 0.4), torch.rand(5, 1, 8, 8)
+    network, x = Autoencoder("paper", (1, 8, 8), 4, 3, 0.4), torch.rand(5, 1, 8, 8)
     noisy, clean = network(x), network.eval()(x)
     assert torch.equal(noisy.clean_first, clean.clean_first)
     assert torch.equal(clean.embedding, network.encoder(x))
     assert not torch.allclose(noisy.embedding, clean.embedding)
-    quiet = Autoencoder((1, 8, 8), 4, 3, 0.0)
+    quiet = Autoencoder("paper", (1, 8, 8), 4, 3, 0.0)
     assert torch.equal(quiet(x).embedding, quiet.encoder(x))
 
 
 def test_inner_layers_learn_from_both_sides():
     """The clean layers that are reconstructed have a gradient, as in the released code."""
-    network, x = Autoencoder((1, 8, 8), 2, 3, 0.0), torch.rand(5, 1, 8, 8)
+    network, x = Autoencoder("paper", (1, 8, 8), 2, 3, 0.0), torch.rand(5, 1, 8, 8)
     found = network(x)
     found.clean_second.retain_grad()
     reconstruction_loss(x, found, 1.0).backward()
@@ -224,10 +226,10 @@ def test_a_prior_is_given_to_clusters_by_their_size():
 def test_parameters_of_the_layer_draw_no_random_number():
     """So that an autoencoder with it and one without it are trained alike."""
     torch.manual_seed(0)
-    MultinomialClusterer(Autoencoder((1, 8, 8), 2, 3, 0.1), 3, 3)
+    MultinomialClusterer(Autoencoder("paper", (1, 8, 8), 2, 3, 0.1), 3, 3)
     state = torch.get_rng_state()
     torch.manual_seed(0)
-    Autoencoder((1, 8, 8), 2, 3, 0.1)
+    Autoencoder("paper", (1, 8, 8), 2, 3, 0.1)
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -247,3 +249,8 @@ def test_in_mixed_precision_its_losses_are_in_single_precision():
     mixed, single = (curve[0]["train/loss"] for curve in curves)
     assert mixed != single
     assert mixed == pytest.approx(single, rel=0.1)
+
+
+def test_small_kernels_do_not_lead_back_to_every_size():
+    with pytest.raises(ConfigError, match=r"multiples of 4, not \(14, 14\): use paper"):
+        Autoencoder("small", (1, 14, 14), 2, 5, 0.1)
