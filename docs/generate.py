@@ -43,7 +43,9 @@ PLOTS = "plots"
 # What other benchmarks drew there: label and file.
 DRAWN = {
     "compositional_unnormalized": ("digits that each model generates from the same noise", "digit_samples.svg"),
+    "depict": ("embeddings of digits, coloured by class", "embeddings.svg"),
     "latent_quantization": ("what each latent does to an image, its others held", "latent_traversals.svg"),
+    "lego_gcd": ("accuracy of known and of novel classes over training", "forgetting.svg"),
     "wasserstein_dependency": (
         "accuracy of linear probes over shared factors and over the mini-batch",
         "dependency_curves.svg",

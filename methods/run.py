@@ -253,14 +253,23 @@ class Run:
             if len(batch):
                 yield *(tensor[batch] for tensor in tensors), batch
 
-    def draw(self, count: int, batch_size: int) -> Tensor:
+    def draw(self, count: int, batch_size: int, weights: Tensor | None = None) -> Tensor:
         """This worker's share of a mini-batch drawn with replacement: indices below ``count`` on the device, int64.
+
+        Args:
+            count: rows to draw from.
+            batch_size: rows to draw, over all workers.
+            weights: of the rows ``[count]``, proportional to how probably each is drawn; None: all alike.
 
         Raises:
             ConfigError: there are more workers than rows in a batch.
         """
         self._require_rows(batch_size)
-        index = torch.randint(count, (batch_size,), generator=self.generator("batches", shared=True))
+        generator = self.generator("batches", shared=True)
+        if weights is None:
+            index = torch.randint(count, (batch_size,), generator=generator)
+        else:
+            index = torch.multinomial(weights.cpu(), batch_size, replacement=True, generator=generator)
         return self._share(index).to(self.device)
 
     def _share(self, batch: Tensor) -> Tensor:

@@ -1,0 +1,1 @@
+"""Clustering of images without labels, judged by how well clusters are classes."""
