@@ -110,7 +110,7 @@ class Search:
                 state=status,
                 values=values,
                 params=searched,
-                distributions=state.study.space,
+                distributions={name: state.study.space[name] for name in searched},
                 intermediate_values=intermediate,
             )
             state.drawn[trial.number] = _canonical(state.study, searched)
