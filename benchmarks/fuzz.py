@@ -59,6 +59,18 @@ SUITE: dict[str, Any] = {
     "seed": 3,
     "retries": 0,
 }
+# The same with conditions, odds, grids on a log scale and starting points.
+RICH: dict[str, Any] = SUITE | {
+    "methods": {"label_smoothing": {"space": {"smoothing": {"low": 0.05, "high": 0.3}}}},
+    "space": {
+        "only": ["learning_rate", "optimizer", "gradient_clip"],
+        "optimizer": {"choices": ["sgd", "adam"], "weights": [1, 2]},
+        "gradient_clip": {"low": 0.5, "high": 2.0, "when": {"optimizer": "adam"}},
+        "learning_rate": {"low": 0.01, "high": 0.1, "log": True, "step": 0.01},
+    },
+    "start": [{"learning_rate": 0.02, "optimizer": "adam", "gradient_clip": 1.0}],
+    "sampler": {"name": "tpe", "startup": 1},
+}
 # What people write by mistake, in place of anything.
 VALUES: list[Any] = [
     *(None, True, False, 0, 1, -1, 2, 3.5, -0.5, 1e-9, 1e18, 10**19, 2**63, float("inf"), float("nan")),
@@ -139,7 +151,7 @@ def run(folder: Path, *arguments: str) -> Ended:
 
 def mutated_suite(chance: random.Random) -> str:
     """A suite's text with one to three mutations."""
-    suite = copy.deepcopy(SUITE)
+    suite = copy.deepcopy(chance.choice([SUITE, RICH]))
     for _ in range(chance.randint(1, 3)):
         holder = chance.choice(list(_holders(suite)))
         key = chance.choice(list(holder)) if isinstance(holder, dict) and holder else None
@@ -194,7 +206,12 @@ def try_suite(folder: Path, chance: random.Random) -> tuple[str, str]:
     suite = yaml.safe_load((folder / "suite.yaml").read_text(encoding="utf-8-sig"))
     if not _affordable(suite):
         return "taken", ""
-    return _work(folder, str(suite["name"]), run(folder, "sweep", "suite.yaml", "--tracking", "none"))
+    name = str(suite["name"])
+    outcome, fault = _work(folder, name, run(folder, "sweep", "suite.yaml", "--tracking", "none"))
+    for arguments in (["compare", name], ["resume", name, "--tracking", "none"]):
+        again = run(folder, *arguments)
+        fault = fault or again.fault or ("" if again.status in (0, 1) else f"{arguments[0]}: {again.errors}")
+    return outcome, fault
 
 
 def _affordable(suite: dict[str, Any]) -> bool:
@@ -216,7 +233,7 @@ def _work(folder: Path, name: str, swept: Ended) -> tuple[str, str]:
         return "broken", f"exit {swept.status}, and the sweep is {found.state}"
     if not records.storage.exists("report/report.html"):
         return "broken", f"exit {swept.status} without a report"
-    for arguments in (["status"], ["status", name], ["compare", name]):
+    for arguments in (["status"], ["status", name]):
         looked = run(folder, *arguments)
         if looked.fault or looked.status:
             return "broken", f"{arguments[0]}: {looked.fault or looked.errors}"
@@ -225,8 +242,8 @@ def _work(folder: Path, name: str, swept: Ended) -> tuple[str, str]:
 
 def template(folder: Path) -> Path:
     """A folder of three sweeps: ``fuzzed``, complete; ``half``, interrupted; ``healthy``, which nobody touches."""
-    for name in ("fuzzed", "healthy", "half"):
-        (folder / "suite.yaml").write_text(yaml.safe_dump(SUITE | {"name": name}))
+    for name, suite in (("fuzzed", SUITE), ("healthy", SUITE), ("half", RICH)):
+        (folder / "suite.yaml").write_text(yaml.safe_dump(suite | {"name": name}))
         assert run(folder, "sweep", "suite.yaml", "--tracking", "none").status == 0
     half = Records(Storage(folder / "regbench-results").child("half"))
     for key in sorted(half.ended())[::2]:
@@ -299,7 +316,9 @@ def try_folder(folder: Path, chance: random.Random) -> tuple[str, str]:
     return outcome, f"{fault} after {', '.join(done)}" if fault else ""
 
 
-def cases(count: int, seed: int, kinds: tuple[str, ...] = ("suite", "suite", "folder")) -> Iterator[tuple[str, str, str]]:
+def cases(
+    count: int, seed: int, kinds: tuple[str, ...] = ("suite", "suite", "suite", "folder")
+) -> Iterator[tuple[str, str, str]]:
     """Kind, outcome and fault of each case; kinds take turns."""
     with tempfile.TemporaryDirectory() as name, warnings.catch_warnings():
         warnings.simplefilter("ignore")
