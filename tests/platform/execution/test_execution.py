@@ -290,6 +290,17 @@ def test_a_trial_that_does_not_fit_is_refused(tmp_path):
     assert run(tmp_path, resources={"cpu": 1}, trials=1)[0].complete
 
 
+def test_what_no_process_trains_is_not_waited_for_for_ever(tmp_path):
+    """A trial was handed out, and whoever trained it is gone without a word."""
+    spec = suite(methods=["cross_entropy"], trials=1)
+    search = Search(spec, studies(spec), Records(Storage(tmp_path)))
+    lost = search.next()
+    searcher = QueueSearcher(search, spec, Place(str(tmp_path)), 2, lambda trial, report: None)
+    assert searcher.suggest("another") == "FINISHED"
+    assert f"waits for {lost.key}" in str(searcher.problem)
+    assert "regbench resume small" in str(searcher.problem)
+
+
 def test_workers_find_the_standard_library_platform():
     @ray.remote(num_cpus=0)
     def system() -> str:
