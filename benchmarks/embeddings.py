@@ -9,6 +9,7 @@ draws ``docs/methods/plots/embeddings.svg``.
 """
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import torch
@@ -23,8 +24,11 @@ from regbench.platform.suite.spec import read_suite
 
 PLOT = Path(__file__).parents[1] / "docs" / "methods" / "plots" / "embeddings.svg"
 RATE = 2e-3
-FORMS = {"pretrained": {"clustering_weight": 0.0, "reconstruction_weight": 0.0}, "paper's targets": {}} | {
-    "released targets": {"target_form": "released"}
+FORMS: dict[str, dict[str, Any]] = {
+    "pretrained": {"clustering_weight": 0.0, "reconstruction_weight": 0.0},
+    "paper's targets": {"target_power": 1.0},
+    "sharper, power 2": {"target_power": 2.0},
+    "released targets": {"target_form": "released"},
 }
 
 
@@ -33,7 +37,7 @@ def main() -> None:
     torch.set_num_threads(1)
     study = next(study for study in studies(read_suite("clustering")) if study.entry == "depict")
     mpl.rcParams["svg.hashsalt"] = "regbench"
-    figure = Figure(figsize=(10, 3.5), layout="constrained")
+    figure = Figure(figsize=(11, 3.1), layout="constrained")
     for axes, (form, settings) in zip(figure.subplots(1, len(FORMS)), FORMS.items(), strict=True):
         run = Run(study.data)
         method = Depict(**(dict(study.fixed) | {"learning_rate": RATE} | settings))
