@@ -16,7 +16,6 @@ from pathlib import Path
 from rich.console import Console
 
 from regbench.methods.errors import DataError
-from regbench.methods.registry import create
 from regbench.methods.run import Run
 from regbench.platform.execution.trial import reset_process
 from regbench.platform.suite.outline import outline
@@ -34,7 +33,7 @@ AROUND = 20.0
 
 def training_seconds(study: Study) -> float:
     """Processor seconds of one training of a study's default, from its first few rounds."""
-    method = create(study.method.slug, study.fixed)
+    method = study.example
     reset_process(seed=0, threads=1)
     moments = [time.process_time()]
     for _ in method.train(Run(study.data)):
