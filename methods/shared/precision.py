@@ -14,7 +14,7 @@ class MixedPrecision(nn.Module):
     need. bfloat16 has the range of float32, so that no gradient has to be scaled.
 
     Args:
-        network: its output is a tensor, or a data class of tensors.
+        network: its output is a tensor, or a data class or tuple of tensors.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -33,4 +33,7 @@ def _single(value: Any) -> Any:
         return value.float() if value.dtype == torch.bfloat16 else value
     if is_dataclass(value) and not isinstance(value, type):
         return replace(value, **{field.name: _single(getattr(value, field.name)) for field in fields(value)})
+    if isinstance(value, tuple):
+        parts = map(_single, value)
+        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
     return value

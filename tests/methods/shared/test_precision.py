@@ -1,6 +1,8 @@
 """Mixed precision: the network computes in bfloat16; what is outside of it does not notice, and training learns as much."""
 
 import io
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -45,6 +47,32 @@ def test_only_the_network_computes_in_bfloat16():
     assert not torch.equal(exact, rounded)
     # bfloat16 keeps 8 bits.
     assert (exact - rounded).norm() < 2**-5 * exact.norm()
+
+
+class Pair(NamedTuple):
+    first: torch.Tensor
+    second: tuple[torch.Tensor, None]
+
+
+@dataclass
+class Held:
+    pair: Pair
+
+
+class Nested(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+
+    def forward(self, x: torch.Tensor) -> Held:
+        return Held(Pair(self.layer(x), (self.layer(x), None)))
+
+
+def test_outputs_in_tuples_and_data_classes_are_in_single_precision():
+    found = MixedPrecision(Nested())(torch.rand(2, 4))
+    assert isinstance(found.pair, Pair)
+    assert found.pair.first.dtype == found.pair.second[0].dtype == torch.float32
+    assert found.pair.second[1] is None
 
 
 @pytest.mark.parametrize("slug", SETTINGS)
