@@ -91,24 +91,24 @@ def read_table(storage: Storage, folder: str, keys: Sequence[str], schema: pa.Sc
         schema: of the table; columns that a file lacks are empty.
         *extra: further columns that the reader knows, such as ``__filename``.
     """
+    paths = [f"{storage.root}/{folder}/{key}.parquet" for key in keys]
+    # An open data set keeps the description of each of its files, which is larger than a trial's data.
+    batches = (paths[start : start + FILES_AT_ONCE] for start in range(0, len(paths), FILES_AT_ONCE))
+    parts = [part for batch in batches for part in _read(storage, batch, schema, extra)]
+    return pa.concat_tables(parts) if parts else schema.empty_table()
+
+
+def _read(storage: Storage, paths: list[str], schema: pa.Schema, extra: Sequence[str]) -> list[pa.Table]:
+    """The rows of some files in a few tables, without files that are Parquet and something else."""
     # Brings pandas with it.
     import pyarrow.dataset as ds
 
-    paths = [f"{storage.root}/{folder}/{key}.parquet" for key in keys]
-    # An open data set keeps the description of each of its files, which is larger than a trial's data.
-    parts = [
-        ds.dataset(
-            paths[start : start + FILES_AT_ONCE],
-            schema=schema,
-            format="parquet",
-            filesystem=storage.filesystem,
-            exclude_invalid_files=True,
-        )
-        .to_table(columns=[*schema.names, *extra], filter=ds.field("key").is_valid())
-        .combine_chunks()
-        for start in range(0, len(paths), FILES_AT_ONCE)
-    ]
-    return pa.concat_tables(parts) if parts else schema.empty_table()
+    files = ds.dataset(paths, schema=schema, format="parquet", filesystem=storage.filesystem, exclude_invalid_files=True)
+    try:
+        return [files.to_table(columns=[*schema.names, *extra], filter=ds.field("key").is_valid()).combine_chunks()]
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+        half = len(paths) // 2
+        return [part for some in (paths[:half], paths[half:]) if half for part in _read(storage, some, schema, extra)]
 
 
 def read_trials(storage: Storage, folder: str, keys: Sequence[str]) -> pa.Table:

@@ -1,9 +1,11 @@
 """The records: appended while a trial trains, written once when it has ended, read back whatever a crash has left."""
 
+import io
 import json
 import math
 from dataclasses import replace
 
+import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
@@ -204,6 +206,17 @@ def test_a_half_written_file_is_no_record(records):
     records.storage.write("records/trials/.other.parquet.123", content[:100])
     assert records.ended() == {TRIAL.key}
     assert records.trials().num_rows == 1
+
+
+def test_a_table_of_another_kind_is_no_record_and_costs_no_other(records):
+    """A number where a whole number belongs cannot be read as one."""
+    records.plan(TRIAL)
+    records.finish(TRIAL, "completed")
+    other = replace(TRIAL, key=f"{TRIAL.key[:-4]}0007")
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({"key": [other.key], "number": [0.05]}), buffer)
+    records.storage.write(f"records/trials/{other.key}.parquet", buffer.getvalue())
+    assert records.trials()["key"].to_pylist() == [TRIAL.key]
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
