@@ -296,19 +296,20 @@ def effects_page() -> str:
 
 
 def effect_plot(slug: str) -> Figure:
-    """Differences of a method to its opponents, a panel for each metric on each of its data sets."""
+    """Differences of a method to its opponents, a panel for each metric on each data set of each suite that measured it."""
     rows = pd.DataFrame(effects_of(slug))
-    shown = list(rows[["data", "metric"]].drop_duplicates().itertuples(index=False, name=None))
+    shown = list(rows[["suite", "data", "metric"]].drop_duplicates().itertuples(index=False, name=None))
     opponents = list(dict.fromkeys(rows["against"]))
     several = rows["data"].nunique() > 1
+    again = len(rows[["suite", "data"]].drop_duplicates()) > rows["data"].nunique()
     columns = min(4, len(shown))
     lines = math.ceil(len(shown) / columns)
     figure = Figure(figsize=(2.4 + 2.6 * columns, lines * (1.4 + 0.36 * len(opponents))), layout="constrained")
     panels = figure.subplots(lines, columns, sharey=True, squeeze=False).ravel()
     for axes in panels[len(shown) :]:
         axes.set_axis_off()
-    for axes, (data, metric) in zip(panels, shown, strict=False):
-        here = rows[(rows["data"] == data) & (rows["metric"] == metric)]
+    for axes, (suite, data, metric) in zip(panels, shown, strict=False):
+        here = rows[(rows["suite"] == suite) & (rows["data"] == data) & (rows["metric"] == metric)]
         axes.axvline(0, color="0.4", linestyle="--", linewidth=1)
         for row in rows_of(here):
             place = opponents.index(row["against"])
@@ -316,6 +317,7 @@ def effect_plot(slug: str) -> Figure:
             axes.plot(row["difference"], place, "o", color="#0072B2", markersize=7)
         better = "right" if here["mode"].iloc[0] == "max" else "left"
         title = f"difference in {metric.replace('_', ' ')}" + (f" on {data}" if several else "")
+        title += f", {suite.replace('_', ' ')}" if again else ""
         axes.set_title("\n".join(textwrap.wrap(title, 24)), fontsize=10, loc="left")
         axes.set(xlabel=f"{better} is better", ylim=(len(opponents) - 0.5, -0.5))
         axes.set_yticks(range(len(opponents)), [f"to {name}" for name in opponents])
