@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -16,9 +15,9 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from in_process import refusal
 
 from regbench.methods.shared.data import load
-from regbench.platform.cli import main
 
 REGBENCH = Path(sys.executable).parent / "regbench"
 DEADLINE = 240
@@ -67,14 +66,6 @@ def refused(folder: Path, *arguments: str, **changes: str) -> str:
     return refusal(done.returncode, done.stdout, done.stderr)
 
 
-def refusal(status: int, output: str, errors: str) -> str:
-    assert status == 2, errors
-    assert output == ""
-    assert len(errors.splitlines()) == 1, errors
-    assert errors.startswith("error: ")
-    return errors
-
-
 def write(folder: Path, suite: dict[str, object]) -> str:
     (folder / "suite.yaml").write_text(yaml.safe_dump(suite))
     return "suite.yaml"
@@ -82,39 +73,6 @@ def write(folder: Path, suite: dict[str, object]) -> str:
 
 def records_of(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in (folder / "records").rglob("*.parquet")}
-
-
-@dataclass
-class Here:
-    """Runs commands in this process, for speed: the same entry point as the installed command's."""
-
-    monkeypatch: pytest.MonkeyPatch
-    capsys: pytest.CaptureFixture[str]
-
-    def __call__(self, folder: Path, *arguments: str) -> tuple[int, str, str]:
-        """Exit status, standard output, standard error."""
-        self.monkeypatch.chdir(folder)
-        self.monkeypatch.setattr(sys, "argv", ["regbench", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        output, errors = self.capsys.readouterr()
-        return int(ended.value.code or 0), output, errors
-
-    def succeeds(self, folder: Path, *arguments: str) -> str:
-        status, output, errors = self(folder, *arguments)
-        assert status == 0, errors
-        return output
-
-    def refused(self, folder: Path, *arguments: str) -> str:
-        """The one line on standard error with which a command refuses."""
-        return refusal(*self(folder, *arguments))
-
-
-@pytest.fixture
-def here(monkeypatch, capsys) -> Here:
-    for name in ("REGBENCH_STORAGE", "REGBENCH_TRACKING", "MLFLOW_TRACKING_URI"):
-        monkeypatch.delenv(name, raising=False)
-    return Here(monkeypatch, capsys)
 
 
 def test_the_installed_command_has_help_and_a_version(tmp_path):
