@@ -124,7 +124,7 @@ def four(sweep):
 
 def test_estimate_is_the_t_interval():
     found = estimate(BASE)
-    low, high = stats.t.interval(1 - step[name], 4, loc=np.mean(BASE), scale=stats.sem(BASE))
+    low, high = stats.t.interval(0.95, 4, loc=np.mean(BASE), scale=stats.sem(BASE))
     assert (found.low, found.high) == pytest.approx((low, high))
     assert found.std == pytest.approx(np.std(BASE, ddof=1))
 
@@ -206,7 +206,7 @@ def test_compare_against_scipy_and_statsmodels(four):
     for name, values in (("alike", ALIKE), ("bad", WORSE), ("label_smoothing", BETTER)):
         row = entry(found, name)
         difference = np.subtract(values, BASE)
-        low, high = stats.t.interval(0.95, 4, loc=difference.mean(), scale=stats.sem(difference))
+        low, high = stats.t.interval(1 - step[name], 4, loc=difference.mean(), scale=stats.sem(difference))
         assert row["difference_p"] == pytest.approx(raw[name])
         assert row["difference_p_holm"] == pytest.approx(corrected[name])
         assert (row["difference_low"], row["difference_high"]) == pytest.approx((low, high))
