@@ -75,6 +75,7 @@ def suite_page() -> str:
         "## What works together\n",
         *_pairs(),
         (DOCS / "parts" / "searching.md").read_text(encoding="utf-8"),
+        (DOCS / "parts" / "deciding.md").read_text(encoding="utf-8"),
         "## A ready-made suite\n",
         "`regbench sweep quickstart` runs this one:\n",
         f"```yaml\n{ready_made_suites()['quickstart'].rstrip()}\n```",

@@ -298,6 +298,9 @@ def _conclude(name: str, outcome: "Outcome", store: "Storage", storage: str, tra
     if outcome.untuned:
         studies = ", ".join(f"{study} {ended}" for study, ended in outcome.untuned.items())
         say(f"The time limit has ended tuning: {studies}")
+    if outcome.undecided:
+        say(f"The time limit has left {outcome.undecided} comparisons open (see `regbench status {name}{place}`).")
+    if outcome.untuned or outcome.undecided:
         say("Go on with ", (f"regbench resume {name}{place}", "bold"))
     for key, reason in outcome.failed.items():
         say(("failed", "yellow"), f" {key}: {reason}")
