@@ -43,8 +43,8 @@ ROOMS = {
     "suite": {"inventory", "records"},
     "search": {"suite", "records"},
     "execution": {"search", "suite", "records"},
-    "tracking": {"records"},
     "comparison": {"execution", "suite", "records"},
+    "tracking": {"comparison", "records"},
 }
 
 

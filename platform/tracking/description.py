@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 KEY, SWEEP, STATUS, RUNNING = "regbench.key", "regbench.sweep", "status", "running"
 # A sweep's name is only its owner's: on a shared server two people may both run `quickstart`.
 IDENTITY = "regbench.id"
+NOTE = "mlflow.note.content"
 VERSIONS = ("regbench", "torch", "ray", "optuna")
 
 
@@ -67,20 +68,16 @@ class SweepDescription:
         tags |= {f"version.{package}": str(self._provenance[package]) for package in VERSIONS if self._provenance.get(package)}
         return tags | ({"mlflow.source.git.commit": str(self._provenance["git"])} if self._provenance.get("git") else {})
 
-    def sweep_tags(self, page: str) -> dict[str, str]:
-        """Further tags of the sweep's own run in a track.
-
-        Args:
-            page: that compares the track's runs, below the UI's address.
-        """
+    def sweep_tags(self) -> dict[str, str]:
+        """Further tags of the sweep's own run in a track."""
         tags = {name: str(self._provenance[name]) for name in ("host",) if self._provenance.get(name)}
         tags |= {f"version.{name}": str(self._provenance[name]) for name in ("python", "mlflow") if self._provenance.get(name)}
-        description = self._spec.get("description") or ""
-        # MLflow shows this as the run's description.
-        return tags | {
-            "mlflow.note.content": f"{description}\n\n[Compare the confirmed runs]({page})".strip(),
-            "stage": "sweep",
-        }
+        return tags | {NOTE: self.note({}), "stage": "sweep"}
+
+    def note(self, pages: dict[str, str]) -> str:
+        """What the sweep compares, with links to pages by their titles: MLflow shows it as the description of the sweep's run."""
+        links = (f"[{title}]({page})" for title, page in pages.items())
+        return "\n\n".join([(self._spec.get("description") or "").strip(), *links]).strip()
 
     def trial_tags(self, trial: Trial, parent: str) -> dict[str, str]:
         """Further tags of a trial's run.

@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from regbench.platform.records.choice import best_trial, confirming
@@ -61,6 +62,13 @@ def confirmed(rows: list[dict[str, Any]]) -> "Iterator[Metric]":
         for metric in (name for name in values[0] if name.startswith("test/")):
             name = mlflow_name(f"confirm/{study}/{metric}")
             yield Metric(name, statistics.fmean(value[metric] for value in values if metric in value), stamp, ONCE)
+
+
+def once(values: dict[str, float], when: datetime) -> "list[Metric]":
+    """Metrics that a run has once, as points."""
+    from mlflow.entities import Metric
+
+    return [Metric(mlflow_name(name), value, milliseconds(when.timestamp()), ONCE) for name, value in values.items()]
 
 
 def params(values: dict[str, Any]) -> "list[Param]":

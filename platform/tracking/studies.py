@@ -1,0 +1,154 @@
+"""The studies of a sweep as runs that are compared: one for each entry on each data set, from the comparison's tables alone."""
+
+import hashlib
+import io
+import json
+import math
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+import pandas as pd
+
+from regbench.platform.comparison.drawing import COLOURS
+from regbench.platform.comparison.frames import FRAMES, Row, rows_of
+from regbench.platform.comparison.text import configuration_text, difference_text, mean_text, weights_text
+from regbench.platform.records.storage import Storage
+
+STAGE = "study"
+# Of a run in all charts of the UI.
+COLOUR = "mlflow.runColor"
+DIGEST = "regbench.digest"
+Tables = dict[str, pd.DataFrame]
+
+
+@dataclass(frozen=True)
+class StudyRun:
+    """What MLflow is told about a study.
+
+    Attributes:
+        key: of its run within the sweep.
+        name: of its run: the entry with its tuned weights.
+        track: of the study.
+        data: of the study.
+        entry: of the study.
+        baseline: whether it is the baseline of its table.
+        judged: name of the metric by which the studies of its table are compared, among ``metrics``.
+        mode: whether that is to be "max" or "min".
+        tuned: the metric that tuning looked at, as trials report it.
+        params: the tuned settings, the weights first.
+        metrics: means over the confirmed seeds, interval ends, difference, p, seeds, cost.
+        tags: verdicts, and the figures as text: the UI rounds numbers to two decimals.
+    """
+
+    key: str
+    name: str
+    track: str
+    data: str
+    entry: str
+    baseline: bool
+    judged: str
+    mode: str
+    tuned: str
+    params: dict[str, Any]
+    metrics: dict[str, float]
+    tags: dict[str, str]
+
+    @property
+    def digest(self) -> str:
+        """Tells whether MLflow has this: its parameters cannot be changed, nor points taken back."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def read_tables(storage: Storage) -> Tables | None:
+    """The tables of a sweep's report of which its studies' runs are made; None where this version's are not there.
+
+    Args:
+        storage: the sweep's folder.
+    """
+    tables: Tables = {}
+    for name in ("entries", "metrics", "weights", "sweeps"):
+        path = f"report/{name}.parquet"
+        if not storage.exists(path):
+            return None
+        tables[name] = pd.read_parquet(io.BytesIO(storage.read(path)))
+        if not FRAMES[name].keys() <= set(tables[name]):
+            return None
+    return tables
+
+
+def span(tables: Tables) -> tuple[datetime, datetime]:
+    """When the sweep's first trial began, and when its last one ended."""
+    return tables["sweeps"]["started"].min().to_pydatetime(), tables["sweeps"]["ended"].max().to_pydatetime()
+
+
+def study_runs(tables: Tables, track: str) -> dict[str, list[StudyRun]]:
+    """The runs of a track's studies by data set, the best entry first."""
+    entries = tables["entries"][tables["entries"]["track"] == track]
+    several = entries["data"].nunique() > 1
+    colours = {name: COLOURS[number % len(COLOURS)] for number, name in enumerate(sorted(set(tables["entries"]["entry"])))}
+    found: dict[str, list[StudyRun]] = {}
+    for row in rows_of(entries):
+        weights = _rows(tables["weights"], row)
+        metrics = _metrics(row, _rows(tables["metrics"], row))
+        confirmed = entries["confirmed"][entries["data"] == row["data"]].any()
+        run = StudyRun(
+            key=f"{row['entry']}-{row['data']}",
+            name=_name(row, weights_text(weights)) + (f" on {row['data']}" if several else ""),
+            track=track,
+            data=row["data"],
+            entry=row["entry"],
+            baseline=bool(row["baseline"]),
+            judged=f"test/{row['metric']}" if confirmed else f"best/{row['tuned_metric']}",
+            mode=row["mode"],
+            tuned=row["tuned_metric"],
+            params=_params(row, weights),
+            metrics={name: float(value) for name, value in metrics.items() if math.isfinite(value)},
+            tags=_tags(row, weights_text(weights)) | {COLOUR: colours[row["entry"]]},
+        )
+        found.setdefault(run.data, []).append(run)
+    return found
+
+
+def _rows(frame: pd.DataFrame, row: Row) -> pd.DataFrame:
+    return frame[(frame["track"] == row["track"]) & (frame["data"] == row["data"]) & (frame["entry"] == row["entry"])]
+
+
+def _name(row: Row, weights: str) -> str:
+    return row["entry"] + (f" {weights}" if weights else "") + (" (baseline)" if row["baseline"] else "")
+
+
+def _params(row: Row, weights: pd.DataFrame) -> dict[str, Any]:
+    configuration = json.loads(row["configuration"] or "{}")
+    own = [name for name in dict.fromkeys(weights["setting"]) if name in configuration]
+    return {name: configuration[name] for name in dict.fromkeys([*own, *configuration])}
+
+
+def _metrics(row: Row, means: pd.DataFrame) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for mean in rows_of(means[means["stage"] == "confirm"]):
+        name = f"test/{mean['metric']}"
+        found |= {name: mean["mean"], f"{name}_low": mean["low"], f"{name}_high": mean["high"]}
+    for name in ("difference", "ablation"):
+        found |= {name: row[f"{name}_value"], f"{name}_low": row[f"{name}_low"], f"{name}_high": row[f"{name}_high"]}
+    found |= {"p": row["difference_p_holm"], "seeds": row["seeds"], "cost": row["cost"]}
+    return found | {f"best/{row['tuned_metric']}": row["tuned_value"]}
+
+
+def _tags(row: Row, weights: str) -> dict[str, str]:
+    """Those that are worth a line in a table of runs; the figures of the judged metric as text."""
+    tags = {
+        "stage": STAGE,
+        "entry": row["entry"],
+        "method": row["method"],
+        "arxiv": row["arxiv"],
+        "data": row["data"],
+        "baseline": row["compared_with"],
+        "weights": weights,
+        "settings": configuration_text(row["configuration"] or "{}"),
+        "verdict": row["difference_verdict"],
+        "weights_verdict": row["ablation_verdict"],
+        "mean": mean_text(row["mean"], row["low"], row["high"]),
+        "difference": difference_text(row["difference_value"], row["difference_low"], row["difference_high"]),
+    }
+    return {name: value for name, value in tags.items() if value}
