@@ -40,10 +40,11 @@ EXCEPTIONS = {
 ROOMS = {
     "inventory": set(),
     "records": set(),
+    "verdicts": {"records"},
     "suite": {"inventory", "records"},
-    "search": {"suite", "records"},
+    "search": {"suite", "records", "verdicts"},
     "execution": {"search", "suite", "records"},
-    "comparison": {"execution", "suite", "records"},
+    "comparison": {"execution", "suite", "records", "verdicts"},
     "tracking": {"comparison", "records"},
 }
 

@@ -128,7 +128,7 @@ class Exporter:
         if final:
             self._upload_report(runs, track)
             if tables := read_tables(self.records.storage):
-                self._export_studies(runs, track, tables, {trial.entry: trial.modes[0] for trial in trials})
+                self._export_studies(runs, track, tables)
             if all(trial.key in ended for trial in trials):
                 self._upload_checkpoints(runs, trials)
                 self._close(runs, track)
@@ -192,23 +192,19 @@ class Exporter:
         runs.delete(run)
         return None
 
-    def _export_studies(self, runs: Runs, track: str, tables: Tables, modes: dict[str, str]) -> None:
-        """The runs and views that compare a track's studies.
-
-        Args:
-            runs: of the sweep.
-            track: whose studies.
-            tables: of the sweep's comparison.
-            modes: of the first objective, by entry.
-        """
+    def _export_studies(self, runs: Runs, track: str, tables: Tables) -> None:
+        """The runs and views that compare a track's studies."""
+        tuned = {(trial.data, trial.entry): trial for trial in self._trials.values() if trial.stage == "tune" and trial.searched}
         views: dict[str, str] = {}
         pages: dict[str, str] = {}
         for data, studies in study_runs(tables, track).items():
             for study in studies:
-                self._export_study(runs, study, *span(tables))
-                if study.params:
+                note = ""
+                if trial := tuned.get((data, study.entry)):
                     key = view_key(self._sweep, track, data, study.entry)
-                    views[key] = trials_view(self._sweep, study, modes[study.entry])
+                    views[key] = trials_view(self._sweep, trial, study.weights)
+                    note = f"[Tuning trials]({view_page(runs.experiments[track], key)})"
+                self._export_study(runs, study, note, *span(tables))
             baseline = next((runs[study.key].run_id for study in studies if study.baseline), "")
             key = view_key(self._sweep, track, data)
             views[key] = comparison_view(self._sweep, studies, baseline)
@@ -217,16 +213,14 @@ class Exporter:
         if runs[track].tags.get(NOTE) != (note := self._sweep.note(pages)):
             runs.log(runs[track], tags={NOTE: note})
 
-    def _export_study(self, runs: Runs, study: StudyRun, started: datetime, ended: datetime) -> None:
+    def _export_study(self, runs: Runs, study: StudyRun, note: str, started: datetime, ended: datetime) -> None:
         """One study's run; a new one where the comparison has changed, because MLflow does not change parameters."""
         run = runs.get(study.key)
         if run and run.ended and run.tags.get(DIGEST) == study.digest:
             return
         if run:
             runs.delete(run)
-        trials = view_page(runs.experiments[study.track], view_key(self._sweep, study.track, study.data, study.entry))
-        note = {NOTE: f"[Tuning trials]({trials})"} if study.params else {}
-        run = runs.create(study.track, study.key, study.name, started.timestamp(), study.tags | note)
+        run = runs.create(study.track, study.key, study.name, started.timestamp(), study.tags | {NOTE: note})
         runs.log(run, once(study.metrics, ended), study.params, {STATUS: "completed", DIGEST: study.digest})
         runs.end(run, "FINISHED", ended)
 

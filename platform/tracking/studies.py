@@ -6,13 +6,14 @@ import json
 import math
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from statistics import median
 from typing import Any
 
 import pandas as pd
 
 from regbench.platform.comparison.drawing import COLOURS
 from regbench.platform.comparison.frames import FRAMES, Row, rows_of
-from regbench.platform.comparison.text import configuration_text, difference_text, mean_text, weights_text
+from regbench.platform.comparison.text import NONE, configuration_text, difference_text, mean_text, weights_text
 from regbench.platform.records.storage import Storage
 
 STAGE = "study"
@@ -35,8 +36,8 @@ class StudyRun:
         baseline: whether it is the baseline of its table.
         judged: name of the metric by which the studies of its table are compared, among ``metrics``.
         mode: whether that is to be "max" or "min".
-        tuned: the metric that tuning looked at, as trials report it.
-        params: the tuned settings, the weights first.
+        weights: names of its tuned weights.
+        params: the tuned weights, their medians over replicates; with one replicate also the other tuned settings.
         metrics: means over the confirmed seeds, interval ends, difference, p, seeds, cost.
         tags: verdicts, and the figures as text: the UI rounds numbers to two decimals.
     """
@@ -49,7 +50,7 @@ class StudyRun:
     baseline: bool
     judged: str
     mode: str
-    tuned: str
+    weights: tuple[str, ...]
     params: dict[str, Any]
     metrics: dict[str, float]
     tags: dict[str, str]
@@ -94,48 +95,58 @@ def study_runs(tables: Tables, track: str) -> dict[str, list[StudyRun]]:
         confirmed = entries["confirmed"][entries["data"] == row["data"]].any()
         run = StudyRun(
             key=f"{row['entry']}-{row['data']}",
-            name=_name(row, weights_text(weights)) + (f" on {row['data']}" if several else ""),
+            name=_name(row, weights, several),
             track=track,
             data=row["data"],
             entry=row["entry"],
             baseline=bool(row["baseline"]),
             judged=f"test/{row['metric']}" if confirmed else f"best/{row['tuned_metric']}",
             mode=row["mode"],
-            tuned=row["tuned_metric"],
+            weights=tuple(dict.fromkeys(weight["setting"] for weight in weights)),
             params=_params(row, weights),
             metrics={name: float(value) for name, value in metrics.items() if math.isfinite(value)},
-            tags=_tags(row, weights_text(weights)) | {COLOUR: colours[row["entry"]]},
+            tags=_tags(row, weights) | {COLOUR: colours[row["entry"]]},
         )
         found.setdefault(run.data, []).append(run)
     return found
 
 
-def _rows(frame: pd.DataFrame, row: Row) -> pd.DataFrame:
-    return frame[(frame["track"] == row["track"]) & (frame["data"] == row["data"]) & (frame["entry"] == row["entry"])]
+def _rows(frame: pd.DataFrame, row: Row) -> list[Row]:
+    same = (frame["track"] == row["track"]) & (frame["data"] == row["data"]) & (frame["entry"] == row["entry"])
+    return rows_of(frame[same])
 
 
-def _name(row: Row, weights: str) -> str:
-    return row["entry"] + (f" {weights}" if weights else "") + (" (baseline)" if row["baseline"] else "")
+def _name(row: Row, weights: list[Row], several: bool) -> str:
+    tuned = f" {weights_text(weights)}" if weights else ""
+    return row["entry"] + tuned + (" (baseline)" if row["baseline"] else "") + (f" on {row['data']}" if several else "")
 
 
-def _params(row: Row, weights: pd.DataFrame) -> dict[str, Any]:
-    configuration = json.loads(row["configuration"] or "{}")
-    own = [name for name in dict.fromkeys(weights["setting"]) if name in configuration]
-    return {name: configuration[name] for name in dict.fromkeys([*own, *configuration])}
+def _params(row: Row, weights: list[Row]) -> dict[str, Any]:
+    values: dict[str, list[Row]] = {}
+    for weight in weights:
+        values.setdefault(weight["setting"], []).append(weight)
+    chosen = {name: _middle(found) for name, found in values.items()}
+    return chosen if any(len(found) > 1 for found in values.values()) else chosen | json.loads(row["configuration"])
 
 
-def _metrics(row: Row, means: pd.DataFrame) -> dict[str, float]:
+def _middle(rows: list[Row]) -> Any:
+    """The median of a weight's values over replicates, or all of them where they are no numbers."""
+    numbers = [row["number"] for row in rows]
+    return ", ".join(row["value"] for row in rows) if any(map(math.isnan, numbers)) else median(numbers)
+
+
+def _metrics(row: Row, means: list[Row]) -> dict[str, float]:
     found: dict[str, float] = {}
-    for mean in rows_of(means[means["stage"] == "confirm"]):
+    for mean in (mean for mean in means if mean["stage"] == "confirm"):
         name = f"test/{mean['metric']}"
         found |= {name: mean["mean"], f"{name}_low": mean["low"], f"{name}_high": mean["high"]}
     for name in ("difference", "ablation"):
         found |= {name: row[f"{name}_value"], f"{name}_low": row[f"{name}_low"], f"{name}_high": row[f"{name}_high"]}
-    found |= {"p": row["difference_p_holm"], "seeds": row["seeds"], "cost": row["cost"]}
+    found |= {"p": row["difference_p_holm"], "seeds": row["seeds"], "units": row["units"], "cost": row["cost"]}
     return found | {f"best/{row['tuned_metric']}": row["tuned_value"]}
 
 
-def _tags(row: Row, weights: str) -> dict[str, str]:
+def _tags(row: Row, weights: list[Row]) -> dict[str, str]:
     """Those that are worth a line in a table of runs; the figures of the judged metric as text."""
     tags = {
         "stage": STAGE,
@@ -144,11 +155,11 @@ def _tags(row: Row, weights: str) -> dict[str, str]:
         "arxiv": row["arxiv"],
         "data": row["data"],
         "baseline": row["compared_with"],
-        "weights": weights,
-        "settings": configuration_text(row["configuration"] or "{}"),
+        "weights": weights_text(weights),
+        "settings": configuration_text(row["configuration"]),
         "verdict": row["difference_verdict"],
         "weights_verdict": row["ablation_verdict"],
         "mean": mean_text(row["mean"], row["low"], row["high"]),
         "difference": difference_text(row["difference_value"], row["difference_low"], row["difference_high"]),
     }
-    return {name: value for name, value in tags.items() if value}
+    return {name: value for name, value in tags.items() if value and value != NONE}

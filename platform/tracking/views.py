@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlencode
 
+from regbench.platform.records.records import Trial
 from regbench.platform.tracking.description import IDENTITY, SweepDescription
 from regbench.platform.tracking.names import mlflow_name
 from regbench.platform.tracking.studies import STAGE, StudyRun
@@ -62,19 +63,20 @@ def comparison_view(sweep: SweepDescription, studies: Sequence[StudyRun], baseli
     return json.dumps({"name": title, "createdAt": 0, "updatedAt": 0, "state": state}, sort_keys=True)
 
 
-def trials_view(sweep: SweepDescription, study: StudyRun, mode: str) -> str:
+def trials_view(sweep: SweepDescription, trial: Trial, weights: Sequence[str]) -> str:
     """The view of a study's tuning trials: parallel coordinates over the searched settings and what tuning looked at.
 
     Args:
         sweep: whose study.
-        study: that was tuned.
-        mode: of what tuning looked at.
+        trial: one of them.
+        weights: names of settings whose axes come first.
     """
-    tuned = f"best/{study.tuned}"
-    axes = {"selectedParams": [mlflow_name(name) for name in study.params], "selectedMetrics": [mlflow_name(tuned)]}
-    chosen = f"{_of(sweep)} AND tags.stage = 'tune' AND tags.data = '{study.data}' AND tags.entry = '{study.entry}'"
+    settings = sorted(trial.searched, key=lambda name: (name not in weights, name))
+    tuned = f"best/{trial.objectives[0]}"
+    axes = {"selectedParams": [mlflow_name(name) for name in settings], "selectedMetrics": [mlflow_name(tuned)]}
+    chosen = f"{_of(sweep)} AND tags.stage = 'tune' AND tags.data = '{trial.data}' AND tags.entry = '{trial.entry}'"
     cards = [_card("PARALLEL", JUDGED, showAllRuns=False, **axes)]
-    return _compressed(_state(chosen, tuned, mode, cards, [_section(JUDGED, study.entry, HIGH)]))
+    return _compressed(_state(chosen, tuned, trial.modes[0], cards, [_section(JUDGED, trial.entry, HIGH)]))
 
 
 def _of(sweep: SweepDescription) -> str:
