@@ -30,7 +30,8 @@ def experiment_name(track: str) -> str:
 
 def title(trial: Trial) -> str:
     """A run's name: what tells runs of a sweep apart comes first, because the UI cuts names off."""
-    return f"{trial.entry} {trial.stage} {trial.number} on {trial.data}"
+    again = f" in replicate {trial.replicate}" if trial.replicate else ""
+    return f"{trial.entry} {trial.stage} {trial.number} on {trial.data}{again}"
 
 
 class SweepDescription:
@@ -75,7 +76,7 @@ class SweepDescription:
         return tags | {NOTE: self.note({}), "stage": "sweep"}
 
     def note(self, pages: dict[str, str]) -> str:
-        """What the sweep compares, with links to pages by their titles: MLflow shows it as the description of the sweep's run."""
+        """What the sweep compares, with links to pages by their titles; MLflow shows it beside the sweep's run."""
         links = (f"[{title}]({page})" for title, page in pages.items())
         return "\n\n".join([(self._spec.get("description") or "").strip(), *links]).strip()
 
@@ -93,6 +94,7 @@ class SweepDescription:
             "data": trial.data,
             "seed": str(trial.seed),
             "stage": trial.stage,
+            "replicate": str(trial.replicate),
             "objective": ", ".join(trial.objectives),
         } | {name: value for name, value in (("arxiv", trial.arxiv), ("learned", trial.learned)) if value}
 

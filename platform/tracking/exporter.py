@@ -18,7 +18,7 @@ from regbench.platform.tracking.connection import connect, explained, sqlite_fil
 from regbench.platform.tracking.description import NOTE, STATUS, SweepDescription, sweep_name, title
 from regbench.platform.tracking.moved import artifacts_in
 from regbench.platform.tracking.names import mlflow_name
-from regbench.platform.tracking.points import confirmed, milliseconds, once, points
+from regbench.platform.tracking.points import milliseconds, once, points
 from regbench.platform.tracking.runs import ARTIFACTS, Changes, Run, Runs
 from regbench.platform.tracking.studies import DIGEST, StudyRun, Tables, read_tables, span, study_runs
 from regbench.platform.tracking.views import comparison_view, trials_view, view_key, view_page
@@ -194,7 +194,9 @@ class Exporter:
 
     def _export_studies(self, runs: Runs, track: str, tables: Tables) -> None:
         """The runs and views that compare a track's studies."""
-        tuned = {(trial.data, trial.entry): trial for trial in self._trials.values() if trial.stage == "tune" and trial.searched}
+        tuned = {
+            (trial.data, trial.entry): trial for trial in self._trials.values() if trial.stage == "tune" and trial.searched
+        }
         views: dict[str, str] = {}
         pages: dict[str, str] = {}
         for data, studies in study_runs(tables, track).items():
@@ -225,13 +227,12 @@ class Exporter:
         runs.end(run, "FINISHED", ended)
 
     def _close(self, runs: Runs, track: str) -> None:
-        """Ends the sweep's own run in a track whose trials have all ended, with the means over the confirmed seeds."""
+        """Ends the sweep's own run in a track whose trials have all ended."""
         parent = runs[track]
         if parent.ended:
             return
-        rows = [row for row in self.records.trials().to_pylist() if row["track"] == track]
-        runs.log(parent, list(confirmed(rows)), tags={STATUS: "completed"})
-        runs.end(parent, "FINISHED", max(row["ended"] for row in rows))
+        runs.log(parent, tags={STATUS: "completed"})
+        runs.end(parent, "FINISHED", max(row["ended"] for row in self.records.trials().to_pylist() if row["track"] == track))
 
     def _upload_report(self, runs: Runs, track: str) -> None:
         """The report and its tables, with the suite that they came from; again only where they have changed."""
