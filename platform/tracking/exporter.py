@@ -20,7 +20,7 @@ from regbench.platform.tracking.moved import artifacts_in
 from regbench.platform.tracking.names import mlflow_name
 from regbench.platform.tracking.points import milliseconds, once, points
 from regbench.platform.tracking.runs import ARTIFACTS, Changes, Run, Runs
-from regbench.platform.tracking.studies import DIGEST, StudyRun, Tables, read_tables, span, study_runs
+from regbench.platform.tracking.studies import DIGEST, StudyRun, Tables, compared_at, read_tables, study_runs
 from regbench.platform.tracking.views import comparison_view, trials_view, view_key, view_page
 
 # What a report consists of; whatever else lies in its folder is not ours.
@@ -206,7 +206,7 @@ class Exporter:
                     key = view_key(self._sweep, track, data, study.entry)
                     views[key] = trials_view(self._sweep, trial, study.weights)
                     note = f"[Tuning trials]({view_page(runs.experiments[track], key)})"
-                self._export_study(runs, study, note, *span(tables))
+                self._export_study(runs, study, note, compared_at(tables))
             baseline = next((runs[study.key].run_id for study in studies if study.baseline), "")
             key = view_key(self._sweep, track, data)
             views[key] = comparison_view(self._sweep, studies, baseline)
@@ -215,16 +215,16 @@ class Exporter:
         if runs[track].tags.get(NOTE) != (note := self._sweep.note(pages)):
             runs.log(runs[track], tags={NOTE: note})
 
-    def _export_study(self, runs: Runs, study: StudyRun, note: str, started: datetime, ended: datetime) -> None:
+    def _export_study(self, runs: Runs, study: StudyRun, note: str, when: datetime) -> None:
         """One study's run; a new one where the comparison has changed, because MLflow does not change parameters."""
         run = runs.get(study.key)
         if run and run.ended and run.tags.get(DIGEST) == study.digest:
             return
         if run:
             runs.delete(run)
-        run = runs.create(study.track, study.key, study.name, started.timestamp(), study.tags | {NOTE: note})
-        runs.log(run, once(study.metrics, ended), study.params, {STATUS: "completed", DIGEST: study.digest})
-        runs.end(run, "FINISHED", ended)
+        run = runs.create(study.track, study.key, study.name, when.timestamp(), study.tags | {NOTE: note})
+        runs.log(run, once(study.metrics, when), study.params, {STATUS: "completed", DIGEST: study.digest})
+        runs.end(run, "FINISHED", when)
 
     def _close(self, runs: Runs, track: str) -> None:
         """Ends the sweep's own run in a track whose trials have all ended."""

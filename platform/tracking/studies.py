@@ -13,7 +13,7 @@ import pandas as pd
 
 from regbench.platform.comparison.drawing import COLOURS
 from regbench.platform.comparison.frames import FRAMES, Row, rows_of
-from regbench.platform.comparison.text import NONE, configuration_text, difference_text, mean_text, weights_text
+from regbench.platform.comparison.text import NONE, difference_text, mean_text, weights_text
 from regbench.platform.records.storage import Storage
 
 STAGE = "study"
@@ -78,9 +78,9 @@ def read_tables(storage: Storage) -> Tables | None:
     return tables
 
 
-def span(tables: Tables) -> tuple[datetime, datetime]:
-    """When the sweep's first trial began, and when its last one ended."""
-    return tables["sweeps"]["started"].min().to_pydatetime(), tables["sweeps"]["ended"].max().to_pydatetime()
+def compared_at(tables: Tables) -> datetime:
+    """When the sweep's last trial had ended."""
+    return tables["sweeps"]["ended"].max().to_pydatetime()
 
 
 def study_runs(tables: Tables, track: str) -> dict[str, list[StudyRun]]:
@@ -156,7 +156,6 @@ def _tags(row: Row, weights: list[Row]) -> dict[str, str]:
         "data": row["data"],
         "baseline": row["compared_with"],
         "weights": weights_text(weights),
-        "settings": configuration_text(row["configuration"]),
         "verdict": row["difference_verdict"],
         "weights_verdict": row["ablation_verdict"],
         "mean": mean_text(row["mean"], row["low"], row["high"]),
