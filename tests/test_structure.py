@@ -44,7 +44,7 @@ ROOMS = {
     "suite": {"inventory", "records"},
     "search": {"suite", "records", "verdicts"},
     "execution": {"search", "suite", "records"},
-    "comparison": {"execution", "suite", "records", "verdicts"},
+    "comparison": {"execution", "suite", "records", "verdicts", "inventory"},
     "tracking": {"comparison", "records"},
 }
 
