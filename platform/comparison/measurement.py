@@ -8,6 +8,7 @@ from importlib.resources import files
 from statistics import fmean
 
 import pandas as pd
+import torch
 
 from regbench.methods.errors import ConfigError, nearest
 from regbench.methods.registry import create
@@ -79,11 +80,22 @@ def _values(sweep: Measured, slug: str, claim: Claim, metric: str, entry: str, s
 
 
 def _cost(records: Records, data: str, entry: str, baseline: str) -> float:
-    """Processor time of a training of an entry as confirmed, relative to one of the baseline; the least of three each."""
+    """Processor time of a training of an entry as confirmed, relative to one of the baseline; the least of three each.
+
+    In turn, and in one thread: on a busy machine threads wait for each other, which takes processor time, too.
+    """
     trials = records.trials().to_pylist()
-    seconds: dict[str, float] = {}
+    methods = {}
     for name in (baseline, entry):
         row = next(row for row in trials if (row["data"], row["stage"], row["entry"]) == (data, "confirm", name))
-        method = create(row["method"], json.loads(row["settings"]))
-        seconds[name] = min(training_seconds(method, Run(data, seed=seed)) for seed in range(COST_REPEATS))
+        methods[name] = create(row["method"], json.loads(row["settings"]))
+    seconds = dict.fromkeys(methods, math.inf)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for seed in range(COST_REPEATS):
+            for name, method in methods.items():
+                seconds[name] = min(seconds[name], training_seconds(method, Run(data, seed=seed)))
+    finally:
+        torch.set_num_threads(threads)
     return seconds[entry] / seconds[baseline]

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from tracked_sweep import finished
+from tracked_sweep import compared
 
 from regbench.platform.tracking.exporter import Exporter
 
@@ -26,8 +26,8 @@ def alive(group: int) -> bool:
     return True
 
 
-def test_the_ui_ends_with_all_that_it_started(tmp_path):
-    Exporter(finished(tmp_path), f"sqlite:///{tmp_path}/mlflow.db").sync(final=True)
+def test_the_ui_names_its_pages_and_ends_with_all_that_it_started(tmp_path):
+    Exporter(compared(tmp_path), f"sqlite:///{tmp_path}/mlflow.db").sync(final=True)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     regbench = Path(sys.executable).parent / "regbench"
@@ -46,6 +46,8 @@ def test_the_ui_ends_with_all_that_it_started(tmp_path):
     finally:
         process.kill()
     assert process.returncode == 0, output
+    for page in ("compare demo on digits", "tuning of cross_entropy on digits", "tuning of label_smoothing on digits"):
+        assert f"{page}: http://127.0.0.1:{port}/#/experiments/" in output
     while alive(server):
         assert time.monotonic() < end, "a process is left behind"
         time.sleep(0.1)
