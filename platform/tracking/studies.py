@@ -4,6 +4,8 @@ import hashlib
 import io
 import json
 import math
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from statistics import median
@@ -87,7 +89,7 @@ def study_runs(tables: Tables, track: str) -> dict[str, list[StudyRun]]:
     """The runs of a track's studies by data set, the best entry first."""
     entries = tables["entries"][tables["entries"]["track"] == track]
     several = entries["data"].nunique() > 1
-    colours = {name: COLOURS[number % len(COLOURS)] for number, name in enumerate(sorted(set(tables["entries"]["entry"])))}
+    colours = _colours(tables["entries"]["entry"])
     found: dict[str, list[StudyRun]] = {}
     for row in rows_of(entries):
         weights = _rows(tables["weights"], row)
@@ -109,6 +111,24 @@ def study_runs(tables: Tables, track: str) -> dict[str, list[StudyRun]]:
         )
         found.setdefault(run.data, []).append(run)
     return found
+
+
+def _colours(entries: Iterable[str]) -> dict[str, str]:
+    """A colour for every entry. MLflow has no marks: those that share one have it in shades, lighter and darker in turn."""
+    found: dict[str, str] = {}
+    shared: dict[str, int] = defaultdict(int)
+    for number, entry in enumerate(sorted(set(entries))):
+        colour = COLOURS[number % len(COLOURS)]
+        found[entry] = _shade(colour, shared[colour])
+        shared[colour] += 1
+    return found
+
+
+def _shade(colour: str, number: int) -> str:
+    """A colour itself, then mixed half with white, half with black, three quarters with white, …"""
+    other, share = (255 if number % 2 else 0), 1 - 0.5 ** ((number + 1) // 2)
+    parts = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
+    return "#" + "".join(f"{round(part + share * (other - part)):02X}" for part in parts)
 
 
 def _rows(frame: pd.DataFrame, row: Row) -> list[Row]:

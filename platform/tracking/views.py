@@ -19,8 +19,9 @@ from regbench.platform.tracking.studies import STAGE, StudyRun
 
 TAG = "mlflow.sharedViewState."
 JUDGED, FIGURES, OTHERS = "judged", "figures", "others"
-# Of a card, in pixels: MLflow's menu offers these.
+# Heights of cards, in pixels: all but the bars, and of each bar.
 LOW, HIGH = 330, 500
+FRAME, BAR = 150, 22
 
 
 def view_key(sweep: SweepDescription, *place: str) -> str:
@@ -53,7 +54,7 @@ def comparison_view(sweep: SweepDescription, studies: Sequence[StudyRun], baseli
     cards = [_bars(first.judged, JUDGED), _bars("difference", JUDGED), _card("DIFFERENCE", FIGURES, **figures)]
     cards += [_bars(name, OTHERS) for name in metrics if name not in (first.judged, "difference")]
     sections = [
-        _section(JUDGED, f"{'higher' if first.mode == 'max' else 'lower'} is better", LOW if len(studies) <= 8 else HIGH),
+        _section(JUDGED, f"{'higher' if first.mode == 'max' else 'lower'} is better", max(LOW, FRAME + BAR * len(studies))),
         _section(FIGURES, "figures", HIGH),
         _section(OTHERS, "others", LOW, shown=False),
     ]

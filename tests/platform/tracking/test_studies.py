@@ -2,15 +2,17 @@
 
 import base64
 import json
+import re
 import zlib
 from urllib.parse import parse_qs
 
+import pandas as pd
 import pytest
 from mlflow import MlflowClient
 from tracked_sweep import compared, dump, finished
 
 from regbench.platform.tracking.exporter import Exporter
-from regbench.platform.tracking.studies import read_tables
+from regbench.platform.tracking.studies import read_tables, study_runs
 from regbench.platform.tracking.ui import pages
 from regbench.platform.tracking.views import TAG
 
@@ -81,6 +83,16 @@ def test_a_comparison_that_has_changed_replaces_the_runs_that_it_changes_and_no_
     assert after["label_smoothing ε = 0.1"]["tags"]["verdict"] == "equivalent"
     assert after["label_smoothing ε = 0.1"]["id"] != before["label_smoothing ε = 0.1"]["id"]
     assert after["cross_entropy (baseline)"] == before["cross_entropy (baseline)"]
+
+
+def test_thirty_entries_have_colours_of_their_own(tmp_path):
+    tables = read_tables(compared(tmp_path).storage)
+    entries = tables["entries"]
+    more = [entries.iloc[[0]].assign(entry=f"another_{number}") for number in range(28)]
+    tables["entries"] = pd.concat([entries, *more], ignore_index=True)
+    colours = [study.tags["mlflow.runColor"] for study in study_runs(tables, "classification")["digits"]]
+    assert len(set(colours)) == len(colours) == 30
+    assert all(re.fullmatch("#[0-9A-F]{6}", colour) for colour in colours)
 
 
 def test_tables_of_an_earlier_version_are_not_read(tmp_path, uri):
