@@ -17,8 +17,8 @@ Finding = Literal["as claimed", "equivalent", "not shown", "opposite"]
 FINDINGS: tuple[Finding, ...] = ("as claimed", "equivalent", "not shown", "opposite")
 LEGEND = (
     "effect: difference to the opponent that the claim names, with its 95 % interval, ↑ where the paper claims more, ↓ where "
-    "less; as claimed / opposite: a difference is confirmed in that direction or in the other; cost: of a training, in those of "
-    "the baseline"
+    "less; as claimed / opposite: a difference is confirmed in that direction or in the other; cost: of a training, in "
+    "those of the baseline"
 )
 
 
