@@ -121,8 +121,8 @@ def power_page(records: Records, difference: float, power: float) -> RenderableT
             parts.append(Text("One replicate tells nothing of tuning's luck: the seeds are of one tuned configuration.", "dim"))
     if not parts:
         raise ConfigError(
-            "no entry was confirmed beside its baseline on two seeds or more, so that nothing is known of how differences vary: "
-            "run a pilot with `replicates: 2` and `confirm: {seeds: 2}`"
+            "no entry was confirmed beside its baseline on two seeds or more, so that nothing is known of how differences "
+            "vary: run a pilot with `replicates: 2` and `confirm: {seeds: 2}`"
         )
     told = f"{power:.0%} chance to show it at Holm's first step; fixed / until decided; –: over {MOST_UNITS} / {UNITS}"
     return Group(*parts, Text(told, style="dim"))
