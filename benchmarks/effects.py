@@ -3,9 +3,10 @@
     python benchmarks/effects.py [METHOD ...]
 
 sweeps the suites that ``benchmarks/effects/claims.yaml`` names (an interrupted one goes on where it was) and writes the rows of
-the methods named, by default of all, into ``benchmarks/effects/effects.csv``. ``regbench compare --effects`` shows them. Beside
-it, ``trade_offs.csv`` and ``spectra.csv`` keep what the sweeps' plots show, for the methods' pages. Suites whose data are not
-below ``REGBENCH_DATA`` are left out, and their rows stay.
+the methods named, by default of all, into ``benchmarks/effects/effects.csv``, with the tuned weights and the design of the
+suite: seeds or replicates, fixed or until decided. ``regbench compare --effects`` shows them. Beside it, ``trade_offs.csv`` and
+``spectra.csv`` keep what the sweeps' plots show, for the methods' pages. Suites whose data are not below ``REGBENCH_DATA`` are
+left out, and their rows stay.
 """
 
 import argparse

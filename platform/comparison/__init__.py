@@ -1,6 +1,6 @@
 """What may be said: statistics as pure functions, the comparison's tables, plots, report, and the methods' measured effects.
 
-May import ``suite``, ``records`` and what lies below ``platform``.
+May import ``execution``, ``suite``, ``records``, ``verdicts``, ``inventory`` and what lies below ``platform``.
 """
 
 import logging
