@@ -1,0 +1,166 @@
+"""Charts of the report: Vega-Lite specifications, drawn once as an SVG for every page, and again by scripts where they run.
+
+A chart is drawn by the same specification twice: here, by vl-convert, as the SVG that is read and printed without scripts, and
+in the browser, where it answers to the page. Two parameters, ``chosen`` and ``hidden``, hold the names of the entry that is
+highlighted and of those that are filtered out. Text and axes have the colour of the page's text: one chart fits light and dark.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from html import escape
+from typing import Any, Literal
+
+import vl_convert
+
+from regbench.platform.comparison.frames import Row
+from regbench.platform.comparison.looks import Look
+
+Spec = dict[str, Any]
+Size = Literal["wide", "half", "small"]
+
+# In pixels; in a browser, charts are as wide as the page gives them room.
+WIDTHS: dict[Size, int] = {"wide": 600, "half": 400, "small": 190}
+
+PARAMETERS: list[Spec] = [{"name": "chosen", "value": ""}, {"name": "hidden", "value": []}]
+VISIBLE: Spec = {"filter": "indexof(hidden, datum.entry) < 0"}
+
+INK = "currentColor"
+CONFIG: Spec = {
+    "background": None,
+    "font": "DejaVu Sans",
+    "view": {"stroke": None},
+    "axis": {
+        "labelColor": INK,
+        "titleColor": INK,
+        "domainColor": INK,
+        "tickColor": INK,
+        "gridColor": INK,
+        "gridOpacity": 0.12,
+        "domainOpacity": 0.5,
+        "tickOpacity": 0.5,
+        "labelFontSize": 11,
+        "titleFontSize": 11.5,
+        "titleFontWeight": "normal",
+        "labelLimit": 220,
+        "titleLimit": 520,
+    },
+    "title": {"color": INK, "anchor": "start", "fontSize": 12, "fontWeight": "bold", "frame": "group"},
+    "text": {"color": INK},
+    "rule": {"color": INK},
+}
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One drawing of the page.
+
+    Attributes:
+        label: what it shows, for those who do not see it.
+        size: how much room it takes.
+        spec: in Vega-Lite, without ``width``; in Vega where it has a ``$schema`` of its own.
+        entry: whose it is, where it is of one entry alone.
+    """
+
+    label: str
+    size: Size
+    spec: Spec
+    entry: str = ""
+
+    @property
+    def scripted(self) -> bool:
+        """Whether only scripts draw it."""
+        return "$schema" in self.spec
+
+    @property
+    def live(self) -> Spec:
+        """The specification for a browser, as wide as its container."""
+        if self.scripted:
+            return self.spec
+        return _complete(self.spec | {"width": "container", "autosize": {"type": "fit-x", "contains": "padding"}})
+
+    def svg(self, prefix: str) -> str:
+        """The chart as an ``<svg>`` element that stands in a page, whose ids begin with the prefix."""
+        return joined([self], 1, prefix)
+
+
+def joined(charts: list[Chart], columns: int, prefix: str) -> str:
+    """Several charts as one ``<svg>`` element, named by the first one's label."""
+    inner = [chart.spec | {"width": WIDTHS[chart.size]} for chart in charts]
+    spec = inner[0] if len(inner) == 1 else {"concat": inner, "columns": columns}
+    return _inline(vl_convert.vegalite_to_svg(_complete(spec)), prefix, charts[0].label)
+
+
+def _complete(spec: Spec) -> Spec:
+    schema = "https://vega.github.io/schema/vega-lite/v6.json"
+    return {"$schema": schema, "config": CONFIG} | spec | {"params": PARAMETERS + spec.get("params", [])}
+
+
+def _inline(drawn: str, prefix: str, label: str) -> str:
+    """An SVG without what a page has already: fonts, classes, a description of each mark; ids that no other one has."""
+    size = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', drawn)
+    assert size is not None
+    body = drawn[drawn.index(">") + 1 :]
+    body = re.sub(r' (?:aria-[a-z]+|role|class|pointer-events|font-family)="[^"]*"', "", body)
+    body = re.sub(r'<path[^>]* d=""[^>]*/>|<path d="M0,0h0v0h0Z"/>| transform="translate\(0,0\)"', "", body)
+    body = re.sub(r"(\d+\.\d)\d+", r"\1", body)
+    body = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{prefix}-", body)
+    return f'<svg viewBox="0 0 {size[1]} {size[2]}" width="{size[1]}" role="img" aria-label="{escape(label)}">{body}'
+
+
+def numeric(value: float) -> float | None:
+    """A number as JSON has it, with six significant digits; None for what is none."""
+    return float(f"{value:.6g}") if math.isfinite(value) else None
+
+
+def colour(look: Mapping[str, Look]) -> Spec:
+    """The colour of each entry, as an encoding."""
+    scale = {"domain": list(look), "range": [item.colour for item in look.values()]}
+    return {"field": "entry", "type": "nominal", "scale": scale, "legend": None}
+
+
+def shape(look: Mapping[str, Look]) -> Spec:
+    """The mark of each entry, as an encoding."""
+    scale = {"domain": list(look), "range": [item.mark for item in look.values()]}
+    return {"field": "entry", "type": "nominal", "scale": scale, "legend": None}
+
+
+def fade(opacity: float = 1.0) -> Spec:
+    """The opacity of a mark, as an encoding: little where another entry is highlighted."""
+    return {"condition": {"test": "chosen === '' || datum.entry === chosen", "value": opacity}, "value": 0.12 * opacity}
+
+
+def tooltip(**titles: str) -> list[Spec]:
+    """What is told of a mark under the pointer: titles of fields that hold text."""
+    return [{"field": field, "type": "nominal", "title": title.replace("_", " ")} for field, title in titles.items()]
+
+
+def measure(field: str, title: str | None = None, **more: Any) -> Spec:
+    """A number's place on an axis that need not begin at zero."""
+    axis = {"tickCount": 5} | more.pop("axis", {})
+    return {
+        "field": field,
+        "type": "quantitative",
+        "title": title,
+        "scale": {"zero": False} | more.pop("scale", {}),
+        "axis": axis,
+        **more,
+    }
+
+
+def rows_of_entries(labels: Iterable[str], field: str = "label") -> Spec:
+    """A row for each name, in this order from the top."""
+    axis = {"domain": False, "ticks": False, "grid": False, "labelPadding": 8}
+    return {"field": field, "type": "nominal", "sort": list(labels), "title": None, "axis": axis}
+
+
+def good_side(mode: str) -> str:
+    """Where on an axis from left to right good values are."""
+    return {"max": "right is better", "min": "left is better"}.get(mode, "")
+
+
+def only(look: Mapping[str, Look], rows: Iterable[Row]) -> dict[str, Look]:
+    """The looks of the entries that are in these rows."""
+    present = {row["entry"] for row in rows}
+    return {entry: item for entry, item in look.items() if entry in present}

@@ -1,0 +1,112 @@
+"""The answer of a table in a sentence or two: which regularizer, with which weights, by how much, how sure, at what cost."""
+
+import math
+
+from regbench.platform.comparison.answer import answer, cost_text
+from regbench.platform.comparison.frames import Comparison, Row
+from regbench.platform.comparison.outcomes import kind
+from regbench.platform.comparison.text import NONE, difference_text, number, p_text
+
+# So many open entries are named with their differences.
+CANDIDATES = 3
+
+
+def headline(comparison: Comparison, track: str, data: str) -> str:
+    """Names the winner, or says that nothing helps, that it is not decided, or that nothing can be judged yet."""
+    rows = answer(comparison, track, data)
+    if not any(row["confirmed"] for row in rows):
+        return f"Nothing is confirmed on {data}: there are validation values of tuning trials, and no test results."
+    judged = [row for row in rows if row["difference_pairs"] > 0]
+    if not judged:
+        return f"No confirmed baseline on {data}: means can be read, differences cannot be tested."
+    better = [row for row in judged if kind(row["difference_verdict"]) == "good"]
+    if better:
+        return _winner(better, data)
+    if all(kind(row["difference_verdict"]) in ("bad", "same") for row in judged):
+        return _nothing_helps(judged, data)
+    return _not_decided(judged, data)
+
+
+def _winner(better: list[Row], data: str) -> str:
+    first, *others = sorted(better, key=_gain, reverse=True)
+    said = (
+        f"{first['entry']}{_at(first)} is better than {first['compared_with']} on {data}: {_difference(first)} test "
+        f"{first['metric']}, {_certainty(first)}{_price(first)}. {_of_its_weights(first)}"
+    )
+    if not others:
+        return said
+    more = "; ".join(f"{row['entry']}{_at(row)}, {_difference(row)}" for row in others)
+    return f"{said} Also better: {more}."
+
+
+def _at(row: Row) -> str:
+    return f" with {row['weights']}" if row["weights"] != NONE else ""
+
+
+def _certainty(row: Row) -> str:
+    """How sure: the p-value where there is a test, over how many units, and by which design."""
+    if row["difference_verdict"] != "better":
+        return f"{row['difference_verdict'].removeprefix('better ')}, over {row['units_text']}"
+    valid = "Holm-corrected" if row["design"] == "fixed" else "valid whenever one stops"
+    p = p_text(row["difference_p_holm"])
+    return f"p {p if p.startswith('<') else f'= {p}'} ({valid}) over {row['units_text']}"
+
+
+def _price(row: Row) -> str:
+    return "" if math.isnan(row["cost"]) else f", at {cost_text(row['cost'])} the cost of training"
+
+
+def _of_its_weights(row: Row) -> str:
+    """Whether the gain is the weights' own, or may come from what else was tuned."""
+    match kind(row["ablation_verdict"]):
+        case "good":
+            return f"Its weights help by themselves: {_difference(row, 'ablation')} against the same with them off."
+        case "bad" | "same":
+            return f"But not by its weights: switched off, the difference is {_difference(row, 'ablation')}."
+        case "open":
+            return f"That its weights do it is not shown: {_difference(row, 'ablation')} against the same with them off."
+    return "Whether its weights do it was not measured." if row["ablation_verdict"] == "not ablated" else ""
+
+
+def _nothing_helps(judged: list[Row], data: str) -> str:
+    same = [row for row in judged if kind(row["difference_verdict"]) == "same"]
+    margin = f" (within ±{number(judged[0]['relevant'])})" if judged[0]["relevant"] > 0 else ""
+    parts = [f"worse than it: {_names(_worse(judged))}"] if len(same) < len(judged) else []
+    parts += [f"equivalent to it{margin}: {_names(same)}"] if same else []
+    return f"Nothing helps on {data} beside {judged[0]['compared_with']}, over {_units(judged)}; {'; '.join(parts)}."
+
+
+def _not_decided(judged: list[Row], data: str) -> str:
+    """What may still be better, the largest difference first; what is known to be worse."""
+    still = [row for row in judged if kind(row["difference_verdict"]) not in ("bad", "same")]
+    still.sort(key=_gain, reverse=True)
+    told = ", ".join(f"{row['entry']} {_difference(row)}" for row in still[:CANDIDATES])
+    more = f" and {len(still) - CANDIDATES} more" if len(still) > CANDIDATES else ""
+    worse = f" Worse: {_names(_worse(judged))}." if _worse(judged) else ""
+    return (
+        f"Not decided on {data}: over {_units(judged)}, nothing is shown to be better than {judged[0]['compared_with']}; "
+        f"open in test {judged[0]['metric']}: {told}{more}.{worse}"
+    )
+
+
+def _worse(rows: list[Row]) -> list[Row]:
+    return [row for row in rows if kind(row["difference_verdict"]) == "bad"]
+
+
+def _names(rows: list[Row]) -> str:
+    return ", ".join(row["entry"] for row in rows)
+
+
+def _units(rows: list[Row]) -> str:
+    """Over how many seeds or replicates: ``5 seeds``, ``8 to 20 seeds``."""
+    counts = sorted({row["units"] for row in rows})
+    return rows[0]["units_text"] if len(counts) == 1 else f"{counts[0]} to {counts[-1]} {rows[0]['unit']}s"
+
+
+def _gain(row: Row) -> float:
+    """The difference to the baseline, counted so that more is better."""
+    return row["difference_value"] if row["mode"] == "max" else -row["difference_value"]
+
+
+def _difference(row: Row, of: str = "difference") -> str:
+    return difference_text(row[f"{of}_value"], row[f"{of}_low"], row[f"{of}_high"])

@@ -1,0 +1,75 @@
+"""What an entry looks like in every plot and table: a colour and a mark that follow from its name alone.
+
+Colours are those of Okabe and Ito and two more, told apart by colour-blind readers; marks tell apart what shares a colour. A
+track's baseline is grey. Other names are hashed to one of 56 looks, the same in every report, whatever else is in it. Where two
+names of one report are hashed to the same look, the one that sorts first keeps it, and the other one takes the next free look.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from regbench.methods.registry import find_method
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#C98500", "#3C9FD6", "#7A67D8", "#A0785A")
+GREY = "#7B838C"
+MARKS = (
+    "circle",
+    "square",
+    "triangle-up",
+    "diamond",
+    "triangle-down",
+    "cross",
+    "M0,-.6L.21,-.19.66,-.13.33.2.41.66 0,.44-.41.66-.33.2-.66-.13-.21-.19Z",
+)
+# Of many, the one with which methods of a ready-made suite most seldom share a colour.
+SALT = 9768
+
+
+class Look(NamedTuple):
+    """A colour, and a mark: the name of one of Vega's symbols, or the path of one."""
+
+    colour: str
+    mark: str
+
+
+def looks(entries: Iterable[str]) -> dict[str, Look]:
+    """The look of every entry; two entries have the same only where there are more of them than looks."""
+    found: dict[str, Look] = {}
+    for entry in sorted(set(entries)):
+        # In a comparison of several sweeps, a label ends with the sweep's name.
+        name = entry.partition(" (")[0]
+        palette = (GREY,) if _is_baseline(name) else COLOURS
+        choices = [Look(palette[i % len(palette)], MARKS[i // len(palette)]) for i in range(len(palette) * len(MARKS))]
+        first = _hashed(name) % len(choices) if len(palette) > 1 else 0
+        order = choices[first:] + choices[:first]
+        found[entry] = next((look for look in order if look not in found.values()), order[0])
+    return found
+
+
+# The path of each mark in a square from -1 to 1.
+OUTLINES = {
+    "circle": "M.8,0A.8,.8 0 1 1-.8,0A.8,.8 0 1 1 .8,0Z",
+    "square": "M-.72-.72H.72V.72H-.72Z",
+    "triangle-up": "M-.95.8H.95L0-.85Z",
+    "diamond": "M0-1L.75,0 0,1-.75,0Z",
+    "triangle-down": "M-.95-.8H.95L0,.85Z",
+    "cross": "M-.9-.3H-.3V-.9H.3V-.3H.9V.3H.3V.9H-.3V.3H-.9Z",
+}
+
+
+def swatch(look: Look) -> str:
+    """A look as a small ``<svg>`` element beside an entry's name."""
+    outline = OUTLINES.get(look.mark, look.mark)
+    size = 1 if look.mark in OUTLINES else 0.75
+    box = f"{-size} {-size} {2 * size} {2 * size}"
+    return f'<svg class="swatch" viewBox="{box}" aria-hidden="true"><path d="{outline}" fill="{look.colour}"/></svg>'
+
+
+def _is_baseline(name: str) -> bool:
+    method = find_method(name)
+    return method is not None and method.track.baseline == name
+
+
+def _hashed(name: str) -> int:
+    return int.from_bytes(hashlib.blake2b(f"{SALT}/{name}".encode(), digest_size=4).digest())

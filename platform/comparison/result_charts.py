@@ -1,0 +1,322 @@
+"""Charts of what was found: differences, curves, calibration, trade-offs, spectra, ranks.
+
+Every function returns its charts, or none where there is nothing to draw.
+"""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from regbench.platform.comparison.charts import (
+    INK,
+    VISIBLE,
+    Chart,
+    Spec,
+    colour,
+    fade,
+    good_side,
+    measure,
+    numeric,
+    only,
+    rows_of_entries,
+    shape,
+    tooltip,
+)
+from regbench.platform.comparison.frames import Comparison, Row, rows_of
+from regbench.platform.comparison.looks import Look
+from regbench.platform.comparison.outcomes import symbol
+from regbench.platform.comparison.statistics import estimate
+from regbench.platform.comparison.text import difference_text, mean_text, number
+
+Looks = Mapping[str, Look]
+
+# From so large a ratio of its values on, an axis of a trade-off is logarithmic: one diverged trial would hide all others.
+WIDE = 100
+# A curve of more points is thinned: nobody sees more.
+POINTS = 60
+DASHES = [4, 3]
+
+# How far probabilities can be trusted, where a track reports it: whether they are right on average, whether they are right for
+# each example, and whether they rank right before wrong predictions.
+CALIBRATION = {"ece": "expected calibration error", "nll": "negative log-likelihood", "aurc": "area under risk-coverage curve"}
+
+
+def forest(comparison: Comparison, track: str, data: str, look: Looks) -> list[Chart]:
+    """Differences to the baseline with their simultaneous intervals, and those of single seeds or replicates as faint dots."""
+    entries = rows_of(comparison.of("entries", track, data).query("difference_pairs > 0"))
+    if not entries:
+        return []
+    labels = {row["entry"]: f"{symbol(row['difference_verdict'])} {row['entry']}" for row in entries}
+    rows = [
+        {
+            "entry": row["entry"],
+            "label": labels[row["entry"]],
+            **{name: numeric(row[f"difference_{name}"]) for name in ("value", "low", "high")},
+            "shown": difference_text(row["difference_value"], row["difference_low"], row["difference_high"]),
+            "verdict": row["difference_verdict"],
+        }
+        for row in entries
+    ]
+    units = comparison.of("differences", track, data).query("against == 'baseline'")
+    dots = [
+        {"entry": row["entry"], "label": labels[row["entry"]], "value": numeric(row["value"]), "shown": f"{row['value']:+.4g}"}
+        for row in rows_of(units)
+        if row["entry"] in labels and math.isfinite(row["value"])
+    ]
+    first = entries[0]
+    place = {"y": rows_of_entries(labels.values()), "color": colour(look := only(look, entries))}
+    told = tooltip(entry="entry", shown="difference", verdict="verdict")
+    title = f"difference in test {first['metric']} to {first['compared_with']} ({good_side(first['mode'])})"
+    x = measure("value", title)
+    interval = place | {"x": measure("low", title), "x2": {"field": "high"}, "opacity": fade(), "tooltip": told}
+    layers: list[Spec] = [
+        _line("x", 0),
+        {
+            "data": {"values": dots},
+            "transform": [VISIBLE],
+            "mark": {"type": "circle", "size": 22, "yOffset": 8},
+            "encoding": place
+            | {"x": x, "opacity": fade(0.45), "tooltip": tooltip(entry="entry", shown=f"at one {first['unit']}")},
+        },
+        {"transform": [{"filter": "isValid(datum.low)"}], "mark": {"type": "rule", "strokeWidth": 2.5}, "encoding": interval},
+        {
+            "mark": {"type": "point", "filled": True, "size": 75, "opacity": 1},
+            "encoding": place | {"x": x, "shape": shape(look), "opacity": fade(), "tooltip": told},
+        },
+    ]
+    if first["relevant"] > 0:
+        band = {"low": -first["relevant"], "high": first["relevant"]}
+        encoding = {"x": measure("low", title), "x2": {"field": "high"}}
+        layers.insert(
+            0, {"data": {"values": [band]}, "mark": {"type": "rect", "color": INK, "opacity": 0.09}, "encoding": encoding}
+        )
+    spec = {"data": {"values": rows}, "transform": [VISIBLE], "height": {"step": 30}, "layer": layers}
+    return [Chart(f"Differences to the baseline and their intervals on {data}", "wide", spec)]
+
+
+def _line(axis: str, at: float, **style: object) -> Spec:
+    """A dashed line across the chart."""
+    mark = {"type": "rule", "strokeDash": DASHES, "opacity": 0.6} | style
+    return {
+        "data": {"values": [{"at": numeric(at)}]},
+        "mark": mark,
+        "encoding": {axis: {"field": "at", "type": "quantitative"}},
+    }
+
+
+def curves(comparison: Comparison, track: str, data: str, look: Looks) -> list[Chart]:
+    """Validation curves of the confirmed configurations, with their interval: all rounds, and the second half."""
+    found = comparison.of("curves", track, data)
+    last = 0 if found.empty else int(found["round"].max())
+    if last < 2:
+        return []
+    rows: list[Row] = []
+    for entry, own in found.groupby("entry", sort=True):
+        rounds = sorted(set(own["round"]))
+        kept = own[own["round"].isin({rounds[int(i)] for i in np.linspace(0, len(rounds) - 1, min(POINTS, len(rounds)))})]
+        for at, values in kept.groupby("round")["value"]:
+            mean = estimate(list(values))
+            shown = mean_text(mean.mean, mean.low, mean.high)
+            limits = {"low": numeric(mean.low), "high": numeric(mean.high)}
+            rows.append({"entry": entry, "round": at, "value": numeric(mean.mean), "shown": shown, **limits})
+    metric = found.iloc[0]["metric"]
+    halves = [("all rounds", 0.0), ("second half", last / 2)]
+    return [
+        Chart(
+            f"Validation curves on {data}, {title}",
+            "half",
+            _curves(title, [row for row in rows if row["round"] >= begin], metric, look),
+        )
+        for title, begin in halves
+    ]
+
+
+def _curves(title: str, rows: list[Row], metric: str, look: Looks) -> Spec:
+    look = only(look, rows)
+    x = measure("round", "round", axis={"tickMinStep": 1, "format": "d"})
+    base = {"x": x, "color": colour(look), "tooltip": tooltip(entry="entry", round="round", shown=metric)}
+    y = measure("value", metric)
+    return {
+        "title": title,
+        "height": 240,
+        "data": {"values": rows},
+        "transform": [VISIBLE],
+        "layer": [
+            {
+                "transform": [{"filter": "isValid(datum.low)"}],
+                "mark": "area",
+                "encoding": base | {"y": measure("low", metric), "y2": {"field": "high"}, "opacity": fade(0.14)},
+            },
+            {"mark": {"type": "line", "strokeWidth": 1.8}, "encoding": base | {"y": y, "opacity": fade()}},
+            {
+                "mark": {"type": "point", "filled": True, "size": 26},
+                "encoding": base | {"y": y, "shape": shape(look), "opacity": fade()},
+            },
+        ],
+    }
+
+
+def calibration(comparison: Comparison, track: str, data: str, look: Looks) -> list[Chart]:
+    """Mean and interval of each confirmed entry in the metrics of ``CALIBRATION``, a panel a metric; no ECE, no chart."""
+    found = comparison.of("metrics", track, data).query("stage == 'confirm'")
+    entries = comparison.of("entries", track, data).query("confirmed")
+    if "ece" not in set(found["metric"]):
+        return []
+    charts = []
+    for name in [name for name in CALIBRATION if name in set(found["metric"])]:
+        rows = [
+            {"entry": row["entry"], "shown": mean_text(row["mean"], row["low"], row["high"])}
+            | {part: numeric(row[part]) for part in ("mean", "low", "high")}
+            for row in rows_of(found[found["metric"] == name])
+        ]
+        of_baseline = [row["mean"] for row in rows if row["entry"] in set(entries["entry"][entries["baseline"]])]
+        title = f"test {name} (left is better)"
+        place = {
+            "y": rows_of_entries(entries["entry"], "entry"),
+            "color": colour(only(look, rows)),
+            "opacity": fade(),
+            "tooltip": tooltip(entry="entry", shown=name),
+        }
+        layers = [_line("x", value) for value in of_baseline] + [
+            {
+                "mark": {"type": "rule", "strokeWidth": 2.5},
+                "encoding": place | {"x": measure("low", title), "x2": {"field": "high"}},
+            },
+            {
+                "mark": {"type": "point", "filled": True, "size": 60},
+                "encoding": place | {"x": measure("mean", title), "shape": shape(only(look, rows))},
+            },
+        ]
+        spec = {
+            "title": CALIBRATION[name],
+            "data": {"values": rows},
+            "transform": [VISIBLE],
+            "height": {"step": 24},
+            "layer": layers,
+        }
+        charts.append(Chart(f"{CALIBRATION[name]} of each entry on {data}", "small", spec))
+    return charts
+
+
+def trade_offs(comparison: Comparison, track: str, data: str, look: Looks) -> list[Chart]:
+    """Two metrics of the fully trained tuning trials; a line joins those that none dominates."""
+    found = comparison.of("trade_offs", track, data)
+    if found.empty:
+        return []
+    first, second = found.iloc[0]["first"], found.iloc[0]["second"]
+    rows = [
+        {
+            "entry": row["entry"],
+            "first": numeric(row["first_value"]),
+            "second": numeric(row["second_value"]),
+            "front": bool(row["front"]),
+            "shown_first": number(row["first_value"]),
+            "shown_second": number(row["second_value"]),
+        }
+        for row in rows_of(found)
+    ]
+    scales = {
+        name: {"type": "log"} if found[name].max() > WIDE * found[name].min() > 0 else {}
+        for name in ("first_value", "second_value")
+    }
+    x = measure("first", f"{first} of the tuning trials", scale=scales["first_value"])
+    y = measure("second", second, scale=scales["second_value"])
+    told = tooltip(entry="entry", shown_first=first, shown_second=second)
+    look = only(look, rows)
+    points = {"x": x, "y": y, "color": colour(look), "shape": shape(look), "opacity": fade(0.75), "tooltip": told}
+    spec = {
+        "data": {"values": rows},
+        "transform": [VISIBLE],
+        "height": 300,
+        "layer": [
+            {
+                "transform": [{"filter": "datum.front"}],
+                "mark": {"type": "line", "color": INK, "strokeWidth": 1, "opacity": 0.6},
+                "encoding": {"x": x, "y": y, "order": {"field": "first"}},
+            },
+            {"mark": {"type": "point", "filled": True, "size": 50}, "encoding": points},
+        ],
+    }
+    return [Chart(f"Trade-off between {first} and {second} on {data}", "wide", spec)]
+
+
+def spectra(comparison: Comparison, track: str, data: str, look: Looks) -> list[Chart]:
+    """Eigenvalues of each entry's linear operators beside the unit circle, a panel an entry, and the system's own as crosses.
+
+    The operators are real: each eigenvalue is drawn with its conjugate, which need not be among the recorded ones.
+    """
+    found = comparison.of("spectra", track, data)
+    order = [entry for entry in dict.fromkeys(comparison.of("entries", track, data)["entry"]) if entry in set(found["entry"])]
+    circle = [
+        {"real": numeric(math.cos(angle)), "imag": numeric(math.sin(angle)), "order": angle}
+        for angle in np.linspace(0, 2 * math.pi, 73)
+    ]
+    reach = 1.05 * max(1.0, *found["real"].abs(), *found["imag"].abs()) if order else 1.0
+    scale = {"domain": [-reach, reach], "nice": False}
+    place = {"x": measure("real", "real part", scale=scale), "y": measure("imag", "imaginary part", scale=scale)}
+    charts = []
+    for entry in order:
+        own = found[found["entry"] == entry].drop_duplicates(["stage", "eigenvalue", "seed", "real", "imag"])
+        rows = [
+            {
+                "entry": entry,
+                "real": numeric(row["real"]),
+                "imag": numeric(sign * row["imag"]),
+                "what": "system" if row["eigenvalue"] == "system" else row["stage"],
+                "shown": f"{row['real']:.4g} ± {abs(row['imag']):.4g} i, modulus {math.hypot(row['real'], row['imag']):.4g}",
+            }
+            for row in rows_of(own)
+            for sign in ((1, -1) if row["imag"] else (1,))
+        ]
+        item = look[entry]
+        told = place | {"tooltip": tooltip(entry="entry", what="of", shown="eigenvalue")}
+        layers: list[Spec] = [
+            {
+                "data": {"values": circle},
+                "mark": {"type": "line", "color": INK, "strokeWidth": 1, "opacity": 0.6},
+                "encoding": place | {"order": {"field": "order"}},
+            }
+        ]
+        for what, mark in (
+            ("confirm", {"filled": True, "color": item.colour, "shape": item.mark, "opacity": 0.5, "size": 45}),
+            ("tune", {"filled": False, "color": item.colour, "shape": item.mark, "opacity": 1, "size": 55}),
+            ("system", {"filled": False, "color": INK, "shape": "M-1,-1L1,1M-1,1L1,-1", "opacity": 1, "size": 60}),
+        ):
+            layers.append(
+                {"transform": [{"filter": f"datum.what === '{what}'"}], "mark": {"type": "point"} | mark, "encoding": told}
+            )
+        spec = {"title": entry, "height": 190, "data": {"values": rows}, "layer": layers}
+        charts.append(Chart(f"Eigenvalues of the linear operators of {entry} on {data}", "small", spec))
+    return charts
+
+
+def ranks(comparison: Comparison, track: str, look: Looks) -> list[Chart]:
+    """Average ranks over data sets, and bars that join what Nemenyi's test does not tell apart (Demšar, 2006, figure 1)."""
+    found = comparison.ranks[comparison.ranks["track"] == track].sort_values("rank")
+    if found.empty:
+        return []
+    width = float(comparison.friedman["critical_difference"][comparison.friedman["track"] == track].iloc[0])
+    rows = [{"entry": row["entry"], "rank": numeric(row["rank"]), "shown": f"{row['rank']:.2f}"} for row in rows_of(found)]
+    values, names = found["rank"].to_numpy(), list(found["entry"])
+    reach = [int(np.searchsorted(values, value + width, side="right")) - 1 for value in values]
+    bars = [
+        {"from": names[start], "to": names[end], "at": numeric(values[end] + 0.1 + 0.08 * start)}
+        for start, end in enumerate(reach)
+        if end > start and (start == 0 or end > reach[start - 1])
+    ]
+    title = f"average rank (1 is best); bars join ranks closer than {width:.2f}"
+    place = {"y": rows_of_entries(names, "entry"), "x": measure("rank", title)}
+    look = only(look, rows)
+    points = place | {
+        "color": colour(look),
+        "shape": shape(look),
+        "opacity": fade(),
+        "tooltip": tooltip(entry="entry", shown="rank"),
+    }
+    layers: list[Spec] = [{"transform": [VISIBLE], "mark": {"type": "point", "filled": True, "size": 75}, "encoding": points}]
+    if bars:
+        ends = {"y": rows_of_entries(names, "from"), "y2": {"field": "to"}, "x": measure("at", title)}
+        layers.append({"data": {"values": bars}, "mark": {"type": "rule", "strokeWidth": 4, "opacity": 0.5}, "encoding": ends})
+    spec = {"data": {"values": rows}, "height": {"step": 28}, "layer": layers}
+    return [Chart("Average ranks over data sets with critical difference", "wide", spec)]
