@@ -7,12 +7,14 @@ from regbench.platform.comparison.text import NONE, direction, weights_text
 
 
 def answer(comparison: Comparison, track: str, data: str) -> list[Row]:
-    """The rows of ``entries``, confirmed ones first, with cells that are text: ``weights``, ``cost_text``, ``units_text``."""
+    """The rows of ``entries``, confirmed ones first, with text: each of the ``weights``, ``cost_text``, ``units_text``."""
     weights = comparison.of("weights", track, data)
     return [
         row
         | {
-            "weights": weights_text(weights[weights["entry"] == row["entry"]]) or NONE,
+            "weights": [
+                weights_text(own) for _, own in weights[weights["entry"] == row["entry"]].groupby("setting", sort=False)
+            ],
             "cost_text": cost_text(row["cost"]),
             "units_text": units_text(row),
         }

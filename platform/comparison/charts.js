@@ -1,8 +1,11 @@
 // Draws each chart again when it comes into view: with tooltips, and obedient to what the reader has chosen.
 const drawn = [];
 
-function obey(chart) {
-  return chart.signal("chosen", view.chosen).signal("hidden", [...view.hidden]).runAsync();
+function obey({ chart, rows }) {
+  chart.signal("chosen", view.chosen).signal("hidden", [...view.hidden]);
+  // A chart with a row an entry is as high as the rows that are left.
+  if (rows) chart.height(rows.step * rows.entries.filter((entry) => !view.hidden.has(entry)).length);
+  return chart.runAsync();
 }
 
 async function draw(place, spec) {
@@ -14,9 +17,10 @@ async function draw(place, spec) {
   result.view.addEventListener("click", (_, item) => {
     if (item?.datum?.entry) choose(item.datum.entry);
   });
-  drawn.push(result.view);
+  const item = { chart: result.view, rows: spec.usermeta };
+  drawn.push(item);
+  await obey(item);
   place.dataset.drawn = "";
-  await obey(result.view);
 }
 
 async function unpack() {

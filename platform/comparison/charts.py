@@ -6,16 +6,15 @@ highlighted and of those that are filtered out. Text and axes have the colour of
 """
 
 import math
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from html import escape
 from typing import Any, Literal
 
 import vl_convert
 
 from regbench.platform.comparison.frames import Row
 from regbench.platform.comparison.looks import Look
+from regbench.platform.comparison.slim import slim
 
 Spec = dict[str, Any]
 Size = Literal["wide", "half", "small"]
@@ -46,7 +45,7 @@ CONFIG: Spec = {
         "labelLimit": 220,
         "titleLimit": 520,
     },
-    "title": {"color": INK, "anchor": "start", "fontSize": 12, "fontWeight": "bold", "frame": "group"},
+    "title": {"color": INK, "anchor": "start", "fontSize": 12, "fontWeight": "bold", "frame": "bounds"},
     "text": {"color": INK},
     "rule": {"color": INK},
 }
@@ -89,24 +88,12 @@ def joined(charts: list[Chart], columns: int, prefix: str) -> str:
     """Several charts as one ``<svg>`` element, named by the first one's label."""
     inner = [chart.spec | {"width": WIDTHS[chart.size]} for chart in charts]
     spec = inner[0] if len(inner) == 1 else {"concat": inner, "columns": columns}
-    return _inline(vl_convert.vegalite_to_svg(_complete(spec)), prefix, charts[0].label)
+    return slim(vl_convert.vegalite_to_svg(_complete(spec)), prefix, charts[0].label)
 
 
 def _complete(spec: Spec) -> Spec:
     schema = "https://vega.github.io/schema/vega-lite/v6.json"
     return {"$schema": schema, "config": CONFIG} | spec | {"params": PARAMETERS + spec.get("params", [])}
-
-
-def _inline(drawn: str, prefix: str, label: str) -> str:
-    """An SVG without what a page has already: fonts, classes, a description of each mark; ids that no other one has."""
-    size = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', drawn)
-    assert size is not None
-    body = drawn[drawn.index(">") + 1 :]
-    body = re.sub(r' (?:aria-[a-z]+|role|class|pointer-events|font-family)="[^"]*"', "", body)
-    body = re.sub(r'<path[^>]* d=""[^>]*/>|<path d="M0,0h0v0h0Z"/>| transform="translate\(0,0\)"', "", body)
-    body = re.sub(r"(\d+\.\d)\d+", r"\1", body)
-    body = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{prefix}-", body)
-    return f'<svg viewBox="0 0 {size[1]} {size[2]}" width="{size[1]}" role="img" aria-label="{escape(label)}">{body}'
 
 
 def numeric(value: float) -> float | None:
@@ -136,17 +123,36 @@ def tooltip(**titles: str) -> list[Spec]:
     return [{"field": field, "type": "nominal", "title": title.replace("_", " ")} for field, title in titles.items()]
 
 
-def measure(field: str, title: str | None = None, **more: Any) -> Spec:
-    """A number's place on an axis that need not begin at zero."""
-    axis = {"tickCount": 5} | more.pop("axis", {})
-    return {
-        "field": field,
-        "type": "quantitative",
-        "title": title,
-        "scale": {"zero": False} | more.pop("scale", {}),
-        "axis": axis,
-        **more,
-    }
+def measure(field: str, title: str | None = None, *, ticks: int = 5, axis: Spec | None = None, **scale: Any) -> Spec:
+    """A number's place on an axis that need not begin at zero.
+
+    Args:
+        field: which.
+        title: of the axis.
+        ticks: about so many.
+        axis: more of the axis.
+        scale: properties of the scale.
+    """
+    shown = {"tickCount": ticks} | (axis or {})
+    return {"field": field, "type": "quantitative", "title": title, "scale": {"zero": False} | scale, "axis": shown}
+
+
+def logarithmic(field: str, title: str | None, low: float, high: float) -> Spec:
+    """A positive number's place on a logarithmic axis that reaches from ``low`` to ``high``, with few round ticks."""
+    steps = (1, 2, 5) if high < 20 * low else (1,)
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    every = math.ceil(len(decades) / 5)
+    ticks = [
+        float(f"{step}e{decade}") for decade in decades[::every] for step in steps if low <= float(f"{step}e{decade}") <= high
+    ]
+    axis = {"values": ticks, "format": "~g"}
+    return {"field": field, "type": "quantitative", "title": title, "scale": {"type": "log", "nice": False}, "axis": axis}
+
+
+def in_rows(step: int, entries: Iterable[str]) -> Spec:
+    """The height of a chart that has a row an entry; scripts make it lower where entries are filtered out."""
+    names = list(entries)
+    return {"height": step * len(names), "usermeta": {"step": step, "entries": names}}
 
 
 def rows_of_entries(labels: Iterable[str], field: str = "label") -> Spec:

@@ -12,23 +12,32 @@ from markupsafe import Markup
 
 from regbench.platform.comparison.charts import Chart, Spec
 
+# So many characters of drawings stand in a page; after that, all but the main ones are left to its scripts. Thirty entries on
+# six data sets reach it: their page has 2.2 MB.
+ROOM = 900_000
+
 
 class Gallery:
     """Draws charts into a page; ``packed`` is what its scripts need to draw them again."""
 
     def __init__(self) -> None:
         self._live: list[Spec] = []
+        self._used = 0
 
-    def show(self, draw: Callable[..., list[Chart]], *arguments: Any) -> Markup:
+    def show(self, draw: Callable[..., list[Chart]], *arguments: Any, main: bool = False) -> Markup:
         """The charts that a function makes of these arguments; what cannot be drawn costs itself and a line, never the page."""
         try:
-            return Markup("").join(self._shown(chart) for chart in draw(*arguments))
+            return Markup("").join(self._shown(chart, main) for chart in draw(*arguments))
         except Exception as error:
             return Markup("<p>not drawn: {}</p>").format(f"{type(error).__name__}: {error}")
 
-    def _shown(self, chart: Chart) -> Markup:
+    def _shown(self, chart: Chart, main: bool) -> Markup:
         number = len(self._live)
-        drawn = Markup("") if chart.scripted else Markup(chart.svg(f"chart{number}"))
+        if chart.scripted or (self._used > ROOM and not main):
+            drawn = Markup('<p class="explained without-scripts">Drawn by scripts: {}.</p>').format(chart.label)
+        else:
+            drawn = Markup(chart.svg(f"chart{number}"))
+        self._used += len(drawn)
         self._live.append(chart.live)
         start = Markup('<div class="chart {}" data-chart="{}"').format(chart.size, number)
         owner = Markup(' data-entry="{}"').format(chart.entry) if chart.entry else Markup("")

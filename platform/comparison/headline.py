@@ -3,9 +3,9 @@
 import math
 
 from regbench.platform.comparison.answer import answer, cost_text
-from regbench.platform.comparison.frames import Comparison, Row
+from regbench.platform.comparison.frames import Comparison, Row, rows_of
 from regbench.platform.comparison.outcomes import kind
-from regbench.platform.comparison.text import NONE, difference_text, number, p_text
+from regbench.platform.comparison.text import difference_text, number, p_text
 
 # So many open entries are named with their differences.
 CANDIDATES = 3
@@ -27,6 +27,32 @@ def headline(comparison: Comparison, track: str, data: str) -> str:
     return _not_decided(judged, data)
 
 
+def overview(comparison: Comparison, track: str) -> str:
+    """What several data sets say together: which entries are better than the baseline on how many, and worse on how many."""
+    rows = [row for row in rows_of(comparison.entries) if row["track"] == track]
+    places = sorted({row["data"] for row in rows})
+    better, worse = _places(rows, "good"), _places(rows, "bad")
+    found = sorted(better, key=lambda entry: (-len(better[entry]), len(worse.get(entry, [])), entry))
+    if not found:
+        return f"On none of {len(places)} data sets is anything shown to be better than the baseline of {track}."
+    parts = [
+        f"{entry} on {len(better[entry])} ({', '.join(better[entry])})"
+        + (f", worse on {len(worse[entry])} ({', '.join(worse[entry])})" if entry in worse else "")
+        for entry in found[:CANDIDATES]
+    ]
+    more = f"; {len(found) - CANDIDATES} more on one or more" if len(found) > CANDIDATES else ""
+    return f"Of {len(places)} data sets of {track}, better than the baseline: {'; '.join(parts)}{more}."
+
+
+def _places(rows: list[Row], wanted: str) -> dict[str, list[str]]:
+    """The data sets on which each entry has a verdict of a kind."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        if kind(row["difference_verdict"]) == wanted:
+            found.setdefault(row["entry"], []).append(row["data"])
+    return found
+
+
 def _winner(better: list[Row], data: str) -> str:
     first, *others = sorted(better, key=_gain, reverse=True)
     said = (
@@ -40,7 +66,7 @@ def _winner(better: list[Row], data: str) -> str:
 
 
 def _at(row: Row) -> str:
-    return f" with {row['weights']}" if row["weights"] != NONE else ""
+    return f" with {', '.join(row['weights'])}" if row["weights"] else ""
 
 
 def _certainty(row: Row) -> str:

@@ -13,6 +13,8 @@ from regbench.methods.registry import find_method
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#C98500", "#3C9FD6", "#7A67D8", "#A0785A")
 GREY = "#7B838C"
+# Vega knows no star.
+STAR = "M0,-.66L.18,-.21.66,-.2.29.11.41.58 0,.33-.41.58-.29.11-.66-.2-.18-.21Z"
 MARKS = (
     "circle",
     "square",
@@ -20,7 +22,7 @@ MARKS = (
     "diamond",
     "triangle-down",
     "cross",
-    "M0,-.6L.21,-.19.66,-.13.33.2.41.66 0,.44-.41.66-.33.2-.66-.13-.21-.19Z",
+    STAR,
 )
 # Of many, the one with which methods of a ready-made suite most seldom share a colour.
 SALT = 9768
@@ -47,23 +49,20 @@ def looks(entries: Iterable[str]) -> dict[str, Look]:
     return found
 
 
-# The path of each mark in a square from -1 to 1.
-OUTLINES = {
-    "circle": "M.8,0A.8,.8 0 1 1-.8,0A.8,.8 0 1 1 .8,0Z",
-    "square": "M-.72-.72H.72V.72H-.72Z",
-    "triangle-up": "M-.95.8H.95L0-.85Z",
-    "diamond": "M0-1L.75,0 0,1-.75,0Z",
-    "triangle-down": "M-.95-.8H.95L0,.85Z",
-    "cross": "M-.9-.3H-.3V-.9H.3V-.3H.9V.3H.3V.9H-.3V.3H-.9Z",
-}
+OUTLINES = (
+    "M.8,0A.8,.8 0 1 1-.8,0A.8,.8 0 1 1 .8,0Z",
+    "M-.72-.72H.72V.72H-.72Z",
+    "M-.95.8H.95L0-.85Z",
+    "M0-1L.75,0 0,1-.75,0Z",
+    "M-.95-.8H.95L0,.85Z",
+    "M-.9-.3H-.3V-.9H.3V-.3H.9V.3H.3V.9H-.3V.3H-.9Z",
+    "M0-1L.28-.32 1-.31.44.17.62.88 0,.5-.62.88-.44.17-1-.31-.28-.32Z",
+)
 
 
-def swatch(look: Look) -> str:
-    """A look as a small ``<svg>`` element beside an entry's name."""
-    outline = OUTLINES.get(look.mark, look.mark)
-    size = 1 if look.mark in OUTLINES else 0.75
-    box = f"{-size} {-size} {2 * size} {2 * size}"
-    return f'<svg class="swatch" viewBox="{box}" aria-hidden="true"><path d="{outline}" fill="{look.colour}"/></svg>'
+def outline(look: Look) -> str:
+    """The path of a look's mark, in a square from -1 to 1."""
+    return OUTLINES[MARKS.index(look.mark)]
 
 
 def _is_baseline(name: str) -> bool:

@@ -11,7 +11,7 @@ from regbench.platform.comparison.compare import compare
 from regbench.platform.comparison.frames import Comparison
 from regbench.platform.comparison.gallery import Gallery
 from regbench.platform.comparison.importance import IMPORTANCE_TRIALS
-from regbench.platform.comparison.looks import looks, swatch
+from regbench.platform.comparison.looks import looks, outline
 from regbench.platform.comparison.run_facts import run_facts
 from regbench.platform.comparison.sections import matrices, over_data_sets, section
 from regbench.platform.comparison.statistics import ALPHA
@@ -57,7 +57,8 @@ def render(comparison: Comparison) -> str:
         "symbol": outcomes.symbol,
     }
     look, gallery = looks(comparison.entries["entry"]), Gallery()
-    swatches = {entry: Markup(swatch(item)) for entry, item in look.items()}
+    swatch = Markup('<svg class="swatch" viewBox="-1 -1 2 2" aria-hidden="true"><use href="#look{}"/></svg>')
+    swatches = {entry: swatch.format(number) for number, entry in enumerate(look)}
     environment.globals |= {"mean": text.mean_text, "difference": text.difference_text, "swatches": swatches}
     sections = [section(comparison, number, *place, look, gallery) for number, place in enumerate(comparison.tables(), 1)]
     tracks = [over_data_sets(comparison, track, look, gallery) for track in comparison.friedman["track"]]
@@ -67,6 +68,7 @@ def render(comparison: Comparison) -> str:
         sections=sections,
         matrices=matrices(comparison),
         tracks=tracks,
+        outlines=[(outline(item), item.colour) for item in look.values()],
         notes=list(comparison.notes["note"][comparison.notes["data"] == ""]),
         papers=_papers(comparison),
         alpha=ALPHA,

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
+import pandas as pd
 
 from regbench.platform.comparison.charts import (
     INK,
@@ -16,6 +17,8 @@ from regbench.platform.comparison.charts import (
     colour,
     fade,
     good_side,
+    in_rows,
+    logarithmic,
     measure,
     numeric,
     only,
@@ -35,6 +38,7 @@ Looks = Mapping[str, Look]
 WIDE = 100
 # A curve of more points is thinned: nobody sees more.
 POINTS = 60
+MARKED = 7
 DASHES = [4, 3]
 
 # How far probabilities can be trusted, where a track reports it: whether they are right on average, whether they are right for
@@ -91,7 +95,7 @@ def forest(comparison: Comparison, track: str, data: str, look: Looks) -> list[C
         layers.insert(
             0, {"data": {"values": [band]}, "mark": {"type": "rect", "color": INK, "opacity": 0.09}, "encoding": encoding}
         )
-    spec = {"data": {"values": rows}, "transform": [VISIBLE], "height": {"step": 30}, "layer": layers}
+    spec = {"data": {"values": rows}, "transform": [VISIBLE], "layer": layers} | in_rows(30, labels)
     return [Chart(f"Differences to the baseline and their intervals on {data}", "wide", spec)]
 
 
@@ -114,12 +118,14 @@ def curves(comparison: Comparison, track: str, data: str, look: Looks) -> list[C
     rows: list[Row] = []
     for entry, own in found.groupby("entry", sort=True):
         rounds = sorted(set(own["round"]))
-        kept = own[own["round"].isin({rounds[int(i)] for i in np.linspace(0, len(rounds) - 1, min(POINTS, len(rounds)))})]
+        kept = own[own["round"].isin(_thinned(rounds, POINTS))]
+        marked = _thinned(rounds, MARKED)
         for at, values in kept.groupby("round")["value"]:
             mean = estimate(list(values))
             shown = mean_text(mean.mean, mean.low, mean.high)
             limits = {"low": numeric(mean.low), "high": numeric(mean.high)}
-            rows.append({"entry": entry, "round": at, "value": numeric(mean.mean), "shown": shown, **limits})
+            point = {"entry": entry, "round": at, "marked": at in marked, "value": numeric(mean.mean), "shown": shown}
+            rows.append(point | limits)
     metric = found.iloc[0]["metric"]
     halves = [("all rounds", 0.0), ("second half", last / 2)]
     return [
@@ -132,9 +138,15 @@ def curves(comparison: Comparison, track: str, data: str, look: Looks) -> list[C
     ]
 
 
+def _thinned(rounds: list[int], count: int) -> set[int]:
+    """At most so many of the rounds, evenly, the first and the last among them."""
+    return {rounds[int(place)] for place in np.linspace(0, len(rounds) - 1, min(count, len(rounds)))}
+
+
 def _curves(title: str, rows: list[Row], metric: str, look: Looks) -> Spec:
     look = only(look, rows)
-    x = measure("round", "round", axis={"tickMinStep": 1, "format": "d"})
+    span = max(row["round"] for row in rows) - min(row["round"] for row in rows)
+    x = measure("round", "round", ticks=min(6, span), axis={"format": "d"}, nice=False)
     base = {"x": x, "color": colour(look), "tooltip": tooltip(entry="entry", round="round", shown=metric)}
     y = measure("value", metric)
     return {
@@ -150,6 +162,7 @@ def _curves(title: str, rows: list[Row], metric: str, look: Looks) -> Spec:
             },
             {"mark": {"type": "line", "strokeWidth": 1.8}, "encoding": base | {"y": y, "opacity": fade()}},
             {
+                "transform": [{"filter": "datum.marked"}],
                 "mark": {"type": "point", "filled": True, "size": 26},
                 "encoding": base | {"y": y, "shape": shape(look), "opacity": fade()},
             },
@@ -188,13 +201,8 @@ def calibration(comparison: Comparison, track: str, data: str, look: Looks) -> l
                 "encoding": place | {"x": measure("mean", title), "shape": shape(only(look, rows))},
             },
         ]
-        spec = {
-            "title": CALIBRATION[name],
-            "data": {"values": rows},
-            "transform": [VISIBLE],
-            "height": {"step": 24},
-            "layer": layers,
-        }
+        spec = {"title": CALIBRATION[name], "data": {"values": rows}, "transform": [VISIBLE], "layer": layers}
+        spec |= in_rows(24, entries["entry"])
         charts.append(Chart(f"{CALIBRATION[name]} of each entry on {data}", "small", spec))
     return charts
 
@@ -216,19 +224,15 @@ def trade_offs(comparison: Comparison, track: str, data: str, look: Looks) -> li
         }
         for row in rows_of(found)
     ]
-    scales = {
-        name: {"type": "log"} if found[name].max() > WIDE * found[name].min() > 0 else {}
-        for name in ("first_value", "second_value")
-    }
-    x = measure("first", f"{first} of the tuning trials", scale=scales["first_value"])
-    y = measure("second", second, scale=scales["second_value"])
+    x = _traded("first", f"{first} of the tuning trials", found["first_value"])
+    y = _traded("second", second, found["second_value"])
     told = tooltip(entry="entry", shown_first=first, shown_second=second)
     look = only(look, rows)
     points = {"x": x, "y": y, "color": colour(look), "shape": shape(look), "opacity": fade(0.75), "tooltip": told}
     spec = {
         "data": {"values": rows},
         "transform": [VISIBLE],
-        "height": 300,
+        "height": 280,
         "layer": [
             {
                 "transform": [{"filter": "datum.front"}],
@@ -238,7 +242,13 @@ def trade_offs(comparison: Comparison, track: str, data: str, look: Looks) -> li
             {"mark": {"type": "point", "filled": True, "size": 50}, "encoding": points},
         ],
     }
-    return [Chart(f"Trade-off between {first} and {second} on {data}", "wide", spec)]
+    return [Chart(f"Trade-off between {first} and {second} on {data}", "half", spec)]
+
+
+def _traded(field: str, title: str, values: pd.Series) -> Spec:
+    if values.max() > WIDE * values.min() > 0:
+        return logarithmic(field, title, values.min(), values.max())
+    return measure(field, title)
 
 
 def spectra(comparison: Comparison, track: str, data: str, look: Looks) -> list[Chart]:
@@ -253,8 +263,8 @@ def spectra(comparison: Comparison, track: str, data: str, look: Looks) -> list[
         for angle in np.linspace(0, 2 * math.pi, 73)
     ]
     reach = 1.05 * max(1.0, *found["real"].abs(), *found["imag"].abs()) if order else 1.0
-    scale = {"domain": [-reach, reach], "nice": False}
-    place = {"x": measure("real", "real part", scale=scale), "y": measure("imag", "imaginary part", scale=scale)}
+    limits = {"domain": [-reach, reach], "nice": False}
+    place = {"x": measure("real", "real part", **limits), "y": measure("imag", "imaginary part", **limits)}
     charts = []
     for entry in order:
         own = found[found["entry"] == entry].drop_duplicates(["stage", "eigenvalue", "seed", "real", "imag"])
@@ -301,7 +311,7 @@ def ranks(comparison: Comparison, track: str, look: Looks) -> list[Chart]:
     values, names = found["rank"].to_numpy(), list(found["entry"])
     reach = [int(np.searchsorted(values, value + width, side="right")) - 1 for value in values]
     bars = [
-        {"from": names[start], "to": names[end], "at": numeric(values[end] + 0.1 + 0.08 * start)}
+        {"entry": names[start], "to": names[end], "at": numeric(values[end] + 0.1 + 0.08 * start)}
         for start, end in enumerate(reach)
         if end > start and (start == 0 or end > reach[start - 1])
     ]
@@ -316,7 +326,7 @@ def ranks(comparison: Comparison, track: str, look: Looks) -> list[Chart]:
     }
     layers: list[Spec] = [{"transform": [VISIBLE], "mark": {"type": "point", "filled": True, "size": 75}, "encoding": points}]
     if bars:
-        ends = {"y": rows_of_entries(names, "from"), "y2": {"field": "to"}, "x": measure("at", title)}
+        ends = {"y": rows_of_entries(names, "entry"), "y2": {"field": "to"}, "x": measure("at", title)}
         layers.append({"data": {"values": bars}, "mark": {"type": "rule", "strokeWidth": 4, "opacity": 0.5}, "encoding": ends})
-    spec = {"data": {"values": rows}, "height": {"step": 28}, "layer": layers}
+    spec = {"data": {"values": rows}, "layer": layers} | in_rows(28, names)
     return [Chart("Average ranks over data sets with critical difference", "wide", spec)]

@@ -10,7 +10,7 @@ from regbench.platform.comparison.answer import answer, intervals_text, variance
 from regbench.platform.comparison.charts import Chart
 from regbench.platform.comparison.frames import Comparison, Row, rows_of
 from regbench.platform.comparison.gallery import Gallery
-from regbench.platform.comparison.headline import headline
+from regbench.platform.comparison.headline import headline, overview
 from regbench.platform.comparison.outcomes import kind
 from regbench.platform.comparison.parallel import parallel
 from regbench.platform.comparison.result_charts import Looks
@@ -41,7 +41,7 @@ def section(comparison: Comparison, number: int, track: str, data: str, look: Lo
         "failures": rows_of(comparison.of("failures", track, data)),
         "notes": tables.notes(*place),
         "charts": {
-            name: gallery.show(draw, *place, look)
+            name: gallery.show(draw, *place, look, main=name == "forest")
             for name, draw in {
                 "forest": result_charts.forest,
                 "curves": result_charts.curves,
@@ -93,7 +93,9 @@ def matrices(comparison: Comparison) -> list[dict[str, Any]]:
         cells = [
             (entry, [rows.get((entry, data)) for data, _ in places]) for entry in dict.fromkeys(entry for entry, _ in rows)
         ]
-        found.append({"track": track, "places": places, "rows": sorted(cells, key=_standing)})
+        found.append(
+            {"track": track, "overview": overview(comparison, track), "places": places, "rows": sorted(cells, key=_standing)}
+        )
     return found
 
 

@@ -15,9 +15,12 @@ from regbench.platform.comparison.charts import (
     Spec,
     colour,
     fade,
+    in_rows,
+    logarithmic,
     measure,
     numeric,
     only,
+    rows_of_entries,
     shape,
     tooltip,
 )
@@ -26,6 +29,9 @@ from regbench.platform.comparison.looks import Look
 from regbench.platform.comparison.text import number
 
 Looks = Mapping[str, Look]
+
+# A setting is named in its bar where it has more than this share.
+NAMED = 0.2
 
 
 def sensitivity(comparison: Comparison, track: str, data: str, look: Looks) -> list[Chart]:
@@ -65,13 +71,13 @@ def _sensitivity(entry: str, rows: pd.DataFrame, tuned: pd.DataFrame, baseline: 
         for row in rows_of(rows)
     ]
     if is_numeric:
-        logarithmic = bool(rows["log"].all()) and rows["number"].min() > 0
-        x = measure("x", symbol, scale={"type": "log"} if logarithmic else {}, axis={"tickCount": 4, "format": "~g"})
+        low, high = rows["number"].min(), rows["number"].max()
+        x = logarithmic("x", symbol, low, high) if rows["log"].all() and low > 0 else measure("x", symbol, ticks=4)
     else:
         x = {"field": "x", "type": "nominal", "title": symbol, "axis": {"labelAngle": 0}}
     place = {
         "x": x,
-        "y": measure("y", objective, axis={"tickCount": 4}),
+        "y": measure("y", objective, ticks=4),
         "opacity": fade(0.85),
         "tooltip": tooltip(entry="entry", shown_x=rows.iloc[0]["setting"], shown_y=objective),
     }
@@ -81,12 +87,19 @@ def _sensitivity(entry: str, rows: pd.DataFrame, tuned: pd.DataFrame, baseline: 
         {"transform": [{"filter": "!datum.stopped"}], "mark": point | {"filled": True}, "encoding": place},
     ]
     if math.isfinite(baseline):
-        at = {"data": {"values": [{"y": numeric(baseline)}]}, "encoding": {"y": measure("y", objective)}}
+        at = {"data": {"values": [{"y": numeric(baseline)}]}, "encoding": {"y": measure("y", objective, ticks=4)}}
         layers.insert(0, at | {"mark": {"type": "rule", "strokeDash": [4, 3], "opacity": 0.6}})
     field = "number" if is_numeric else "value"
     chosen = [{"x": numeric(row["number"]) if is_numeric else row["value"]} for row in rows_of(tuned.dropna(subset=[field]))]
     if chosen:
-        tick = {"type": "tick", "orient": "vertical", "color": INK, "thickness": 2.5, "size": 14, "opacity": 0.8}
+        tick = {
+            "type": "tick",
+            "orient": "vertical",
+            "color": INK,
+            "thickness": 2 if len(chosen) == 1 else 1.2,
+            "size": 14,
+            "opacity": 0.8,
+        }
         foot = {"x": x, "y": {"value": "height"}}
         layers.append({"data": {"values": chosen}, "mark": tick | {"yOffset": -7}, "encoding": foot})
     return {"title": _short(entry), "height": 130, "data": {"values": values}, "layer": layers}
@@ -97,39 +110,52 @@ def _short(text: str, most: int = 26) -> str:
 
 
 def importance(comparison: Comparison, track: str, data: str, look: Looks) -> list[Chart]:
-    """The share of the tuned metric's variance that each searched setting of an entry explains, a panel an entry."""
+    """The share of the tuned metric's variance that each searched setting explains: a bar an entry, its weights first."""
     found = comparison.of("importance", track, data).query("missing == ''")
-    charts = []
+    if found.empty:
+        return []
+    known = comparison.of("sensitivity", track, data)
+    weights = {(row["entry"], row["setting"]) for row in rows_of(known[known["weight"]])}
+    rows: list[Row] = []
     for entry, own in found.groupby("entry", sort=False):
-        rows = [
-            {
-                "entry": entry,
-                "setting": row["setting"],
-                "share": numeric(row["importance"]),
-                "shown": f"{row['importance']:.1%}",
-            }
-            for row in rows_of(own)
-        ]
-        x = measure("share", "share of the variance", scale={"zero": True, "domain": [0, 1]}, axis={"format": ".0%"})
-        names = {
-            "sort": [row["setting"] for row in rows],
-            "title": None,
-            "axis": {"ticks": False, "domain": False, "labelLimit": 110},
-        }
-        spec = {
-            "title": _short(f"{entry} ({own.iloc[0]['trials']} trials)", 36),
-            "height": {"step": 20},
-            "data": {"values": rows},
-            "mark": {"type": "bar", "color": look[str(entry)].colour},
-            "encoding": {
-                "x": x,
-                "y": {"field": "setting", "type": "nominal"} | names,
-                "opacity": fade(),
-                "tooltip": tooltip(entry="entry", setting="setting", shown="share"),
-            },
-        }
-        charts.append(Chart(f"Importance of the settings of {entry} on {data}", "small", spec, str(entry)))
-    return charts
+        end = 0.0
+        for row in sorted(rows_of(own), key=lambda row: ((entry, row["setting"]) not in weights, -row["importance"])):
+            begin, end = end, end + row["importance"]
+            kind = "a weight" if (entry, row["setting"]) in weights else "another setting"
+            rows.append(
+                {"entry": entry, "setting": row["setting"], "kind": kind, "begin": numeric(begin), "end": numeric(end)}
+                | {"name": row["setting"] if row["importance"] > NAMED else "", "middle": numeric((begin + end) / 2)}
+                | {"shown": f"{row['importance']:.1%} over {row['trials']} trials"}
+            )
+    title = "share of the variance of the tuned metric"
+    y = rows_of_entries(dict.fromkeys(row["entry"] for row in rows), "entry")
+    begin = measure("begin", title, axis={"format": ".0%"}, domain=[0, 1])
+    solid = {"condition": {"test": "datum.kind === 'a weight'", "value": 0.85}, "value": 0.3}
+    bars = {
+        "x": begin,
+        "x2": {"field": "end"},
+        "y": y,
+        "color": colour(only(look, rows)),
+        "fillOpacity": solid,
+        "opacity": fade(),
+    }
+    bars["tooltip"] = tooltip(entry="entry", setting="setting", kind="kind", shown="share")
+    text = {
+        "x": measure("middle", title, axis={"format": ".0%"}, domain=[0, 1]),
+        "y": y,
+        "text": {"field": "name"},
+        "opacity": fade(),
+    }
+    spec: Spec = {
+        "data": {"values": rows},
+        "transform": [VISIBLE],
+        "layer": [
+            {"mark": {"type": "bar", "stroke": INK, "strokeOpacity": 0.35, "strokeWidth": 0.7}, "encoding": bars},
+            {"mark": {"type": "text", "fontSize": 10.5, "limit": 150}, "encoding": text},
+        ],
+    }
+    spec |= in_rows(26, dict.fromkeys(row["entry"] for row in rows))
+    return [Chart(f"Importance of the searched settings on {data}", "wide", spec)]
 
 
 # What learning weights costs, by its column: all of it, and its parts.
@@ -160,7 +186,7 @@ def learning(comparison: Comparison, track: str, data: str, look: Looks) -> list
         sizes = [row["value"] for row in rows if row["value"] is not None]
         if quantity == "hypergradient_norm" and sizes and 0 < 20 * min(sizes) < max(sizes):
             for layer in spec["layer"]:
-                layer["encoding"]["y"] = measure("value", scale={"type": "log"})
+                layer["encoding"]["y"] = logarithmic("value", None, min(sizes), max(sizes))
         charts.append(Chart(f"{title} over {SPENT[spent]} on {data}", "small", spec))
     return charts
 
@@ -178,7 +204,7 @@ def _learned(found: pd.DataFrame, quantity: str, spent: str) -> list[Row]:
 
 
 def _learning(title: str, rows: list[Row], spent: str, look: Looks) -> Spec:
-    x = measure("spent", SPENT[spent], scale={"zero": True}, axis={"tickCount": 4})
+    x = measure("spent", SPENT[spent], ticks=4, zero=True)
     told = tooltip(entry="entry", shown=title)
     base = {"x": x, "y": measure("value"), "color": colour(look), "opacity": fade(0.85), "tooltip": told}
     return {
