@@ -140,8 +140,11 @@ def _look(
     for name, value, corrected, alpha in zip(series, p, holm(p), levels(p), strict=True):
         differences = [d for d in series[name].differences[: latest[name]] if math.isfinite(d)]
         low, high = interval(differences, alpha, rules.correlation)
-        if series[name].constant and differences and differences[-1]:
-            end: End = "constant"
+        if latest[name] and not differences:
+            # Every unit so far is lost: further ones would be, too.
+            end: End = "undecided"
+        elif series[name].constant and differences and differences[-1]:
+            end = "constant"
         elif max(-low, high) <= rules.relevant:
             end = "equivalent"
         elif corrected < ALPHA:

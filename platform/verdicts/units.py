@@ -65,14 +65,18 @@ class Design:
     def rules(self, baseline: Sequence["Unit"], overlap: float) -> Rules:
         """What decides the comparisons of a table; a percentage is one of the baseline's mean over the units of any case."""
         assert self.at_most is not None
-        return Rules(self.first, self.at_most, self.amount(baseline[: self.first]), correlation(overlap))
+        means = [fmean(unit.values.values()) for unit in baseline[: self.first] if unit.values]
+        return Rules(self.first, self.at_most, self.amount(means), correlation(overlap))
 
-    def amount(self, baseline: Sequence["Unit"]) -> float:
-        """The smallest difference that would matter, in the metric's unit; nan where that is not known."""
-        if self.relevant is None or not isinstance(self.relevant, str):
+    def amount(self, baseline: Sequence[float]) -> float:
+        """The smallest difference that would matter, in the metric's unit; nan where that is not known.
+
+        Args:
+            baseline: the baseline's means of its units, of which a percentage is taken.
+        """
+        if not isinstance(self.relevant, str):
             return math.nan if self.relevant is None else self.relevant
-        values = [value for unit in baseline for value in unit.values.values()]
-        return abs(fmean(values)) * float(self.relevant.removesuffix("%")) / 100 if values else math.nan
+        return abs(fmean(baseline)) * float(self.relevant.removesuffix("%")) / 100 if baseline else math.nan
 
 
 def correlation(overlap: float) -> float:
