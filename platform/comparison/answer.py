@@ -2,6 +2,8 @@
 
 import math
 
+import pandas as pd
+
 from regbench.platform.comparison.frames import Comparison, Row, rows_of
 from regbench.platform.comparison.text import NONE, direction, weights_text
 
@@ -12,14 +14,19 @@ def answer(comparison: Comparison, track: str, data: str) -> list[Row]:
     return [
         row
         | {
-            "weights": [
-                weights_text(own) for _, own in weights[weights["entry"] == row["entry"]].groupby("setting", sort=False)
-            ],
+            "weights": _weights(weights[weights["entry"] == row["entry"]]),
             "cost_text": cost_text(row["cost"]),
             "units_text": units_text(row),
         }
         for row in rows_of(comparison.of("entries", track, data))
     ]
+
+
+def _weights(rows: pd.DataFrame) -> list[str]:
+    return [weights_text(rows_of(own)) for _, own in rows.groupby("setting", sort=False)]
+
+
+ORIGINS = {"tuning": "tuning", "split": "the split of the data", "seed": "the seed of training"}
 
 
 def cost_text(cost: float) -> str:
@@ -39,11 +46,6 @@ def _counted(number: int, unit: str) -> str:
     return f"{number} {unit}" if number == 1 else f"{number} {unit}s"
 
 
-def design_text(row: Row) -> str:
-    """How the number of seeds or replicates came about."""
-    return "fixed number of them" if row["design"] == "fixed" else "run until decided"
-
-
 def intervals_text(row: Row) -> str:
     """What the intervals of differences are, in half a sentence."""
     if row["design"] == "fixed":
@@ -58,14 +60,11 @@ def judged_text(row: Row) -> str:
 
 def variance_text(comparison: Comparison, track: str, data: str) -> str:
     """Where the judged metric's variance comes from; with one replicate, that tuning's luck is not in the intervals."""
-    shares = rows_of(comparison.of("variance", track, data))
-    entries = comparison.of("entries", track, data)
+    entries = comparison.of("entries", track, data).query("confirmed")
+    shares = [row for row in rows_of(comparison.variance) if (row["track"], row["data"]) == (track, data) and row["share"] >= 0]
     if shares:
         told = ", ".join(f"{row['share']:.0%} from {ORIGINS[row['component']]}" for row in shares)
         return f"Variance of test {entries.iloc[0]['metric']}: {told}."
-    if not entries["confirmed"].any():
+    if entries.empty or (entries["unit"] == "replicate").any():
         return ""
     return "Tuned once: intervals cover the luck of the seeds, not that of tuning and of the split (see `replicates`)."
-
-
-ORIGINS = {"tuning": "tuning", "split": "the split of the data", "seed": "the seed"}

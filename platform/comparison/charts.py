@@ -5,6 +5,7 @@ in the browser, where it answers to the page. Two parameters, ``chosen`` and ``h
 highlighted and of those that are filtered out. Text and axes have the colour of the page's text: one chart fits light and dark.
 """
 
+import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -81,14 +82,21 @@ class Chart:
 
     def svg(self, prefix: str) -> str:
         """The chart as an ``<svg>`` element that stands in a page, whose ids begin with the prefix."""
-        return joined([self], 1, prefix)
+        return slim(_drawn(self.spec | {"width": WIDTHS[self.size]}), prefix, self.label)
 
 
-def joined(charts: list[Chart], columns: int, prefix: str) -> str:
-    """Several charts as one ``<svg>`` element, named by the first one's label."""
+def standalone(charts: list[Chart], columns: int) -> str:
+    """Several charts as one SVG document on a white ground, with a legend, for where there is no page around them."""
     inner = [chart.spec | {"width": WIDTHS[chart.size]} for chart in charts]
     spec = inner[0] if len(inner) == 1 else {"concat": inner, "columns": columns}
-    return slim(vl_convert.vegalite_to_svg(_complete(spec)), prefix, charts[0].label)
+    # In a page, the table of answers is the legend.
+    spec = json.loads(json.dumps(spec).replace('"legend": null', '"legend": {"title": null}'))
+    start = '<svg xmlns="http://www.w3.org/2000/svg" style="background: white; font-family: sans-serif"'
+    return slim(_drawn(spec), "chart", charts[0].label).replace("<svg", start, 1)
+
+
+def _drawn(spec: Spec) -> str:
+    return str(vl_convert.vegalite_to_svg(_complete(spec)))
 
 
 def _complete(spec: Spec) -> Spec:
@@ -159,6 +167,16 @@ def rows_of_entries(labels: Iterable[str], field: str = "label") -> Spec:
     """A row for each name, in this order from the top."""
     axis = {"domain": False, "ticks": False, "grid": False, "labelPadding": 8}
     return {"field": field, "type": "nominal", "sort": list(labels), "title": None, "axis": axis}
+
+
+def across(axis: str, at: float, **style: object) -> Spec:
+    """A dashed line across the chart."""
+    mark = {"type": "rule", "strokeDash": [4, 3], "opacity": 0.6} | style
+    return {
+        "data": {"values": [{"at": numeric(at)}]},
+        "mark": mark,
+        "encoding": {axis: {"field": "at", "type": "quantitative"}},
+    }
 
 
 def good_side(mode: str) -> str:

@@ -75,7 +75,7 @@ def _certainty(row: Row) -> str:
         return f"{row['difference_verdict'].removeprefix('better ')}, over {row['units_text']}"
     valid = "Holm-corrected" if row["design"] == "fixed" else "valid whenever one stops"
     p = p_text(row["difference_p_holm"])
-    return f"p {p if p.startswith('<') else f'= {p}'} ({valid}) over {row['units_text']}"
+    return f"p {p.replace('<', '< ') if p.startswith('<') else f'= {p}'} ({valid}) over {row['units_text']}"
 
 
 def _price(row: Row) -> str:

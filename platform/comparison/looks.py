@@ -14,7 +14,7 @@ from regbench.methods.registry import find_method
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#C98500", "#3C9FD6", "#7A67D8", "#A0785A")
 GREY = "#7B838C"
 # Vega knows no star.
-STAR = "M0,-.66L.18,-.21.66,-.2.29.11.41.58 0,.33-.41.58-.29.11-.66-.2-.18-.21Z"
+STAR = "M0,-1.4L0.38,-0.43L1.4,-0.42L0.59,0.23L0.84,1.2L0,0.68L-0.84,1.2L-0.59,0.23L-1.4,-0.42L-0.38,-0.43Z"
 MARKS = (
     "circle",
     "square",

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from regbench.platform.comparison import result_charts, tables, tuning_charts
+from regbench.platform.comparison import diagnosis_charts, result_charts, tables, tuning_charts
 from regbench.platform.comparison.answer import answer, intervals_text, variance_text
 from regbench.platform.comparison.charts import Chart
 from regbench.platform.comparison.frames import Comparison, Row, rows_of
@@ -48,8 +48,8 @@ def section(comparison: Comparison, number: int, track: str, data: str, look: Lo
                 "sensitivity": tuning_charts.sensitivity,
                 "trade_offs": result_charts.trade_offs,
                 "importance": tuning_charts.importance,
-                "calibration": result_charts.calibration,
-                "spectra": result_charts.spectra,
+                "calibration": diagnosis_charts.calibration,
+                "spectra": diagnosis_charts.spectra,
                 "learning": tuning_charts.learning,
             }.items()
         },
@@ -99,11 +99,11 @@ def matrices(comparison: Comparison) -> list[dict[str, Any]]:
     return found
 
 
-def _standing(cells: tuple[str, list[Row | None]]) -> tuple[int, int, str]:
-    """Orders a matrix: what is better on more data sets, and worse on fewer, comes first."""
+def _standing(cells: tuple[str, list[Row | None]]) -> tuple[bool, int, int, str]:
+    """Orders a matrix: what is better on more data sets, and worse on fewer, comes first; what was not compared, last."""
     entry, rows = cells
     counts = Counter(kind(row["difference_verdict"]) for row in rows if row)
-    return -counts["good"], counts["bad"], entry
+    return not counts.keys() - {"none"}, -counts["good"], counts["bad"], entry
 
 
 def over_data_sets(comparison: Comparison, track: str, look: Looks, gallery: Gallery) -> dict[str, Any]:

@@ -521,7 +521,9 @@ def test_terminal_fits_100_columns_and_shows_every_entry(four):
         "[b]odd[/b]",
         "late",
         "NOT CONFIRMED",
-        "weights off",
+        "effect of",
+        "better",
+        "+0.0244 helps",
     ):
         assert name in shown
     places = [shown.index(f" {name} ") for name in ("label_smoothing", "cross_entropy", "bad")]
