@@ -15,8 +15,8 @@ def variance(candidates: list[Candidate]) -> Iterable[Row]:
     """The components of a table with replicates; nothing without, or where no two entries share two replicates.
 
     The method of moments in a two-way layout of the replicates' means, entries by replicates. Seeds are what varies within an
-    entry and replicate; tuning is what an entry has of its own in a replicate beyond that; the split is what all entries have in
-    common in a replicate, and is there only where replicates have splits of their own. What would be negative is 0.
+    entry and replicate; tuning is what an entry has of its own in a replicate beyond that; the split is what all entries have
+    in common in a replicate, and is there only where replicates have splits of their own. What would be negative is 0.
     """
     repeated = [c for c in candidates if c.source.design.by_replicate and c.confirmed]
     means = pd.DataFrame({c.label: pd.Series(c.unit_scores("confirm", c.yardstick.metric)) for c in repeated}).dropna()
