@@ -526,7 +526,7 @@ def test_terminal_fits_100_columns_and_shows_every_entry(four):
         "+0.0244 helps",
     ):
         assert name in shown
-    places = [shown.index(f" {name} ") for name in ("label_smoothing", "cross_entropy", "bad")]
+    places = [shown.index(f"\n {name} ") for name in ("label_smoothing", "cross_entropy", "bad")]
     assert all(first < second for first, second in pairwise(places))
 
 
