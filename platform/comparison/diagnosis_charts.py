@@ -87,7 +87,7 @@ def spectra(comparison: Comparison, track: str, data: str, look: Looks) -> list[
         for angle in np.linspace(0, 2 * math.pi, 73)
     ]
     reach = 1.05 * max(1.0, *found["real"].abs(), *found["imag"].abs()) if order else 1.0
-    limits = {"domain": [-reach, reach], "nice": False}
+    limits: Spec = {"domain": [-reach, reach], "nice": False}
     place = {"x": measure("real", "real part", **limits), "y": measure("imag", "imaginary part", **limits)}
     charts = []
     for entry in order:

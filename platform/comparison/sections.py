@@ -82,6 +82,9 @@ def _metrics(metrics: pd.DataFrame, order: list[str]) -> dict[str, Any]:
     return {"heads": list(heads.items()), "rows": rows}
 
 
+Cells = tuple[str, list[Row | None]]
+
+
 def matrices(comparison: Comparison) -> list[dict[str, Any]]:
     """For each track with several data sets: its data sets with the numbers of their sections, and each entry's row on them."""
     found = []
@@ -99,7 +102,7 @@ def matrices(comparison: Comparison) -> list[dict[str, Any]]:
     return found
 
 
-def _standing(cells: tuple[str, list[Row | None]]) -> tuple[bool, int, int, str]:
+def _standing(cells: Cells) -> tuple[bool, int, int, str]:
     """Orders a matrix: what is better on more data sets, and worse on fewer, comes first; what was not compared, last."""
     entry, rows = cells
     counts = Counter(kind(row["difference_verdict"]) for row in rows if row)

@@ -129,7 +129,7 @@ def importance(comparison: Comparison, track: str, data: str, look: Looks) -> li
             )
     title = "share of the variance of the tuned metric"
     y = rows_of_entries(dict.fromkeys(row["entry"] for row in rows), "entry")
-    begin = measure("begin", title, axis={"format": ".0%"}, domain=[0, 1])
+    x = measure("begin", title, axis={"format": ".0%"}, domain=[0, 1])
     solid = {"condition": {"test": "datum.kind === 'a weight'", "value": 0.85}, "value": 0.3}
     bars = {
         "x": begin,
