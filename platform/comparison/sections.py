@@ -96,9 +96,8 @@ def matrices(comparison: Comparison) -> list[dict[str, Any]]:
         cells = [
             (entry, [rows.get((entry, data)) for data, _ in places]) for entry in dict.fromkeys(entry for entry, _ in rows)
         ]
-        found.append(
-            {"track": track, "overview": overview(comparison, track), "places": places, "rows": sorted(cells, key=_standing)}
-        )
+        ordered = sorted(cells, key=_standing)
+        found.append({"track": track, "overview": overview(comparison, track), "places": places, "rows": ordered})
     return found
 
 

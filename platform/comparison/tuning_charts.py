@@ -131,8 +131,8 @@ def importance(comparison: Comparison, track: str, data: str, look: Looks) -> li
     y = rows_of_entries(dict.fromkeys(row["entry"] for row in rows), "entry")
     x = measure("begin", title, axis={"format": ".0%"}, domain=[0, 1])
     solid = {"condition": {"test": "datum.kind === 'a weight'", "value": 0.85}, "value": 0.3}
-    bars = {
-        "x": begin,
+    bars: Spec = {
+        "x": x,
         "x2": {"field": "end"},
         "y": y,
         "color": colour(only(look, rows)),
