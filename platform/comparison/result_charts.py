@@ -40,6 +40,8 @@ WIDE = 100
 # A curve of more points is thinned: nobody sees more.
 POINTS = 60
 MARKED = 7
+# Of more curves than this, only the highlighted one has a band.
+BANDS = 8
 DASHES = [4, 3]
 
 
@@ -136,6 +138,8 @@ def _curves(title: str, rows: list[Row], metric: str, look: Looks) -> Spec:
     x = measure("round", "round", ticks=min(6, span), axis={"format": "d"}, nice=False)
     base = {"x": x, "color": colour(look), "tooltip": tooltip(entry="entry", round="round", shown=metric)}
     y = measure("value", metric)
+    alone = {"condition": {"test": "datum.entry === chosen", "value": 0.2}, "value": 0}
+    band = fade(0.14) if len(look) <= BANDS else alone
     return {
         "title": title,
         "height": 240,
@@ -145,7 +149,7 @@ def _curves(title: str, rows: list[Row], metric: str, look: Looks) -> Spec:
             {
                 "transform": [{"filter": "isValid(datum.low)"}],
                 "mark": "area",
-                "encoding": base | {"y": measure("low", metric), "y2": {"field": "high"}, "opacity": fade(0.14)},
+                "encoding": base | {"y": measure("low", metric), "y2": {"field": "high"}, "opacity": band},
             },
             {"mark": {"type": "line", "strokeWidth": 1.8}, "encoding": base | {"y": y, "opacity": fade()}},
             {
