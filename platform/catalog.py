@@ -69,18 +69,24 @@ def plan_table(suite: Suite, found: Outline) -> Group:
         title_justify="left",
         header_style="dim",
     )
-    for column in ("study", "objective", "rounds", "tune", "confirm", "ablate", "searched"):
+    stages = ["tune", *(["choose"] if suite.choose else []), "confirm", "ablate"]
+    for column in ("study", "objective", "rounds", *stages, "searched"):
         table.add_column(column, no_wrap=column == "study")
     for study in found.studies:
         rounds = " to ".join(map(str, dict.fromkeys((study.fewest, study.rounds))))
-        numbers = (study.tune, study.confirm, study.ablate)
+        numbers = [getattr(study, stage) for stage in stages]
         table.add_row(study.name, study.objectives, rounds, *map(str, numbers), "\n".join(study.searched))
     return Group(table, *(Text(line) for line in _remarks(suite, found)))
 
 
 def _remarks(suite: Suite, found: Outline) -> list[str]:
     """How many trainings there are in all, and which of them are surely trained to the end."""
-    lines = [f"{found.trainings} trainings"]
+    lines = [f"{found.trainings} trainings" + (f", in {found.replicates} replicates" if found.replicates > 1 else "")]
+    if suite.until:
+        units = "replicates" if found.replicates > 1 else "seeds"
+        lines.append(
+            f"then {units} one by one of what is not decided, up to {suite.at_most}: at most {found.further} trainings more"
+        )
     few = [f"{study.name} {study.tune}" for study in found.studies if study.tune < suite.trials]
     if few and suite.sampler.name != "bilevel":
         lines.append(f"fewer points to search than {suite.trials} trials, each trained once: {', '.join(few)}")

@@ -27,7 +27,7 @@ from regbench.platform.records.sweeps import is_sweep, open_sweep
 from regbench.platform.search.search import Search
 from regbench.platform.suite.growth import grown_studies, grown_suite_file, growth
 from regbench.platform.suite.names import check_new
-from regbench.platform.suite.plan import Study, studies
+from regbench.platform.suite.plan import Study, studies, with_overlaps
 from regbench.platform.suite.recorded import recorded_plan
 from regbench.platform.suite.spec import Suite
 from regbench.platform.tracking.live import LiveExporter
@@ -115,6 +115,7 @@ def start(suite: Suite, storage: Storage, tracking: str | None, console: Console
             )
         storage.check()
         _check_tracking(uri)
+        planned = with_overlaps(suite, planned)
         return Plan(suite, planned, describe(suite, planned))
 
     try:
@@ -155,7 +156,7 @@ def resume(
             _check_tracking(uri)
             return Plan(before, planned)
         check_new(suite)
-        grown = grown_studies(planned, studies(suite))
+        grown = grown_studies(planned, with_overlaps(suite, studies(suite)))
         _check_tracking(uri)
         return Plan(suite, grown, grown_suite_file(read_suite_file(records.storage), suite, grown, changes))
 
@@ -240,7 +241,9 @@ def _outcome(search: Search, comparison: "Comparison | None", tracking_problem: 
         barren=[state.study.name for state in states if state.tuned and state.best() is None],
         unconfirmed=[state.study.name for state in states if search.unconfirmed(state)],
         untuned={
-            state.study.name: f"{state.tuned_trials} of {state.study.trials} trials" for state in states if not state.tuned
+            state.study.name: f"{state.tuned_trials} of {state.study.trials} trials"
+            for state in search.in_any_case()
+            if not state.tuned
         },
         tracking_problem=tracking_problem,
         begun=begun,
