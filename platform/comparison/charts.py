@@ -169,14 +169,11 @@ def rows_of_entries(labels: Iterable[str], field: str = "label") -> Spec:
     return {"field": field, "type": "nominal", "sort": list(labels), "title": None, "axis": axis}
 
 
-def across(axis: str, at: float, **style: object) -> Spec:
-    """A dashed line across the chart."""
-    mark = {"type": "rule", "strokeDash": [4, 3], "opacity": 0.6} | style
-    return {
-        "data": {"values": [{"at": numeric(at)}]},
-        "mark": mark,
-        "encoding": {axis: {"field": "at", "type": "quantitative"}},
-    }
+def across(axis: str, at: float) -> Spec:
+    """A dashed line across the chart, where a value is on an axis."""
+    place = {axis: {"field": "at", "type": "quantitative"}}
+    rule = {"type": "rule", "strokeDash": [4, 3], "opacity": 0.6}
+    return {"data": {"values": [{"at": numeric(at)}]}, "mark": rule, "encoding": place}
 
 
 def good_side(mode: str) -> str:

@@ -24,6 +24,16 @@ MARKS = (
     "cross",
     STAR,
 )
+# The path of each mark in a square from -1 to 1.
+OUTLINES = (
+    "M.8,0A.8,.8 0 1 1-.8,0A.8,.8 0 1 1 .8,0Z",
+    "M-.72-.72H.72V.72H-.72Z",
+    "M-.95.8H.95L0-.85Z",
+    "M0-1L.75,0 0,1-.75,0Z",
+    "M-.95-.8H.95L0,.85Z",
+    "M-.9-.3H-.3V-.9H.3V-.3H.9V.3H.3V.9H-.3V.3H-.9Z",
+    "M0-1L.28-.32 1-.31.44.17.62.88 0,.5-.62.88-.44.17-1-.31-.28-.32Z",
+)
 # Of many, the one with which methods of a ready-made suite most seldom share a colour.
 SALT = 9768
 
@@ -37,27 +47,29 @@ class Look(NamedTuple):
 
 def looks(entries: Iterable[str]) -> dict[str, Look]:
     """The look of every entry; two entries have the same only where there are more of them than looks."""
-    found: dict[str, Look] = {}
-    for entry in sorted(set(entries)):
-        # In a comparison of several sweeps, a label ends with the sweep's name.
-        name = entry.partition(" (")[0]
-        palette = (GREY,) if _is_baseline(name) else COLOURS
-        choices = [Look(palette[i % len(palette)], MARKS[i // len(palette)]) for i in range(len(palette) * len(MARKS))]
-        first = _hashed(name) % len(choices) if len(palette) > 1 else 0
-        order = choices[first:] + choices[:first]
-        found[entry] = next((look for look in order if look not in found.values()), order[0])
-    return found
+    names = sorted(set(entries))
+    taken: dict[Look, str] = {}
+    for name in names:
+        taken.setdefault(_in_order(name)[0], name)
+    own = {name: look for look, name in taken.items()}
+    # Only who found its look taken moves on: nobody else's changes by that.
+    for name in names:
+        if name not in own:
+            order = _in_order(name)
+            own[name] = next((look for look in order if look not in taken), order[0])
+            taken.setdefault(own[name], name)
+    return {name: own[name] for name in names}
 
 
-OUTLINES = (
-    "M.8,0A.8,.8 0 1 1-.8,0A.8,.8 0 1 1 .8,0Z",
-    "M-.72-.72H.72V.72H-.72Z",
-    "M-.95.8H.95L0-.85Z",
-    "M0-1L.75,0 0,1-.75,0Z",
-    "M-.95-.8H.95L0,.85Z",
-    "M-.9-.3H-.3V-.9H.3V-.3H.9V.3H.3V.9H-.3V.3H-.9Z",
-    "M0-1L.28-.32 1-.31.44.17.62.88 0,.5-.62.88-.44.17-1-.31-.28-.32Z",
-)
+def _in_order(entry: str) -> list[Look]:
+    """All looks that an entry may have, its own one first."""
+    # In a comparison of several sweeps, a label ends with the sweep's name.
+    name = entry.partition(" (")[0]
+    if _is_baseline(name):
+        return [Look(GREY, mark) for mark in MARKS]
+    choices = [Look(colour, mark) for mark in MARKS for colour in COLOURS]
+    first = int.from_bytes(hashlib.blake2b(f"{SALT}/{name}".encode(), digest_size=4).digest()) % len(choices)
+    return choices[first:] + choices[:first]
 
 
 def outline(look: Look) -> str:
@@ -68,7 +80,3 @@ def outline(look: Look) -> str:
 def _is_baseline(name: str) -> bool:
     method = find_method(name)
     return method is not None and method.track.baseline == name
-
-
-def _hashed(name: str) -> int:
-    return int.from_bytes(hashlib.blake2b(f"{SALT}/{name}".encode(), digest_size=4).digest())

@@ -42,7 +42,6 @@ POINTS = 60
 MARKED = 7
 # Of more curves than this, only the highlighted one has a band.
 BANDS = 8
-DASHES = [4, 3]
 
 
 def forest(comparison: Comparison, track: str, data: str, look: Looks) -> list[Chart]:

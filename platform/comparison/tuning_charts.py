@@ -13,6 +13,7 @@ from regbench.platform.comparison.charts import (
     VISIBLE,
     Chart,
     Spec,
+    across,
     colour,
     fade,
     in_rows,
@@ -87,8 +88,7 @@ def _sensitivity(entry: str, rows: pd.DataFrame, tuned: pd.DataFrame, baseline: 
         {"transform": [{"filter": "!datum.stopped"}], "mark": point | {"filled": True}, "encoding": place},
     ]
     if math.isfinite(baseline):
-        at = {"data": {"values": [{"y": numeric(baseline)}]}, "encoding": {"y": measure("y", objective, ticks=4)}}
-        layers.insert(0, at | {"mark": {"type": "rule", "strokeDash": [4, 3], "opacity": 0.6}})
+        layers.insert(0, across("y", baseline))
     field = "number" if is_numeric else "value"
     chosen = [{"x": numeric(row["number"]) if is_numeric else row["value"]} for row in rows_of(tuned.dropna(subset=[field]))]
     if chosen:

@@ -232,7 +232,7 @@ def test_stopped_trials_are_hollow_and_the_tuned_value_and_the_baseline_are_mark
     (tuned,) = layer(chart, -1)
     assert tuned["x"] == pytest.approx(found.weights.query("data == 'digits'")["number"].iloc[0], rel=1e-5)
     (baseline,) = layer(chart, 0)
-    assert baseline["y"] == 0.875
+    assert baseline["at"] == 0.875
 
 
 def test_parallel_coordinates_hold_every_trial_and_a_brush_for_each_axis(sweep):
