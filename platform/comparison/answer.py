@@ -35,11 +35,11 @@ def cost_text(cost: float) -> str:
 
 
 def units_text(row: Row) -> str:
-    """What tests count, and how many of them an entry has: ``5 seeds``, ``10 replicates, 20 seeds``."""
+    """What tests count, and how many of them an entry has: ``5 seeds``, ``10 replicates (20 seeds)``."""
     if not row["confirmed"]:
         return NONE
     units = _counted(row["units"], row["unit"])
-    return units if row["unit"] == "seed" else f"{units}, {_counted(row['seeds'], 'seed')}"
+    return units if row["unit"] == "seed" else f"{units} ({_counted(row['seeds'], 'seed')})"
 
 
 def _counted(number: int, unit: str) -> str:
@@ -63,7 +63,7 @@ def variance_text(comparison: Comparison, track: str, data: str) -> str:
     entries = comparison.of("entries", track, data).query("confirmed")
     shares = [row for row in rows_of(comparison.variance) if (row["track"], row["data"]) == (track, data) and row["share"] >= 0]
     if shares:
-        told = ", ".join(f"{row['share']:.0%} from {ORIGINS[row['component']]}" for row in shares)
+        told = ", ".join(f"{100 * row['share']:.0f} % from {ORIGINS[row['component']]}" for row in shares)
         return f"Variance of test {entries.iloc[0]['metric']}: {told}."
     if entries.empty or (entries["unit"] == "replicate").any():
         return ""

@@ -131,12 +131,14 @@ def tooltip(**titles: str) -> list[Spec]:
     return [{"field": field, "type": "nominal", "title": title.replace("_", " ")} for field, title in titles.items()]
 
 
-def measure(field: str, title: str | None = None, *, ticks: int = 5, axis: Spec | None = None, **scale: Any) -> Spec:
+def measure(
+    field: str, title: str | list[str] | None = None, *, ticks: int = 5, axis: Spec | None = None, **scale: Any
+) -> Spec:
     """A number's place on an axis that need not begin at zero.
 
     Args:
         field: which.
-        title: of the axis.
+        title: of the axis, in one line or several.
         ticks: about so many.
         axis: more of the axis.
         scale: properties of the scale.

@@ -69,7 +69,7 @@ def forest(comparison: Comparison, track: str, data: str, look: Looks) -> list[C
     first = entries[0]
     place = {"y": rows_of_entries(labels.values()), "color": colour(look := only(look, entries))}
     told = tooltip(entry="entry", shown="difference", verdict="verdict")
-    title = f"difference in test {first['metric']} to {first['compared_with']} ({good_side(first['mode'])})"
+    title = [f"difference in test {first['metric']}", f"to {first['compared_with']} ({good_side(first['mode'])})"]
     x = measure("value", title)
     interval = place | {"x": measure("low", title), "x2": {"field": "high"}, "opacity": fade(), "tooltip": told}
     layers: list[Spec] = [

@@ -71,7 +71,7 @@ def test_the_largest_gain_wins_whichever_way_is_good(found):
 
 def test_how_sure_names_the_design_and_what_was_counted(found):
     told = said(found, design="until decided", unit="replicate", units=8, seeds=16)
-    assert "(valid whenever one stops) over 8 replicates, 16 seeds" in told
+    assert "(valid whenever one stops) over 8 replicates (16 seeds)" in told
     same = "better by the same amount at all 5 seeds: nothing to test"
     assert "by the same amount at all 5 seeds: nothing to test" in said(found, difference_verdict={"label_smoothing": same})
 
