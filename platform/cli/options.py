@@ -119,6 +119,13 @@ SweepArgument = Annotated[
         autocompletion=lambda ctx, incomplete: _starting(_sweeps(ctx), incomplete),
     ),
 ]
+PowerArgument = Annotated[
+    str,
+    typer.Argument(
+        help="a sweep, see `regbench status`; or a suite, of which a pilot is run",
+        autocompletion=lambda ctx, incomplete: _starting([*_sweeps(ctx), *_suites()], incomplete),
+    ),
+]
 AnySweepArgument = Annotated[
     str | None,
     typer.Argument(help="a sweep; default: all", autocompletion=lambda ctx, incomplete: _starting(_sweeps(ctx), incomplete)),
