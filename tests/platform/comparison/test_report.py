@@ -1,8 +1,10 @@
 """The report as a page: well-formed, self-contained, escaped, complete."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
+import pandas as pd
 import pytest
 from optuna.distributions import FloatDistribution, distribution_to_json
 from test_compare import ALIKE, BASE, BETTER, SMOOTHING, WORSE, Sweep
@@ -233,6 +235,35 @@ def test_stopped_trials_are_hollow_and_the_tuned_value_and_the_baseline_are_mark
     assert tuned["x"] == pytest.approx(found.weights.query("data == 'digits'")["number"].iloc[0], rel=1e-5)
     (baseline,) = layer(chart, 0)
     assert baseline["at"] == 0.875
+
+
+def test_replicates_show_how_weights_vary_and_where_variance_comes_from(sweep):
+    found = compare(sweep.records)
+    one = found.weights.iloc[0].to_dict()
+    weights = pd.DataFrame([one | {"replicate": number, "number": value} for number, value in enumerate((0.1, 0.4, 0.2))])
+    shares = [("tuning", 0.62), ("split", 0.3), ("seed", 0.08)]
+    variance = pd.DataFrame(
+        [
+            {"track": one["track"], "data": one["data"], "component": name, "variance": share, "share": share}
+            for name, share in shares
+        ]
+    )
+    entries = found.entries.assign(unit="replicate", units=3, seeds=6)
+    repeated = replace(found, entries=entries, weights=weights, variance=variance)
+    page = render(repeated)
+    shown = Page(page).shown
+    assert "ε = 0.2 (0.1 to 0.4)" in shown
+    assert "3 replicates (6 seeds)" in shown
+    assert (
+        "Variance of test accuracy: 62 % from tuning, 30 % from the split of the data, 8 % from the seed of training." in shown
+    )
+    assert re.findall(r'class="(\w+)" style="flex: ([\d.]+) ', page) == [(name, str(share)) for name, share in shares]
+    (chart,) = tuning_charts.sensitivity(repeated, one["track"], one["data"], looks(entries["entry"]))
+    assert [row["x"] for row in layer(chart, -1)] == [0.1, 0.4, 0.2]
+
+
+def test_without_replicates_it_is_said_that_the_luck_of_tuning_is_in_no_interval(html):
+    assert "Tuned once: intervals cover the luck of the seeds, not that of tuning" in Page(html).shown
 
 
 def test_parallel_coordinates_hold_every_trial_and_a_brush_for_each_axis(sweep):
