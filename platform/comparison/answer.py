@@ -67,4 +67,6 @@ def variance_text(comparison: Comparison, track: str, data: str) -> str:
         return f"Variance of test {entries.iloc[0]['metric']}: {told}."
     if entries.empty or (entries["unit"] == "replicate").any():
         return ""
-    return "Tuned once: intervals cover the luck of the seeds, not that of tuning and of the split (see `replicates`)."
+    return (
+        "Tuned once: intervals cover the luck of the seeds, not that of tuning and of the split, which replicates would show."
+    )
