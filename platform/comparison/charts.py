@@ -143,7 +143,8 @@ def measure(
         axis: more of the axis.
         scale: properties of the scale.
     """
-    shown = {"tickCount": ticks} | (axis or {})
+    # By itself, Vega rounds the tick of an axis on which all values are the same to a whole number.
+    shown = {"tickCount": ticks, "format": "~r"} | (axis or {})
     return {"field": field, "type": "quantitative", "title": title, "scale": {"zero": False} | scale, "axis": shown}
 
 

@@ -95,11 +95,11 @@ def _of_its_weights(row: Row) -> str:
 
 
 def _nothing_helps(judged: list[Row], data: str) -> str:
-    same = [row for row in judged if kind(row["difference_verdict"]) == "same"]
     margin = f" (within ±{number(judged[0]['relevant'])})" if judged[0]["relevant"] > 0 else ""
-    parts = [f"worse than it: {_names(_worse(judged))}"] if len(same) < len(judged) else []
-    parts += [f"equivalent to it{margin}: {_names(same)}"] if same else []
-    return f"Nothing helps on {data} beside {judged[0]['compared_with']}, over {_units(judged)}; {'; '.join(parts)}."
+    words = {"worse": "worse than it", "equivalent": f"equivalent to it{margin}", "identical": "identical with it"}
+    found = {word: [row for row in judged if row["difference_verdict"].startswith(word)] for word in words}
+    told = "; ".join(f"{words[word]}: {_names(rows)}" for word, rows in found.items() if rows)
+    return f"Nothing helps on {data} beside {judged[0]['compared_with']}, over {_units(judged)}; {told}."
 
 
 def _not_decided(judged: list[Row], data: str) -> str:

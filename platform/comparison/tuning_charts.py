@@ -199,7 +199,7 @@ def _learned(found: pd.DataFrame, quantity: str, spent: str) -> list[Row]:
         end = losses["cost"].iloc[0] if len(losses) else None
         for row in rows_of(own[own["quantity"] == quantity].drop_duplicates("cost")):
             values = {"spent": numeric(row[spent]), "value": numeric(row["value"]), "shown": number(row["value"])}
-            rows.append({"entry": entry, "end": row["cost"] == end} | values)
+            rows.append({"entry": entry, "end": bool(row["cost"] == end)} | values)
     return rows
 
 

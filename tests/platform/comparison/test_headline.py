@@ -83,6 +83,8 @@ def test_nothing_helps_where_all_are_decided_otherwise(found):
         "label_smoothing."
     )
     assert "equivalent" not in said(found, difference_verdict={"label_smoothing": "worse"})
+    same = said(found, difference_verdict={"label_smoothing": "identical at 5 seeds"})
+    assert same.endswith("worse than it: mixup; identical with it: label_smoothing.")
 
 
 def test_what_is_open_is_named_with_its_interval_and_what_is_worse_beside_it(found):

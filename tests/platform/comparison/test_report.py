@@ -115,6 +115,7 @@ def test_hostile_strings_are_escaped(html):
 
 def test_every_entry_and_section_is_there(html):
     shown = Page(html).shown
+    assert "not drawn" not in shown
     for text in (
         *("cross_entropy", "label_smoothing", "bad", "better", "worse", "helps", "ε = 0.0", "smoothing=0.125", "Friedman"),
         *("Not confirmed: validation only", "Failed trials", "effect of its weights", "Learning curves", "Sensitivity"),
@@ -325,6 +326,7 @@ def marks(svg, colour):
 
 def test_calibration_has_a_panel_for_each_of_its_metrics(tmp_path):
     shown = Page(render(calibrated(tmp_path))).shown
+    assert "not drawn" not in shown
     for text in ("Can the confidences be trusted?", "test ece (left is better)", "test nll (left", "test aurc (left"):
         assert text in shown
 
@@ -393,6 +395,7 @@ def test_spectra_are_drawn_with_the_unit_circle_and_the_systems_own(tmp_path):
 
 def test_error_is_drawn_against_effective_dimension(tmp_path):
     shown = Page(render(spectral(tmp_path))).shown
+    assert "not drawn" not in shown
     assert "val/nrmse_20 of the tuning trials" in shown
     assert "val/effective_dimension" in shown
 
