@@ -10,7 +10,6 @@ import json
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from functools import cache, partial
 from importlib import metadata
 from pathlib import Path
@@ -23,11 +22,12 @@ from packaging.utils import canonicalize_name
 
 from regbench.methods.method import Paper
 from regbench.methods.registry import all_methods, tracks
-from regbench.platform.comparison import plots
-from regbench.platform.comparison.drawing import styles
+from regbench.platform.comparison import diagnosis_charts, result_charts
+from regbench.platform.comparison.charts import standalone
 from regbench.platform.comparison.effects import Claim, cells, effects_of, how, measured_claims, measured_methods, note
 from regbench.platform.comparison.effects_plots import claims_plot, effect_plot
-from regbench.platform.comparison.measurement import PLOTTED, plotted
+from regbench.platform.comparison.looks import looks
+from regbench.platform.comparison.measurement import plotted
 from regbench.platform.comparison.papers import LEGEND, Headline, cost_text, effect_text, headlines
 from regbench.platform.records.tables import CURVES, SCHEMA_VERSION, TRIALS
 from regbench.platform.suite.spec import Sampler, SamplerName, Scheduler, SchedulerName, Suite, incompatibilities
@@ -48,8 +48,14 @@ DRAWN = {
         "dependency_curves.svg",
     ),
 }
-# What an SVG file needs that one inside a page does not.
-STANDALONE = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" style="background: white"'
+# What is drawn of the sweeps, with words for it.
+DRAWINGS = {
+    "trade_offs": (result_charts.trade_offs, "trade-off of the tuning trials"),
+    "spectra": (
+        diagnosis_charts.spectra,
+        "spectra of the operators (filled: confirmation seeds; hollow: tuned configuration; crosses: the system's own)",
+    ),
+}
 NOTE = "<!-- Written by docs/generate.py: change the code, then run it again. -->\n"
 
 
@@ -325,11 +331,10 @@ def sweep_plots(slug: str) -> list[tuple[str, str, str]]:
     """File name, label and SVG of each plot that was kept of the sweeps which measured a method."""
     track, found = all_methods()[slug].track.name, []
     for data in dict.fromkeys(claim.data for claim in measured_claims(slug)):
-        look = styles(replace(plotted(), entries=plotted().of("entries", track, data)))
-        for name in PLOTTED:
-            if svg := getattr(plots, name)(plotted(), track, data, look):
-                words = "trade-off of the tuning trials" if name == "trade_offs" else "spectra of the operators"
-                found.append((f"{name}_{track}_{data}.svg", f"{words} on {data}", svg.replace("<svg", f"<svg {STANDALONE}", 1)))
+        look = looks(plotted().of("entries", track, data)["entry"])
+        for name, (draw, words) in DRAWINGS.items():
+            if charts := draw(plotted(), track, data, look):
+                found.append((f"{name}_{track}_{data}.svg", f"{words} on {data}", standalone(charts, columns=4)))
     return found
 
 

@@ -122,6 +122,7 @@ def sensitivity(candidate: Candidate) -> Iterable[Row]:
             numeric = isinstance(value, int | float) and not isinstance(value, bool)
             limits = space.get(setting)
             yield {
+                "trial": row["key"],
                 "setting": setting,
                 "symbol": weights[setting].symbol if setting in weights else "",
                 "weight": setting in weights,

@@ -43,7 +43,9 @@ FRAMES: dict[str, dict[str, str]] = {
     "curves": _PLACE | _columns(str="metric", int64="seed round", float64="value"),
     "spectra": _PLACE | _columns(str="stage eigenvalue", int64="seed", float64="real imag"),
     "sensitivity": _PLACE
-    | _columns(str="setting symbol value objective_name status", bool="weight log", float64="number objective", int64="rounds"),
+    | _columns(
+        str="trial setting symbol value objective_name status", bool="weight log", float64="number objective", int64="rounds"
+    ),
     "importance": _PLACE | _columns(str="setting missing", float64="importance", int64="trials"),
     "learning": _PLACE
     | _columns(str="quantity how", int64="round", float64="cost lower_iterations linear_iterations seconds value"),

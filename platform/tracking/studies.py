@@ -13,8 +13,8 @@ from typing import Any
 
 import pandas as pd
 
-from regbench.platform.comparison.drawing import COLOURS
 from regbench.platform.comparison.frames import FRAMES, Row, rows_of
+from regbench.platform.comparison.looks import looks
 from regbench.platform.comparison.text import NONE, difference_text, mean_text, weights_text
 from regbench.platform.records.storage import Storage
 
@@ -114,11 +114,10 @@ def study_runs(tables: Tables, track: str) -> dict[str, list[StudyRun]]:
 
 
 def _colours(entries: Iterable[str]) -> dict[str, str]:
-    """A colour for every entry. MLflow has no marks: those that share one have it in shades, lighter and darker in turn."""
+    """The colour of every entry, as in reports. MLflow has no marks: those that share one have it in shades of it."""
     found: dict[str, str] = {}
     shared: dict[str, int] = defaultdict(int)
-    for number, entry in enumerate(sorted(set(entries))):
-        colour = COLOURS[number % len(COLOURS)]
+    for entry, (colour, _) in sorted(looks(entries).items()):
         found[entry] = _shade(colour, shared[colour])
         shared[colour] += 1
     return found
