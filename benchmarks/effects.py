@@ -1,6 +1,6 @@
 """Measures what each method is worth on its small benchmark: baseline, method and competitors, tuned and confirmed alike.
 
-    python benchmarks/effects.py [METHOD ...]
+    python benchmarks/effects.py [METHOD ...] [--set KEY=VALUE ...]
 
 sweeps the suites that ``benchmarks/effects/claims.yaml`` names (an interrupted one goes on where it was) and writes the rows of
 the methods named, by default of all, into ``benchmarks/effects/effects.csv``, with the tuned weights and the design of the
@@ -23,6 +23,7 @@ from regbench.platform.comparison.effects import claims
 from regbench.platform.comparison.measurement import PLOTTED, measure
 from regbench.platform.records.storage import Storage
 from regbench.platform.records.sweeps import open_sweep, sweep_names
+from regbench.platform.suite.changes import changed, values
 from regbench.platform.suite.spec import read_suite
 
 RESULTS = Path(__file__).parent / "effects"
@@ -34,6 +35,7 @@ def main() -> None:
     parser.add_argument("methods", nargs="*", metavar="METHOD", help="slugs; by default every method with a claim")
     parser.add_argument("--storage", default="build/effects", help="where the sweeps go")
     parser.add_argument("--cpus", type=int, help="trials at once")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="another value of a key of the suites")
     options = parser.parse_args()
     chosen = [(slug, claim) for slug in options.methods or claims() for claim in claims()[slug]]
     storage, console = Storage(options.storage), Console()
@@ -46,7 +48,8 @@ def main() -> None:
             console.print(f"{suite} is left out: {error}")
             continue
         run = engine.resume if suite in sweep_names(storage) else engine.start
-        outcome = run(suite if run is engine.resume else read_suite(suite), storage, "none", console, cpus=options.cpus)
+        spec = changed(read_suite(suite).model_dump(), values(options.set))
+        outcome = run(suite if run is engine.resume else spec, storage, "none", console, cpus=options.cpus)
         if not outcome.complete or outcome.barren:
             raise SystemExit(f"{suite} is not complete: run this again")
         records = open_sweep(suite, storage)
