@@ -81,7 +81,7 @@ def sweep(
         from regbench.platform.suite.outline import outline
 
         check_new(spec)
-        console.print(plan_table(spec, outline(spec)))
+        console.print(plan_table(spec, outline(spec), _timed(spec, storage)))
         return
     check_names(spec)
     from regbench.platform import sweep as engine
@@ -98,6 +98,22 @@ def sweep(
     else:
         outcome = engine.start(spec, store, tracking, console, **cluster)
     _conclude(spec.name, outcome, store, storage, tracking, console)
+
+
+def _timed(spec: "Suite", storage: str) -> "tuple[str, float] | None":
+    """A sweep of a suite, or its pilot, and the mean seconds of the trainings there; None where there is none."""
+    from statistics import fmean
+
+    from regbench.platform.records.storage import Storage
+    from regbench.platform.records.sweeps import open_sweep, sweep_names
+
+    store = Storage(storage)
+    there = sweep_names(store)
+    for name in (spec.name, f"{spec.name}-pilot"):
+        seconds = [row["seconds"] for row in open_sweep(name, store).summary() if row["seconds"]] if name in there else []
+        if seconds:
+            return name, fmean(seconds)
+    return None
 
 
 @app.command()
