@@ -138,7 +138,8 @@ def settle(
 ) -> dict[str, Decision]:
     """The decisions of a table with the figures of all units that were trained in the end, which may be more than decided it.
 
-    Confidence sequences only narrow and p-values only fall, so that no end is contradicted.
+    p-values only fall, and intervals narrow, but for those that outliers have moved; where these would contradict a decision,
+    it keeps the figures that it was made on.
 
     Args:
         series: of the comparisons.
@@ -150,7 +151,11 @@ def settle(
     settled = {}
     for name, value, corrected, alpha in zip(series, p, holm(p), levels(p), strict=True):
         low, high = interval(_kept(series[name].differences[: units[name]]), alpha, rules.correlation)
-        settled[name] = replace(decisions[name], units=units[name], p=value, p_holm=corrected, low=low, high=high)
+        end = decisions[name].end
+        moved = low <= 0 <= high if end in ("above", "below") else max(-low, high) > rules.relevant
+        contradicted = moved and end in ("above", "below", "equivalent")
+        figures = replace(decisions[name], units=units[name], p=value, p_holm=corrected, low=low, high=high)
+        settled[name] = decisions[name] if contradicted else figures
     return settled
 
 
