@@ -137,6 +137,11 @@ class Run:
         torch.manual_seed(_stream_seed(seed, "global"))
 
     @property
+    def named(self) -> Mapping[str, Any]:
+        """What makes up the run's state, by the names under which it was handed to ``restore``."""
+        return self._named
+
+    @property
     def parts(self) -> list[Any]:
         """What makes up the run's state, as handed to ``restore``."""
         return list(self._named.values())

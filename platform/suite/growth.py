@@ -9,7 +9,7 @@ from regbench.platform.suite.plan import Study
 from regbench.platform.suite.spec import Suite
 
 # How it is run and what is said of it decides no number.
-FREE = ("description", "execution", "workers", "resources", "checkpoint_seconds", "retries", "hours")
+FREE = ("description", "execution", "workers", "resources", "checkpoint_seconds", "retries", "diagnostics", "hours")
 
 
 def growth(before: Suite, now: Suite) -> list[str]:
