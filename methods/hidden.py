@@ -32,6 +32,11 @@ def fixed_rows(total: int, count: int, device: torch.device | str = "cpu") -> Te
 
 def penultimate(network: nn.Module, *inputs: Any) -> Tensor:
     """What the last layer with parameters is given when a network sees N inputs ``[N, …]``; flattened, ``[N, F]``."""
+    return with_penultimate(network, *inputs)[1]
+
+
+def with_penultimate(network: nn.Module, *inputs: Any) -> tuple[Any, Tensor]:
+    """What a network makes of N inputs ``[N, …]``, and what its last layer with parameters is given on the way, ``[N, F]``."""
     count, seen = len(inputs[0]), dict[str, Tensor]()
 
     def keep(_: nn.Module, given: tuple[Any, ...]) -> None:
@@ -41,11 +46,27 @@ def penultimate(network: nn.Module, *inputs: Any) -> Tensor:
     layers = [module for module in network.modules() if _has_parameters(module)]
     handles = [layer.register_forward_pre_hook(keep) for layer in layers]
     try:
-        network(*inputs)
+        output = network(*inputs)
     finally:
         for handle in handles:
             handle.remove()
-    return seen["last"].flatten(1)
+    return output, seen["last"].flatten(1)
+
+
+class Embedding(nn.Module):
+    """A network that can be asked for its hidden representation too.
+
+    Args:
+        network: inputs ``[N, …]`` to outputs.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor, embedded: bool = False) -> Any:
+        """The network's output; ``embedded``, with what its last layer was given, ``[N, F]``."""
+        return with_penultimate(self.network, x) if embedded else self.network(x)
 
 
 def _has_parameters(module: nn.Module) -> bool:
