@@ -52,6 +52,6 @@ SPACES: dict[str, dict[str, BaseDistribution]] = {
     "adaptive_mi": {
         "learning_rate": FloatDistribution(1e-4, 1e-2, log=True),  # of Adam
         "l2_weight": FloatDistribution(1e-5, 1e-1, log=True),
-        "mi_weight": FloatDistribution(1e-4, 1.0, log=True),
+        "mi_weight": FloatDistribution(0.0, 0.5),  # with its off value, the default
     },
 }

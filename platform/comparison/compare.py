@@ -24,6 +24,7 @@ from regbench.platform.comparison.details import (
     test_values,
     trade_offs,
 )
+from regbench.platform.comparison.diagnostics import diagnostics, predictors
 from regbench.platform.comparison.frames import FRAMES, PAIRED, Comparison, Row, Rows
 from regbench.platform.comparison.importance import importance_of
 from regbench.platform.comparison.notes import notes_on
@@ -56,6 +57,7 @@ def compare(records: Records | list[Records]) -> Comparison:
     for (track, data), candidates in groups.items():
         _compare_group(track, data, candidates, rows)
     rows["curves"] = curves(groups)
+    rows["diagnostics"] = diagnostics(groups)
     rows["learning"] = learning(groups)
     for track in sorted({track for track, _ in groups}):
         _compare_data_sets(track, rows)
@@ -127,6 +129,7 @@ def _compare_group(track: str, data: str, candidates: list[Candidate], rows: Row
         ]
     rows["entries"] += sorted(found, key=lambda row: _order(row, mode))
     _add_diagnosis(rows, "trade_offs", table | {"entry": ""}, partial(trade_offs, candidates))
+    _add_diagnosis(rows, "predictors", table, partial(predictors, candidates))
     rows["notes"] += [table | {"entry": entry, "note": note} for entry, note in notes_on(candidates, baselines)]
 
 

@@ -39,6 +39,8 @@ FRAMES: dict[str, dict[str, str]] = {
     "seeds": _PLACE | _columns(str="stage metric", int64="seed", float64="value"),
     "differences": _PLACE | _columns(str="against", int64="seed", float64="value"),
     "curves": _PLACE | _columns(str="metric", int64="seed round", float64="value"),
+    "diagnostics": _PLACE | _columns(str="diagnostic", int64="seed round", float64="value"),
+    "predictors": _PLACE | _columns(str="diagnostic objective", int64="trials", float64="correlation p"),
     "spectra": _PLACE | _columns(str="stage eigenvalue", int64="seed", float64="real imag"),
     "sensitivity": _PLACE
     | _columns(str="setting symbol value objective_name status", bool="weight log", float64="number objective", int64="rounds"),
@@ -73,6 +75,9 @@ class Comparison:
         seeds: the same, seed by seed.
         differences: differences of the judged test metric seed by seed, against the baseline or the entry's own ablation.
         curves: validation curves of the confirmed configurations.
+        diagnostics: what was measured of hidden representations of the confirmed configurations over training.
+        predictors: rank correlations of diagnostics with the objective over tuning trials, positive where more is better; of
+            each entry, and with an empty one of all together.
         spectra: eigenvalues of the linear operators that the best tuning trial and the confirmation trials ended with, leading
             ones first, where a track reports them; ``system`` is that of the system itself.
         sensitivity: searched values and first objective of the tuning trials.
@@ -94,6 +99,8 @@ class Comparison:
     seeds: pd.DataFrame
     differences: pd.DataFrame
     curves: pd.DataFrame
+    diagnostics: pd.DataFrame
+    predictors: pd.DataFrame
     spectra: pd.DataFrame
     sensitivity: pd.DataFrame
     importance: pd.DataFrame

@@ -10,7 +10,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from regbench.methods.registry import find_method
-from regbench.platform.comparison import plots, tables, text, tuning_plots
+from regbench.platform.comparison import diagnostic_plots, plots, tables, text, tuning_plots
 from regbench.platform.comparison.compare import compare
 from regbench.platform.comparison.drawing import Styles, styles
 from regbench.platform.comparison.frames import Comparison, rows_of
@@ -155,6 +155,9 @@ def _section(comparison: Comparison, track: str, data: str, look: Styles) -> dic
             "calibration": _drawn(plots.calibration, *place, look),
             "curves": _drawn(plots.curves, *place, look),
             "spectra": _drawn(plots.spectra, *place, look),
+            "over_training": _drawn(diagnostic_plots.over_training, *place, look),
+            "information_plane": _drawn(diagnostic_plots.information_plane, *place, look),
+            "prediction": _drawn(diagnostic_plots.prediction, *place, look),
             "importance": _drawn(tuning_plots.importance, *place, look),
             "learning": _drawn(tuning_plots.learning, *place, look),
             "trade_offs": _drawn(plots.trade_offs, *place, look),
