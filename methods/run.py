@@ -100,6 +100,7 @@ class Run:
 
     Args:
         data: a data set, or the name of a registered one.
+        split: the number of the split that a registered one is loaded in; not looked at where ``data`` is a data set itself.
         seed: seeds every random stream of the run; non-negative.
         device: where models and batches live.
         test: whether the last round also computes ``test/…`` metrics (confirmation stage only).
@@ -113,6 +114,7 @@ class Run:
         self,
         data: Data | str,
         *,
+        split: int = 0,
         seed: int = 0,
         device: torch.device | str = "cpu",
         test: bool = False,
@@ -120,7 +122,7 @@ class Run:
         checkpoint: Mapping[str, Any] | None = None,
         world: World | None = None,
     ) -> None:
-        self.data = load(data) if isinstance(data, str) else data
+        self.data = load(data, split) if isinstance(data, str) else data
         self.seed = seed
         self.device = torch.device(device)
         self.test = test

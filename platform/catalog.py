@@ -138,9 +138,9 @@ def _minutes() -> dict[str, str]:
 
 
 def data_table() -> Table:
-    """The data sets, what they are, and whether their files are here."""
+    """The data sets, what they are, whether they can be split anew, and whether their files are here."""
     table = Table(header_style="dim")
-    for column in ("data set", "what", "files"):
+    for column in ("data set", "what", "resplit", "files"):
         table.add_column(column, no_wrap=column == "data set")
     root = data_root()
     for data in inventory().data.values():
@@ -150,5 +150,5 @@ def data_table() -> Table:
             place = "here"
         else:
             place = f"missing: put them into {root or '$REGBENCH_DATA'}/{data.folder}"
-        table.add_row(data.name, data.help, place)
+        table.add_row(data.name, data.help, "yes" if data.splits else "no", place)
     return table

@@ -40,11 +40,12 @@ EXCEPTIONS = {
 ROOMS = {
     "inventory": set(),
     "records": set(),
+    "verdicts": {"records"},
     "suite": {"inventory", "records"},
-    "search": {"suite", "records"},
+    "search": {"suite", "records", "verdicts"},
     "execution": {"search", "suite", "records"},
     "tracking": {"records"},
-    "comparison": {"execution", "suite", "records"},
+    "comparison": {"execution", "suite", "records", "verdicts"},
 }
 
 

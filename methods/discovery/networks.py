@@ -1,7 +1,7 @@
 """Networks of the discovery track: a pretrained encoder of images, a projector for contrast, and prototypes of classes."""
 
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -12,7 +12,7 @@ from regbench.methods.classification.transformer import VisionTransformer
 from regbench.methods.discovery.losses import unsupervised_contrastive
 from regbench.methods.errors import DataError
 from regbench.methods.shared.augmentation import Views
-from regbench.methods.shared.data import Data, require
+from regbench.methods.shared.data import KEPT, Data, require
 from regbench.methods.training import descend
 
 Backbone = Literal["conv", "dino_vitb16"]
@@ -185,7 +185,7 @@ def dino_encoder() -> DinoEncoder:
     return DinoEncoder(network)
 
 
-@cache
+@lru_cache(KEPT)
 def pretrained(backbone: Backbone, data: Data, views: Views, features: int, epochs: int) -> tuple[nn.Module, int]:
     """An encoder, and the length of its features; a process trains ``conv`` once, the same for every method and every run.
 

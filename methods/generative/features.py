@@ -1,6 +1,6 @@
 """The features in which generated images are judged: those of a classifier trained on the real training data."""
 
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from regbench.methods.classification.resnet import ResNet
 from regbench.methods.shared.augmentation import shift
-from regbench.methods.shared.data import Data
+from regbench.methods.shared.data import KEPT, Data
 
 # Images of at most so many numbers, and codes, are given to a perceptron.
 PERCEPTRON = 28 * 28
@@ -91,7 +91,7 @@ class ResNetFeatures:
             return np.concatenate([self._network(part.to(self._device)).argmax(1).cpu().numpy() for part in x.split(4 * BATCH)])
 
 
-@cache
+@lru_cache(KEPT)
 def feature_network(data: Data, device: torch.device) -> PerceptronFeatures | ResNetFeatures:
     """The network that judges images like a data set's; a process trains it once."""
     return PerceptronFeatures(data) if data.train.tensors[0][0].numel() <= PERCEPTRON else ResNetFeatures(data, device)

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
 from regbench.methods.privacy import networks
+from regbench.methods.shared.data import KEPT
 from regbench.methods.shared.data.private import PrivateData
 from regbench.methods.training import descend
 
@@ -111,7 +112,7 @@ def invert_by_gradient(
     return images.unflatten(0, (restarts, -1))[scores.argmax(0), torch.arange(len(labels), device=labels.device)]
 
 
-@cache
+@lru_cache(KEPT)
 def attackers_prior(
     data: PrivateData, architecture: networks.Architecture, latent: int, steps: int, device: torch.device
 ) -> tuple[nn.Module, nn.Module]:
@@ -142,7 +143,7 @@ def attackers_prior(
     return _fixed(generator), _fixed(critic)
 
 
-@cache
+@lru_cache(KEPT)
 def judge(data: PrivateData, architecture: networks.Architecture, epochs: int, device: torch.device) -> nn.Module:
     """A classifier of private and auxiliary images that tells what a reconstruction shows; a process trains it once.
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -84,7 +84,8 @@ class TransportMethod(ProblemMethod):
         return found if solution.gap is None else found | {"duality_gap": solution.gap}
 
 
-@cache
+# As many as a split's pools hold to validate and to test.
+@lru_cache(400)
 def exact_cost(pool: TensorDataset, index: int) -> float:
     """The least transport cost of a problem of a pool, by linear programming."""
     cost, a, b = pool[index]

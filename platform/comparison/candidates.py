@@ -3,9 +3,10 @@
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
@@ -14,9 +15,10 @@ import pyarrow as pa
 from regbench.methods.method import Weight
 from regbench.methods.registry import find_method
 from regbench.platform.comparison.frames import Row
-from regbench.platform.records.choice import best_trial, confirming
+from regbench.platform.records.choice import chosen_trial, confirming
 from regbench.platform.records.records import Records, Stage
 from regbench.platform.records.suite_file import FILE, DamagedSuiteError, read_suite_file
+from regbench.platform.verdicts.units import Design
 from regbench.search_spaces.space import SearchSpace, read_space
 
 
@@ -35,6 +37,11 @@ class Source:
         return self.records.curves()
 
     @cached_property
+    def design(self) -> Design:
+        """How much of it was run, and what decides its comparisons."""
+        return Design.of(self.suite.get("suite") or {})
+
+    @cached_property
     def tuned_with(self) -> set[int]:
         """The seeds of the sweep's tuning trials: what was chosen with one of them is not confirmed on it."""
         return {row["seed"] for row in self.trials if row["stage"] == "tune"}
@@ -44,12 +51,31 @@ class Source:
         found = (study for study in self.suite.get("studies", []) if (study.get("entry"), study.get("data")) == (entry, data))
         return next(found, {})
 
+    def planned(self, entry: str, data: str) -> dict[str, int]:
+        """How many tuning trials, and draws for them, an entry has on a data set in each replicate."""
+        study = self.study(entry, data)
+        trials = study.get("trials", 0)
+        return {"trials": trials, "draws": study.get("draws", trials)}
+
+    def ablated(self, entry: str, data: str) -> bool:
+        """Whether an entry on a data set is trained with its weights off, too."""
+        confirm = (self.suite.get("suite") or {}).get("confirm") or {}
+        return bool(confirm.get("ablate", True) and self.study(entry, data).get("weights"))
+
+    def overlap(self, entry: str, data: str) -> float:
+        """The share of the rows behind a data set that each replicate's split tests on, where these overlap, and else 0."""
+        return float(self.study(entry, data).get("overlap", 0.0))
+
     def space(self, entry: str, data: str) -> SearchSpace:
         """The search space of an entry on a data set; empty where ``suite.json`` does not tell."""
         try:
             return read_space(self.study(entry, data))
         except ValueError:
             return SearchSpace()
+
+
+def _order(row: Mapping[str, Any]) -> tuple[int, int]:
+    return row["replicate"] or 0, row["number"]
 
 
 @dataclass(frozen=True)
@@ -69,13 +95,22 @@ class Yardstick:
 
 @dataclass
 class Candidate:
-    """An entry on a data set: its trials, and what they say."""
+    """An entry on a data set: its trials, and what they say.
+
+    ``counted`` is how many of its units count, where more have been trained than its comparisons needed; None: all.
+    """
 
     label: str
     name: str
     source: Source
     trials: list[Row]
     yardstick: Yardstick
+    counted: int | None = None
+
+    @property
+    def data(self) -> str:
+        """Name of the data set."""
+        return str(self.trials[0]["data"])
 
     @property
     def method(self) -> str:
@@ -90,31 +125,71 @@ class Candidate:
     def stage(self, stage: Stage, status: str | None = None) -> list[Row]:
         """Its trials of a stage, by number, of one status or all; a refused draw is none, and is asked for by its status.
 
-        After tuning, those of its best configuration: a sweep that has grown may have confirmed an earlier choice, too.
+        After tuning, those of the chosen configurations: a sweep that has grown may have confirmed an earlier choice, too.
         """
         wanted = {status} if status else {"completed", "stopped", "failed"}
-        trials = self.trials if stage == "tune" or self.best is None else confirming(self.trials, self.best)
-        return sorted((row for row in trials if row["stage"] == stage and row["status"] in wanted), key=lambda r: r["number"])
+        found = self.trials if stage in ("tune", "choose") else self._counted_after_tuning()
+        return sorted((row for row in found if row["stage"] == stage and row["status"] in wanted), key=_order)
+
+    def _counted_after_tuning(self) -> Iterable[Row]:
+        for number, rows in self.replicates.items():
+            chosen = self.chosen.get(number)
+            yield from (row for row in (confirming(rows, chosen) if chosen else rows) if self._counts(row))
+
+    def _counts(self, row: Row) -> bool:
+        return self.counted is None or self.source.design.unit(row) < self.counted
+
+    @cached_property
+    def replicates(self) -> dict[int, list[Row]]:
+        """Its trials by replicate."""
+        found: dict[int, list[Row]] = defaultdict(list)
+        for row in self.trials:
+            found[row["replicate"] or 0].append(row)
+        return dict(sorted(found.items()))
+
+    @cached_property
+    def chosen(self) -> dict[int, Row]:
+        """The tuning trial whose configuration is confirmed, by replicate; none of a replicate that has none."""
+        found = {number: chosen_trial(rows, self.source.design.choose) for number, rows in self.replicates.items()}
+        return {number: row for number, row in found.items() if row is not None}
 
     def scores(self, stage: Stage, metric: str) -> dict[int, float]:
         """``test/<metric>`` by seed, over the stage's completed trials on seeds that are fresh."""
         found = {row["seed"]: row["metrics"].get(f"test/{metric}", math.nan) for row in self.stage(stage, "completed")}
         return {seed: value for seed, value in sorted(found.items()) if math.isfinite(value) and seed not in self.stale}
 
+    def unit_scores(self, stage: Stage, metric: str, seeds: Iterable[int] | None = None) -> dict[int, float]:
+        """The same by unit: the mean over the seeds of a replicate, where there are several, and else by seed.
+
+        Args:
+            stage: ``confirm`` or ``ablate``.
+            metric: the metric.
+            seeds: those that count, by default all.
+        """
+        kept = None if seeds is None else set(seeds)
+        values = {seed: value for seed, value in self.scores(stage, metric).items() if kept is None or seed in kept}
+        if not self.source.design.by_replicate:
+            return values
+        found: dict[int, list[float]] = defaultdict(list)
+        for row in self.stage(stage, "completed"):
+            if row["seed"] in values:
+                found[row["replicate"] or 0].append(values[row["seed"]])
+        return {number: fmean(of_seeds) for number, of_seeds in sorted(found.items())}
+
     @cached_property
     def stale(self) -> list[int]:
         """The seeds of its confirmation with which its sweep was tuned, as older versions let happen; they do not count."""
         return sorted({row["seed"] for row in self.stage("confirm")} & self.source.tuned_with)
 
-    @cached_property
+    @property
     def confirmed(self) -> dict[int, float]:
         """The judged test metric of the confirmed configuration, by seed."""
         return self.scores("confirm", self.yardstick.metric)
 
-    @cached_property
+    @property
     def best(self) -> Row | None:
-        """The best fully trained tuning trial, by the first objective on validation data; None when there is none."""
-        return best_trial(self.trials)
+        """The tuning trial whose configuration is confirmed, of the first replicate; None when there is none."""
+        return next(iter(self.chosen.values()), None)
 
     @property
     def best_is_default(self) -> bool:
@@ -226,6 +301,7 @@ def baselines_of(candidates: list[Candidate]) -> dict[str, Candidate]:
     )
 
 
-def on_shared_seeds(candidates: list[Candidate]) -> pd.DataFrame:
-    """The judged test metric, seed by entry, over the seeds that every confirmed entry has."""
-    return pd.DataFrame({c.label: pd.Series(c.confirmed, dtype=float) for c in candidates if c.confirmed}).dropna()
+def on_shared_units(candidates: list[Candidate]) -> pd.DataFrame:
+    """The judged test metric, seed (or replicate) by entry, over those that every confirmed entry has."""
+    scores = {c.label: c.unit_scores("confirm", c.yardstick.metric) for c in candidates}
+    return pd.DataFrame({label: pd.Series(values, dtype=float) for label, values in scores.items() if values}).dropna()

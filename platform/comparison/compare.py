@@ -1,18 +1,18 @@
 """Compares the entries of one or more sweeps, from their Parquet records alone.
 
-Only the confirmation stage is judged: the best configuration of each entry, rerun on fresh seeds that all entries share.
-Entries are compared with the baseline, and with their own weights switched off, paired by seed, corrected over the table. Ranks
-are within each seed that every entry finished, and over data sets of the entries' means.
+Only the confirmation stage is judged: the chosen configuration of each entry, rerun on fresh seeds that all entries share.
+Entries are compared with the baseline, and with their own weights switched off, paired by seed or replicate, corrected over the
+table. Ranks are within each seed or replicate that every entry finished, and over data sets of the entries' means.
 """
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import pandas as pd
 
-from regbench.platform.comparison.candidates import Candidate, Source, baselines_of, grouped, on_shared_seeds, read_sources
+from regbench.platform.comparison.candidates import Candidate, Source, baselines_of, grouped, on_shared_units, read_sources
 from regbench.platform.comparison.details import (
     curves,
     facts,
@@ -23,21 +23,19 @@ from regbench.platform.comparison.details import (
     test_metrics,
     test_values,
     trade_offs,
+    tuned_weights,
 )
 from regbench.platform.comparison.diagnostics import diagnostics, predictors
 from regbench.platform.comparison.frames import FRAMES, PAIRED, Comparison, Row, Rows
 from regbench.platform.comparison.importance import importance_of
+from regbench.platform.comparison.judging import judge, relevant
 from regbench.platform.comparison.notes import notes_on
 from regbench.platform.comparison.statistics import (
-    Paired,
     average_ranks,
     critical_difference,
-    estimate,
     friedman,
-    holm,
-    paired,
-    verdict,
 )
+from regbench.platform.comparison.variance import variance
 from regbench.platform.records.records import Records
 
 
@@ -84,49 +82,44 @@ def _sweep(source: Source) -> Row:
 def _compare_group(track: str, data: str, candidates: list[Candidate], rows: Rows) -> None:
     table = {"track": track, "data": data}
     baselines = baselines_of(candidates)
-    to_baseline = {
-        c.label: paired(c.confirmed, baselines[c.source.name].confirmed)
-        for c in candidates
-        if c.confirmed and baselines and c is not baselines[c.source.name]
-    }
-    to_ablation = {
-        c.label: paired(c.confirmed, c.scores("ablate", c.yardstick.metric))
-        for c in candidates
-        if c.confirmed and c.stage("ablate")
-    }
-    ranks = average_ranks(on_shared_seeds(candidates), candidates[0].yardstick.mode)
+    to_baseline, to_itself = judge(candidates, baselines)
     mode = candidates[0].yardstick.mode
-    difference = _tested(to_baseline, mode, ("better", "worse", "no difference shown"))
-    ablation = _tested(to_ablation, mode, ("helps", "hurts", "no effect shown"))
+    ranks = average_ranks(on_shared_units(candidates), mode)
     found = []
     for c in candidates:
         place = table | {"entry": c.label}
         baseline = baselines.get(c.source.name)
         found.append(
             place
-            | facts(c)
-            | vars(estimate(list(c.confirmed.values())))
+            | facts(c, baseline)
             | {
                 "baseline": c is baseline,
                 "compared_with": baseline.label if baseline else "",
                 "rank": ranks.get(c.label, math.nan),
+                "relevant": relevant(c, baselines),
             }
             | _prefixed(
-                "difference", difference.get(c.label), "baseline" if c is baseline else _undecided(c, "no confirmed baseline")
+                "difference",
+                to_baseline.rows.get(c.label),
+                "baseline" if c is baseline else _undecided(c, "no confirmed baseline"),
             )
-            | _prefixed("ablation", ablation.get(c.label), _undecided(c, "has no weights" if c.weightless else "not ablated"))
+            | _prefixed(
+                "ablation", to_itself.rows.get(c.label), _undecided(c, "has no weights" if c.weightless else "not ablated")
+            )
         )
         rows["metrics"] += [place | row for row in test_metrics(c)]
         rows["seeds"] += [place | row for row in test_values(c)]
+        rows["weights"] += [place | row for row in tuned_weights(c)]
         for name, diagnose in (("spectra", spectra), ("sensitivity", sensitivity), ("importance", importance_of)):
             _add_diagnosis(rows, name, place, partial(diagnose, c))
         rows["failures"] += [place | row for row in failures(c)]
-    for against, pairs in (("baseline", to_baseline), ("ablation", to_ablation)):
+    for against, judged in (("baseline", to_baseline), ("ablation", to_itself)):
         rows["differences"] += [
-            table | {"entry": label, "against": against, "seed": seed, "value": value}
-            for label, pair in pairs.items()
-            for seed, value in pair.differences.items()
+            table | {"entry": label, "against": against, "seed": unit, "value": value}
+            for label, differences in judged.differences.items()
+            for unit, value in differences.items()
         ]
+    rows["variance"] += [table | row for row in variance(candidates)]
     rows["entries"] += sorted(found, key=lambda row: _order(row, mode))
     _add_diagnosis(rows, "trade_offs", table | {"entry": ""}, partial(trade_offs, candidates))
     _add_diagnosis(rows, "predictors", table, partial(predictors, candidates))
@@ -149,23 +142,6 @@ def _order(row: Row, mode: str) -> tuple[bool, float, str]:
 
 def _undecided(candidate: Candidate, otherwise: str) -> str:
     return otherwise if candidate.confirmed else "not confirmed"
-
-
-def _tested(pairs: Mapping[str, Paired], mode: str, words: tuple[str, str, str]) -> dict[str, Row]:
-    """A family of paired comparisons, with corrected p-values and verdicts."""
-    corrected = holm([pair.p for pair in pairs.values()])
-    return {
-        label: {
-            "pairs": pair.estimate.n,
-            "value": pair.estimate.mean,
-            "low": pair.estimate.low,
-            "high": pair.estimate.high,
-            "p": pair.p,
-            "p_holm": p,
-            "verdict": verdict(pair, p, mode, words),
-        }
-        for (label, pair), p in zip(pairs.items(), corrected, strict=True)
-    }
 
 
 def _prefixed(prefix: str, found: Row | None, otherwise: str) -> Row:

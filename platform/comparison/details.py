@@ -12,13 +12,22 @@ from optuna.distributions import FloatDistribution, IntDistribution
 
 from regbench.platform.comparison.candidates import Candidate
 from regbench.platform.comparison.frames import Row
-from regbench.platform.comparison.statistics import estimate
+from regbench.platform.comparison.statistics import Estimate, estimate
+from regbench.platform.verdicts.units import correlation
 
 
-def facts(candidate: Candidate) -> Row:
-    """What it is, how it was tuned, and what that cost."""
-    tuning, confirming, best = candidate.stage("tune"), candidate.stage("confirm", "completed"), candidate.best
+def facts(candidate: Candidate, baseline: Candidate | None) -> Row:
+    """What it is, its mean over seeds or replicates, how it was tuned, and what that cost."""
+    tuning, best = candidate.stage("tune"), candidate.best
+    units = candidate.unit_scores("confirm", candidate.yardstick.metric)
+    seconds = _training_seconds(candidate)
     return {
+        **vars(_estimate(candidate, units)),
+        "unit": "replicate" if candidate.source.design.by_replicate else "seed",
+        "units": len(units),
+        "seeds": len(candidate.confirmed),
+        "design": "fixed" if candidate.source.design.at_most is None else "until decided",
+        "cost": seconds / _training_seconds(baseline) if baseline else math.nan,
         "sweep": candidate.source.name,
         "method": candidate.method,
         "arxiv": candidate.trials[0]["arxiv"] or "",
@@ -31,8 +40,39 @@ def facts(candidate: Candidate) -> Row:
         "learned": candidate.learned,
         **{status: sum(row["status"] == status for row in tuning) for status in ("completed", "stopped", "failed")},
         "tuning_seconds": sum(row["seconds"] for row in tuning),
-        "training_seconds": float(np.mean([row["seconds"] for row in confirming])) if confirming else math.nan,
+        "training_seconds": seconds,
     }
+
+
+def _training_seconds(candidate: Candidate) -> float:
+    """Of a confirmation, on average; nan where there is none."""
+    confirming = candidate.stage("confirm", "completed")
+    return float(np.mean([row["seconds"] for row in confirming])) if confirming else math.nan
+
+
+def _estimate(candidate: Candidate, units: Mapping[int, float]) -> Estimate:
+    source = candidate.source
+    c = correlation(source.overlap(candidate.name, candidate.data)) if source.design.by_replicate else 0.0
+    return estimate(list(units.values()), c)
+
+
+def tuned_weights(candidate: Candidate) -> Iterable[Row]:
+    """The regularization weights of the chosen configuration, by replicate: those that were tuned, or where none was, all."""
+    for number, row in candidate.chosen.items():
+        values = candidate.configuration if candidate.learned else row["searched"]
+        names = [name for name in candidate.weights if name in values]
+        if not names:
+            values = json.loads(row["settings"])
+            names = [name for name in candidate.weights if name in values]
+        for name in names:
+            value = values[name]
+            yield {
+                "setting": name,
+                "symbol": candidate.weights[name].symbol,
+                "replicate": number,
+                "number": float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan,
+                "value": value if isinstance(value, str) else json.dumps(value),
+            }
 
 
 def _test_metrics(candidate: Candidate) -> list[str]:
@@ -43,16 +83,16 @@ def _test_metrics(candidate: Candidate) -> list[str]:
 
 
 def test_metrics(candidate: Candidate) -> Iterable[Row]:
-    """Every test metric of its confirmation and its ablation, over seeds."""
+    """Every test metric of its confirmation and its ablation, over seeds or replicates."""
     for stage in ("confirm", "ablate"):
         for metric in _test_metrics(candidate):
-            if values := candidate.scores(stage, metric):
+            if values := candidate.unit_scores(stage, metric):
                 mode = candidate.yardstick.modes.get(metric, "")
-                yield {"stage": stage, "metric": metric, "mode": mode, **vars(estimate(list(values.values())))}
+                yield {"stage": stage, "metric": metric, "mode": mode, **vars(_estimate(candidate, values))}
 
 
 def test_values(candidate: Candidate) -> Iterable[Row]:
-    """The same, seed by seed."""
+    """Every test metric of its confirmation and its ablation, seed by seed."""
     for stage in ("confirm", "ablate"):
         for metric in _test_metrics(candidate):
             for seed, value in candidate.scores(stage, metric).items():

@@ -28,9 +28,9 @@ _STATUSES = _columns(int64="completed stopped failed")
 
 FRAMES: dict[str, dict[str, str]] = {
     "entries": _PLACE
-    | _columns(str="sweep method arxiv compared_with metric mode", bool="baseline confirmed")
+    | _columns(str="sweep method arxiv compared_with metric mode unit design", bool="baseline confirmed", int64="units seeds")
     | _ESTIMATE
-    | _columns(float64="rank")
+    | _columns(float64="rank relevant cost")
     | {f"difference_{name}": kind for name, kind in PAIRED.items()}
     | {f"ablation_{name}": kind for name, kind in PAIRED.items()}
     | _columns(str="tuned_metric configuration learned", float64="tuned_value tuning_seconds training_seconds")
@@ -38,6 +38,8 @@ FRAMES: dict[str, dict[str, str]] = {
     "metrics": _PLACE | _columns(str="stage metric mode") | _ESTIMATE,
     "seeds": _PLACE | _columns(str="stage metric", int64="seed", float64="value"),
     "differences": _PLACE | _columns(str="against", int64="seed", float64="value"),
+    "weights": _PLACE | _columns(str="setting symbol value", int64="replicate", float64="number"),
+    "variance": _columns(str="track data component", float64="variance share"),
     "curves": _PLACE | _columns(str="metric", int64="seed round", float64="value"),
     "diagnostics": _PLACE | _columns(str="diagnostic", int64="seed round", float64="value"),
     "predictors": _PLACE | _columns(str="diagnostic objective", int64="trials", float64="correlation p"),
@@ -69,11 +71,15 @@ class Comparison:
     """The result of ``compare``: one table an attribute, columns and types as in ``FRAMES``.
 
     Attributes:
-        entries: one row per (track, data, entry): the estimate of the track's judged test metric, differences, verdicts,
-            tuned configuration, effort. Confirmed entries come first, the best of them at the top.
+        entries: one row per (track, data, entry): the estimate of the track's judged test metric, differences with their
+            simultaneous intervals, verdicts, tuned configuration, effort; ``unit`` is what tests count, ``cost`` the time of a
+            training relative to the baseline's. Confirmed entries come first, the best of them at the top.
         metrics: every test metric of the confirmed configurations and of their ablations.
         seeds: the same, seed by seed.
-        differences: differences of the judged test metric seed by seed, against the baseline or the entry's own ablation.
+        differences: differences of the judged test metric seed by seed (with replicates, in column ``seed`` too, replicate by
+            replicate), against the baseline or the entry's own ablation.
+        weights: the regularization weights of the chosen configurations, by replicate.
+        variance: how much of the judged metric's variance comes from tuning, split and seed, where there are replicates.
         curves: validation curves of the confirmed configurations.
         diagnostics: what was measured of hidden representations of the confirmed configurations over training.
         predictors: rank correlations of diagnostics with the objective over tuning trials, positive where more is better; of
@@ -98,6 +104,8 @@ class Comparison:
     metrics: pd.DataFrame
     seeds: pd.DataFrame
     differences: pd.DataFrame
+    weights: pd.DataFrame
+    variance: pd.DataFrame
     curves: pd.DataFrame
     diagnostics: pd.DataFrame
     predictors: pd.DataFrame

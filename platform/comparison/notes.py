@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping
 
 from regbench.methods.registry import find_method
-from regbench.platform.comparison.candidates import Candidate, on_shared_seeds
+from regbench.platform.comparison.candidates import Candidate, on_shared_units
 from regbench.platform.records.choice import refusals
 from regbench.search_spaces.ranges import searched_text
 from regbench.search_spaces.space import SearchSpace
@@ -19,7 +19,7 @@ def notes_on(candidates: list[Candidate], baselines: Mapping[str, Candidate]) ->
         yield from ((c.label, note) for note in _entry_notes(c, seeds, baselines.get(c.source.name)))
     if confirmed and not baselines:
         yield "", f"no confirmed baseline ({yardstick.baseline or 'the track is not installed here'}): no paired differences"
-    if len(confirmed) > 1 and len(blocks := on_shared_seeds(candidates)) < len(seeds):
+    if len(confirmed) > 1 and len(blocks := on_shared_units(candidates)) < len(seeds):
         yield "", f"ranks are over the {len(blocks)} of {len(seeds)} seeds that every confirmed entry has"
     if any(c.stage("tune", "stopped") for c in candidates):
         yield (
@@ -88,7 +88,9 @@ def _unequal(candidates: list[Candidate]) -> dict[str, dict[str, int]]:
     """Budgets that differ between the entries of a table; a training that learns by gradient has rounds of another kind."""
     searched = [c for c in candidates if c.weights and not c.learned] if any(c.learned for c in candidates) else candidates
     budgets = {
-        "numbers of tuning trials": {c.label: len(tuning) for c in searched if (tuning := c.stage("tune"))},
+        "numbers of tuning trials": {
+            c.label: len(tuning) for c in searched if (tuning := [row for row in c.stage("tune") if not row["replicate"]])
+        },
         "lengths of training (rounds)": {
             c.label: max(lengths)
             for c in candidates

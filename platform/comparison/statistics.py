@@ -1,7 +1,9 @@
 """Pure functions on numbers: estimates, paired tests, corrections, ranks, verdicts.
 
-* **Mean**: over seeds, with the two-sided 95 % t interval, mean ± t(0.975, n - 1) s / √n.
-* **Paired differences**: their 95 % t interval and the paired t test; Holm's method corrects the p-values of a family.
+* **Mean**: over seeds or replicates, with the two-sided 95 % t interval, mean ± t(0.975, n - 1) s / √n.
+* **Paired differences**: their t interval and the paired t test; Holm's method corrects the p-values of a family.
+* **Overlapping splits**: where replicates draw training and test rows from the same data, 1 / n in both becomes 1 / n + c, with
+  c = test rows / other rows (Nadeau and Bengio, "Inference for the Generalization Error", Machine Learning 52, 2003).
 * **Ranks**: ties averaged; the Friedman test, and Nemenyi's critical difference (Demšar, "Statistical Comparisons of
   Classifiers over Multiple Data Sets", JMLR 7, 2006).
 """
@@ -13,18 +15,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
-CONFIDENCE = 0.95
-
-ALPHA = 0.05
-
-ROUNDING = 1e-12
+from regbench.platform.verdicts.family import ALPHA
+from regbench.platform.verdicts.units import ROUNDING
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over ``n`` values with its 95 % t interval; nan where ``n`` is too small for a quantity."""
+    """A mean over ``n`` values with its t interval; nan where ``n`` is too small for a quantity."""
 
     n: int
     mean: float
@@ -35,10 +33,10 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Paired:
-    """Differences of two series over the seeds that both have, and the p-value of the paired t test.
+    """Differences of two series over the units (seeds or replicates) that both have, and the p-value of the paired t test.
 
     ``p`` is 1 where all differences are zero, and nan where there is nothing to test: fewer than two pairs, or a difference
-    that is the same at every seed.
+    that is the same at every unit.
     """
 
     differences: dict[int, float]
@@ -46,60 +44,71 @@ class Paired:
     p: float
 
 
-def estimate(values: Sequence[float]) -> Estimate:
-    """The mean of ``values``, their standard deviation (n - 1), and the mean's two-sided 95 % t interval."""
+def estimate(values: Sequence[float], correlation: float = 0.0, alpha: float = ALPHA) -> Estimate:
+    """The mean of ``values``, their standard deviation (n - 1), and the mean's two-sided t interval.
+
+    Args:
+        values: one a unit.
+        correlation: c, of replicates whose splits overlap; see the module.
+        alpha: the chance that the interval misses.
+    """
     n = len(values)
     mean = float(np.mean(values)) if n else math.nan
     if n < 2:
         return Estimate(n, mean, math.nan, math.nan, math.nan)
     std = float(np.std(values, ddof=1))
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * std / math.sqrt(n)
+    half = float(stats.t.ppf(1 - alpha / 2, n - 1)) * std * math.sqrt(1 / n + correlation)
     return Estimate(n, mean, std, mean - half, mean + half)
 
 
-def paired(first: Mapping[int, float], second: Mapping[int, float]) -> Paired:
-    """Compares two series, seed -> value, over the seeds that both have: ``first`` minus ``second``."""
-    seeds = sorted(first.keys() & second.keys())
+def paired(first: Mapping[int, float], second: Mapping[int, float], correlation: float = 0.0) -> Paired:
+    """Compares two series, unit -> value, over the units that both have: ``first`` minus ``second``.
+
+    Args:
+        first: a series.
+        second: the other.
+        correlation: c, of replicates whose splits overlap; see the module.
+    """
+    units = sorted(first.keys() & second.keys())
     # Sums of equal numbers in another order differ by 1e-17: below this, a difference is rounding.
-    rounding = ROUNDING * max((abs(value) for seed in seeds for value in (first[seed], second[seed])), default=0.0)
-    differences = {seed: first[seed] - second[seed] for seed in seeds}
-    differences = {seed: value if abs(value) > rounding else 0.0 for seed, value in differences.items()}
-    found = estimate(list(differences.values()))
+    rounding = ROUNDING * max((abs(value) for unit in units for value in (first[unit], second[unit])), default=0.0)
+    differences = {unit: first[unit] - second[unit] for unit in units}
+    differences = {unit: value if abs(value) > rounding else 0.0 for unit, value in differences.items()}
+    found = estimate(list(differences.values()), correlation)
     if found.n < 2:
         return Paired(differences, found, math.nan)
     if found.std <= rounding:
         return Paired(differences, found, math.nan if found.mean else 1.0)
-    return Paired(differences, found, float(stats.ttest_rel([first[s] for s in seeds], [second[s] for s in seeds]).pvalue))
+    t = found.mean / (found.std * math.sqrt(1 / found.n + correlation))
+    return Paired(differences, found, float(2 * stats.t.sf(abs(t), found.n - 1)))
 
 
-def holm(p: Sequence[float]) -> list[float]:
-    """Holm's step-down correction over the p-values that are numbers; nan stays nan."""
-    corrected = np.array(p, dtype=float)
-    tested = np.isfinite(corrected)
-    if tested.any():
-        corrected[tested] = multipletests(corrected[tested], alpha=ALPHA, method="holm")[1]
-    return corrected.tolist()
-
-
-def verdict(pair: Paired, p: float, mode: str, words: tuple[str, str, str] = ("better", "worse", "no difference shown")) -> str:
-    """What a paired comparison says, in words.
+def verdict(
+    pair: Paired,
+    p: float,
+    mode: str,
+    words: tuple[str, str, str] = ("better", "worse", "no difference shown"),
+    unit: str = "seed",
+) -> str:
+    """What a paired comparison of a fixed design says, in words.
 
     Args:
         pair: the differences.
         p: their corrected p-value.
         mode: whether a larger (``max``) or a smaller (``min``) value is good.
         words: for a good and for a bad difference that the test confirms, and for one that it does not.
+        unit: what the differences are of: ``seed`` or ``replicate``.
     """
     n = pair.estimate.n
     good, bad, undecided = words
     if n < 2:
-        return "not tested: no seed in common" if n == 0 else "not tested: 1 seed"
+        return f"not tested: no {unit} in common" if n == 0 else f"not tested: 1 {unit}"
     word = good if (pair.estimate.mean > 0) == (mode == "max") else bad
     if math.isnan(p):
-        return f"{word} by the same amount at all {n} seeds: nothing to test"
+        return f"{word} by the same amount at all {n} {unit}s: nothing to test"
     if not any(pair.differences.values()):
-        return f"identical at {n} seeds"
-    return word if p < ALPHA else f"{undecided} at {n} seeds"
+        return f"identical at {n} {unit}s"
+    return word if p < ALPHA else f"{undecided} at {n} {unit}s"
 
 
 def average_ranks(scores: pd.DataFrame, mode: str) -> pd.Series:

@@ -2,6 +2,9 @@
 
 import json
 import math
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any
 
 NONE = "–"
 MOST_DECIMALS = 6
@@ -66,6 +69,26 @@ def configuration_text(configuration: str) -> str:
     values = json.loads(configuration)
     shown = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in values.items()}
     return ", ".join(f"{name}={value}" for name, value in shown.items()) or NONE
+
+
+def weights_text(weights: Sequence[Mapping[str, Any]]) -> str:
+    """An entry's tuned weights as ``symbol = value``; over several replicates their median and, in brackets, their range.
+
+    Args:
+        weights: the entry's rows of the table ``weights``.
+    """
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for row in weights:
+        found.setdefault(row["setting"], []).append(row)
+    return ", ".join(f"{rows[0]['symbol'] or name} = {_over_replicates(rows)}" for name, rows in found.items()) or NONE
+
+
+def _over_replicates(rows: Sequence[Mapping[str, Any]]) -> str:
+    numbers = sorted(row["number"] for row in rows)
+    if any(map(math.isnan, numbers)):
+        return " or ".join(dict.fromkeys(str(row["value"]) for row in rows))
+    middle, low, high = (f"{value:.3g}" for value in (median(numbers), numbers[0], numbers[-1]))
+    return middle if low == high else f"{middle} ({low} to {high})"
 
 
 def direction(mode: str) -> str:

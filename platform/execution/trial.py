@@ -93,7 +93,7 @@ def train(
         trial.data,
         seed=trial.seed,
         device=device,
-        test=trial.stage != "tune",
+        test=trial.stage in ("confirm", "ablate"),
         watch=_watched(trial, records, state["report"].round if state else 0) if trial.select == "best_round" else None,
         checkpoint=state["run"] if state else None,
         world=world,

@@ -329,9 +329,7 @@ def run_tune(search: Search, suite: Suite, place: Place, slots: int, watch: Watc
             trainable,
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
-                scheduler=StudySchedulers(
-                    suite, [state.study for state in search.states.values()], search.records, lambda: search.late
-                ),
+                scheduler=StudySchedulers(suite, lambda name: search.states[name].study, search.records, lambda: search.late),
                 num_samples=-1,
                 reuse_actors=reuse,
                 trial_name_creator=_short_name,

@@ -94,11 +94,19 @@ class TrackFacts(Plain):
 
 
 class DataFacts(Plain):
-    """A data set: its name, what it is, the folder that it needs below ``REGBENCH_DATA`` (None: embedded)."""
+    """A data set.
+
+    Attributes:
+        name: its name.
+        help: what it is.
+        folder: what it needs below ``REGBENCH_DATA``; None: embedded.
+        splits: whether it can be split anew, into splits of other numbers than 0.
+    """
 
     name: str
     help: str
     folder: str | None
+    splits: bool = False
 
 
 class Inventory(Plain):

@@ -26,7 +26,10 @@ def survey() -> Inventory:
             for name, track in sorted(tracks().items())
         },
         methods={slug: _method(method) for slug, method in all_methods().items()},
-        data={name: DataFacts(name=name, help=source.help, folder=source.folder) for name, source in sources().items()},
+        data={
+            name: DataFacts(name=name, help=source.help, folder=source.folder, splits=source.splits)
+            for name, source in sources().items()
+        },
     )
 
 

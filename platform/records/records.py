@@ -32,13 +32,32 @@ from regbench.methods.errors import StorageError
 from regbench.platform.records.storage import Storage
 from regbench.platform.records.tables import CURVES, TRIALS, read_table, read_trials
 
-Stage = Literal["tune", "confirm", "ablate"]
+Stage = Literal["tune", "choose", "confirm", "ablate"]
 Status = Literal["completed", "stopped", "failed", "refused"]
 
 UPLOAD_SECONDS = 5.0
 READERS = 16
-SUMMARY = ["key", "stage", "entry", "data", "number", "confirms", "searched", "status", "reason", "modes", "values"]
-KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*-(tune|confirm|ablate)-\d{4,}")
+SUMMARY = [
+    *(
+        "key",
+        "stage",
+        "track",
+        "entry",
+        "method",
+        "data",
+        "replicate",
+        "number",
+        "seed",
+        "confirms",
+        "searched",
+        "status",
+        "reason",
+    ),
+    *("objectives", "modes", "values", "metrics"),
+]
+KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*-(tune|choose|confirm|ablate)-\d{4,}")
+# What a trial may have none of.
+UNTOLD = ("arxiv", "learned", "confirms")
 ATTEMPT = re.compile(r"(\d{4,})-[0-9a-f]{8}\.jsonl")
 
 
@@ -49,13 +68,13 @@ class Trial:
     Attributes:
         sweep: the sweep's name.
         key: unique within the sweep, a valid file name.
-        stage: ``tune``, ``confirm`` or ``ablate``.
+        stage: ``tune``, ``choose``, ``confirm`` or ``ablate``.
         track: the method's track.
         entry: the method's entry in the suite.
         method: slug of the method.
         arxiv: of its paper, or None.
         data: name of the data set.
-        number: counts within (entry, data, stage).
+        number: counts within (entry, data, replicate, stage).
         seed: of the training.
         objectives: names of the metrics that tuning optimizes.
         modes: ``max`` or ``min`` for each.
@@ -65,6 +84,8 @@ class Trial:
         learned: how it learns its weights, None where it does not.
         confirms: number of the tuning trial whose configuration this is, in the stages after tuning.
         select: which of its rounds counts.
+        replicate: the repetition of the whole sweep to which it belongs, from 0.
+        split: number of the data set's split.
         ranges: of the weights that the platform learns in this trial, from their values in ``searched``: low, high, and
             whether on a log scale.
     """
@@ -87,12 +108,14 @@ class Trial:
     learned: str | None = None
     confirms: int | None = None
     select: Literal["last", "best_round"] = "last"
+    replicate: int = 0
+    split: int = 0
     ranges: dict[str, tuple[float, float, bool]] = field(default_factory=dict)
 
     @property
     def study(self) -> str:
-        """The study it belongs to: entry and data set."""
-        return f"{self.entry}-{self.data}"
+        """The study it belongs to: entry, data set and replicate."""
+        return study_name(self.entry, self.data, self.replicate)
 
     def counted(self, reports: Sequence["Report"]) -> "Report | None":
         """The report that counts: the last one, or the first of those with the best objective; None where there is none."""
@@ -114,7 +137,8 @@ class Trial:
     @staticmethod
     def from_row(row: Mapping[str, Any]) -> "Trial":
         """The specification of a trial that has ended, from its row: with the values that it ended with, and no ranges."""
-        facts = {item.name: row[item.name] for item in fields(Trial) if item.name in row}
+        # Columns that an older version's record lacks are empty: those fields have defaults.
+        facts = {item.name: row[item.name] for item in fields(Trial) if row.get(item.name) is not None or item.name in UNTOLD}
         parsed = {name: json.loads(row[name]) for name in ("settings", "searched")}
         return _SPECIFICATION.validate_python(facts | parsed)
 
@@ -124,6 +148,16 @@ class Trial:
 
 
 _SPECIFICATION = TypeAdapter(Trial)
+
+
+def study_name(entry: str, data: str, replicate: int | None) -> str:
+    """The name of a study; that of the first replicate, which older records do not tell, is entry and data set."""
+    return f"{entry}-{data}-r{replicate}" if replicate else f"{entry}-{data}"
+
+
+def study_of(row: Mapping[str, Any]) -> str:
+    """The name of the study to which a row of ``trials`` belongs."""
+    return study_name(row["entry"], row["data"], row.get("replicate"))
 
 
 @dataclass(frozen=True)
@@ -290,6 +324,8 @@ class Records:
                 "number",
                 "seed",
                 "confirms",
+                "replicate",
+                "split",
                 "planned_rounds",
                 "learned",
             )

@@ -20,7 +20,8 @@ TRIALS = pa.schema(
             "stage",
             pa.string(),
             metadata={
-                "help": "tune: searched; confirm: best configuration on a fresh seed; ablate: the same with every weight off"
+                "help": "tune: searched; choose: one of the best few on a further seed of tuning; confirm: the chosen "
+                "configuration on a fresh seed; ablate: the same with every weight off"
             },
         ),
         pa.field("track", pa.string(), metadata={"help": "family of comparable methods"}),
@@ -33,6 +34,8 @@ TRIALS = pa.schema(
         pa.field(
             "confirms", pa.int64(), metadata={"help": "after tuning: number of the tuning trial whose configuration this is"}
         ),
+        pa.field("replicate", pa.int64(), metadata={"help": "repetition of the whole sweep to which it belongs, from 0"}),
+        pa.field("split", pa.int64(), metadata={"help": "number of the data set's split"}),
         pa.field(
             "status",
             pa.string(),

@@ -5,7 +5,7 @@ A trial is judged among the trials of its own study only. Confirmation trials ar
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,7 @@ from ray.tune.schedulers import (
 )
 from ray.tune.schedulers.hyperband import _Bracket
 
-from regbench.platform.records.records import Records
+from regbench.platform.records.records import Records, study_of
 from regbench.platform.search.exploration import explored
 from regbench.platform.suite.plan import Study
 from regbench.platform.suite.spec import Suite
@@ -44,13 +44,13 @@ class StudySchedulers(TrialScheduler):
 
     Args:
         suite: names the scheduler.
-        studies: each gets one.
+        study: the study of a name; each gets a scheduler when its first trial comes.
         records: results of an interrupted sweep, told to the schedulers again.
         late: whether the time for tuning is up, which stops every tuning trial.
     """
 
     def __init__(
-        self, suite: Suite, studies: Iterable[Study], records: Records, late: Callable[[], bool] = lambda: False
+        self, suite: Suite, study: Callable[[str], Study], records: Records, late: Callable[[], bool] = lambda: False
     ) -> None:
         super().__init__()
         # A Ray Train run that is stopped from outside keeps its workers' resources.
@@ -60,9 +60,8 @@ class StudySchedulers(TrialScheduler):
         self._identities: dict[str, dict[str, Any]] = {}
         self._order: dict[str, int] = {}
         self._inner: dict[str, TrialScheduler] = {}
-        if suite.scheduler.name != "none":
-            ended = Counter((row["entry"], row["data"]) for row in records.trials().to_pylist() if row["stage"] == "tune")
-            self._inner = {study.name: scheduler_for(suite, study, ended[study.entry, study.data]) for study in studies}
+        self._suite, self._study = suite, study
+        self._ended = Counter(study_of(row) for row in records.trials().to_pylist() if row["stage"] == "tune")
         if suite.scheduler.name in ("asha", "median"):
             self._replay(records)
 
@@ -80,7 +79,7 @@ class StudySchedulers(TrialScheduler):
         ended = {row["key"]: row for row in records.trials().to_pylist() if row["stage"] == "tune"}
         trials = {trial.key: trial for trial in records.planned()}
         for key, row in ended.items():
-            scheduler = self._inner[trials[key].study]
+            scheduler = self._of_study(trials[key].study)
             past = _Past(key)
             scheduler.on_trial_add(None, past)
             for report in records.log(key).reports:
@@ -89,7 +88,13 @@ class StudySchedulers(TrialScheduler):
             scheduler.on_trial_remove(_View(None, []), past)
 
     def _for(self, trial: TuneTrial) -> TrialScheduler:
-        return self._inner.get(trial.config["study"], self._unjudged) if trial.config["stage"] == "tune" else self._unjudged
+        judged = trial.config["stage"] == "tune" and self._suite.scheduler.name != "none"
+        return self._of_study(trial.config["study"]) if judged else self._unjudged
+
+    def _of_study(self, name: str) -> TrialScheduler:
+        if name not in self._inner:
+            self._inner[name] = scheduler_for(self._suite, self._study(name), self._ended[name])
+        return self._inner[name]
 
     def _view(self, controller: Any, scheduler: TrialScheduler) -> Any:
         # Only trials that have not ended: no scheduler asks for others, and there are many in a long sweep.

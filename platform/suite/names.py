@@ -57,11 +57,24 @@ def check_new(suite: Suite) -> None:
         for name in names or ():
             if (names or []).count(name) > 1:
                 raise ConfigError(f"{key}: '{name}' is there twice")
-    if suite.confirm.first_seed <= suite.seed < suite.confirm.first_seed + suite.confirm.seeds:
+    _check_fresh(suite)
+
+
+def _check_fresh(suite: Suite) -> None:
+    """Refuses to confirm on a seed of tuning."""
+    replicates = suite.limit if suite.replicates > 1 else 1
+    tuning = range(suite.seed, suite.tuning_seeds(replicates - 1).stop)
+    last = suite.confirming_seeds(replicates - 1, None if suite.replicates > 1 else suite.limit)
+    confirming = range(suite.confirm.first_seed, last.stop)
+    if max(tuning.start, confirming.start) < min(tuning.stop, confirming.stop):
         raise ConfigError(
-            f"seed {suite.seed} is that of tuning and one of the seeds {suite.confirm.first_seed} to "
-            f"{suite.confirm.first_seed + suite.confirm.seeds - 1} that confirm: those must be fresh; change confirm.first_seed"
+            f"seed {tuning[0]}{_to(tuning)} is that of tuning and one of the seeds {confirming[0]}{_to(confirming)} that "
+            "confirm: those must be fresh; change confirm.first_seed"
         )
+
+
+def _to(seeds: range) -> str:
+    return f" to {seeds[-1]}" if len(seeds) > 1 else ""
 
 
 def _check_step(where: str, limits: Any) -> None:

@@ -12,7 +12,7 @@ from regbench.methods.errors import ConfigError
 from regbench.methods.method import Method, Metric, Track
 from regbench.methods.registry import create, method_class
 from regbench.methods.shared.bilevel.learning import LearnedMethod
-from regbench.platform.records.records import Stage, Trial
+from regbench.platform.records.records import Stage, Trial, study_name
 from regbench.platform.suite.learned import NO_GUARANTEE, how_learned, plan_learning
 from regbench.platform.suite.names import check_names, data_for, with_baselines
 from regbench.platform.suite.spec import Entry, Suite
@@ -28,11 +28,12 @@ CONDITIONAL = ("tpe", "random", "grid")
 
 @dataclass(frozen=True)
 class Study:
-    """A method entry on a data set: what its trials share.
+    """A method entry on a data set, in one replicate of the sweep: what its trials share.
 
     ``learning_rounds`` are the upper iterations of its tuning trial, where that learns the weights in ``space`` by gradient;
     ``draws`` bounds how often it is drawn for its ``trials``, since a draw that the method refuses is none of them;
-    ``start`` holds the suite's own configurations, which are tried first.
+    ``start`` holds the suite's own configurations, which are tried first; ``overlap`` is the share of the rows behind its data
+    set that each split tests on, where replicates have splits of their own that overlap, and else 0.
     """
 
     sweep: str
@@ -48,6 +49,9 @@ class Study:
     select: Literal["last", "best_round"] = "last"
     learning_rounds: int | None = None
     start: tuple[dict[str, Any], ...] = ()
+    replicate: int = 0
+    split: int = 0
+    overlap: float = 0.0
 
     @cached_property
     def example(self) -> Method:
@@ -56,8 +60,13 @@ class Study:
 
     @property
     def name(self) -> str:
-        """Entry and data set; unique in the suite."""
-        return f"{self.entry}-{self.data}"
+        """Entry, data set and replicate; unique in the suite."""
+        return study_name(self.entry, self.data, self.replicate)
+
+    def repeated(self, replicate: int, suite: Suite) -> "Study":
+        """The same in another replicate: with seeds of its own, and a split of its own where the suite says so."""
+        split = replicate if suite.resplit else 0
+        return replace(self, replicate=replicate, split=split, seed=suite.tuning_seeds(replicate)[0])
 
     def trial(
         self,
@@ -118,6 +127,8 @@ class Study:
             objectives=tuple(metric.validation for metric in self.objectives),
             modes=tuple(metric.mode for metric in self.objectives),
             select=self.select,
+            replicate=self.replicate,
+            split=self.split,
             **facts,
         )
 
@@ -185,6 +196,7 @@ class Study:
             "trials": self.trials,
             "draws": self.draws,
             "start": list(self.start),
+            "overlap": self.overlap,
             "select": self.select,
             "objectives": [metric.validation for metric in self.objectives],
             "modes": [metric.mode for metric in self.objectives],
@@ -211,7 +223,22 @@ def studies(suite: Suite) -> list[Study]:
     for study in found:
         _check_sampler(suite, study)
         _check_measured(study)
+    if suite.until and not any(comparable(found, study) for study in found):
+        raise ConfigError("until: decided has nothing to decide: a single entry, which has no weights; add methods")
     return found
+
+
+def baseline_among(found: list[Study]) -> Study | None:
+    """The study with which others on the data set are compared: that of the track's plain method, under its own name first."""
+    plain = [study for study in found if study.method.slug == study.method.track.baseline]
+    return min(plain, key=lambda study: study.entry != study.method.slug, default=None)
+
+
+def comparable(found: list[Study], study: Study) -> bool:
+    """Whether a study is compared with a baseline beside it, or with its own weights off."""
+    beside = (study.method.track, study.data)
+    others = [other for other in found if other is not study and (other.method.track, other.data) == beside]
+    return bool(study.method.weights() or others)
 
 
 def _study(suite: Suite, name: str, entry: Entry, data: str) -> Study:

@@ -1,5 +1,6 @@
 """The suite: what is swept, how it is searched, and where the results go. Read strictly, refused with a reason."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -66,6 +67,28 @@ class Confirm(Strict):
     seeds: int = Field(5, ge=0, description="how many; 0 leaves the stage out, and with it the comparison")
     first_seed: int = Field(1000, ge=0, le=LARGEST_SEED, description="the first of these seeds")
     ablate: bool = Field(True, description="also run each best configuration with every weight at its off value")
+
+
+class Choose(Strict):
+    """The stage between tuning and confirmation: the best few configurations on further seeds of tuning."""
+
+    top: int = Field(3, ge=2, description="so many of the best fully trained configurations")
+    seeds: int = Field(3, ge=1, description="on so many seeds each; the best mean on validation data is confirmed")
+
+
+def _amount(value: Any) -> Any:
+    """A difference that matters: a positive number, or a percentage as text."""
+    text = value.removesuffix("%").strip() if isinstance(value, str) else None
+    try:
+        amount = float(text if text is not None else value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{value!r} is neither a number nor a percentage, such as 0.005 or 1%") from None
+    if isinstance(value, bool) or not 0 < amount < math.inf or (text is not None and not value.endswith("%")):
+        raise ValueError(f"{value!r} must be a positive number or percentage, such as 0.005 or 1%")
+    return f"{text}%" if text is not None else amount
+
+
+Amount = Annotated[float | str, BeforeValidator(_amount)]
 
 
 class Resources(Strict):
@@ -165,7 +188,29 @@ class Suite(Searched):
         description="one or two metrics of the track, without prefix; by default its primary one",
     )
     seed: int = Field(0, ge=0, le=LARGEST_SEED, description="seed of the samplers and of every tuning trial")
+    choose: Choose | None = Field(
+        None,
+        description="train the best few tuned configurations on further tuning seeds, and take the best mean: {top, seeds}",
+    )
     confirm: Confirm = Field(Confirm(), description="reruns of the best configurations")
+    replicates: int = Field(
+        1,
+        ge=1,
+        description="how often all of it is repeated, with seeds of its own: tuning, choice and confirmation; from 2 on, the "
+        "replicate is the unit of every test",
+    )
+    resplit: bool = Field(False, description="each replicate has its own split of the data, the same one for all entries")
+    until: Literal["decided"] | None = Field(
+        None,
+        description="decided: more replicates (or, with one, seeds of confirmation) are run of what is not decided, with tests "
+        "that hold whenever one stops; needs `at_most` and `relevant`",
+    )
+    at_most: int | None = Field(None, ge=1, description="replicates (or seeds) at which `until` gives up")
+    relevant: Amount | None = Field(
+        None,
+        description="the smallest difference that would matter, in the metric's unit or in percent of the baseline's mean, "
+        "such as 0.005 or 1%; differences that are shown to be smaller are `equivalent`",
+    )
     execution: Literal["tune", "train", "inline"] = Field(
         "tune",
         description="tune: one process a trial, reused; train: Ray Train workers; inline: this process, one after the other",
@@ -194,6 +239,27 @@ class Suite(Searched):
         description="after so many hours, of each run of the sweep, nothing more is tuned: what is there is confirmed and "
         "compared; `resume` goes on with the tuning",
     )
+
+    @property
+    def units(self) -> int:
+        """How many units of every comparison are trained in any case: replicates, or with one of them seeds of confirmation."""
+        return self.replicates if self.replicates > 1 else self.confirm.seeds
+
+    @property
+    def limit(self) -> int:
+        """How many units of a comparison are trained at most."""
+        return self.at_most or self.units
+
+    def tuning_seeds(self, replicate: int) -> range:
+        """The seeds with which a replicate is tuned: the first is that of its tuning trials, the others are of its choice."""
+        each = 1 + (self.choose.seeds if self.choose else 0)
+        first = self.seed + replicate * each
+        return range(first, first + each)
+
+    def confirming_seeds(self, replicate: int, count: int | None = None) -> range:
+        """So many of the fresh seeds of a replicate, by default as many as it has in any case."""
+        first = self.confirm.first_seed + replicate * self.confirm.seeds
+        return range(first, first + (self.confirm.seeds if count is None else count))
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -238,8 +304,35 @@ def incompatibilities(suite: Suite) -> list[str]:
         found.append("scheduler pbt changes settings in a run, so that a round is not one configuration's: use select last")
     if suite.hours and scheduler in ("hyperband", "pbt"):
         found.append(f"scheduler {scheduler} lets trials wait for others that would not come after `hours`: use asha or none")
+    found += _undecidable(suite)
     if suite.workers > 1 and suite.execution != "train":
         found.append(f"{suite.workers} workers need execution train (Ray Train), not {suite.execution}")
+    return found
+
+
+def _undecidable(suite: Suite) -> list[str]:
+    """What is wrong with how much is run until it is decided."""
+    found = []
+    if suite.replicates > 1 and not suite.confirm.seeds:
+        found.append("replicates are compared by their confirmation: set confirm.seeds to 1 or more")
+    if suite.resplit and suite.replicates == 1:
+        found.append("resplit gives each replicate a split of its own: set replicates to 2 or more")
+    if suite.at_most is not None and suite.until is None:
+        found.append("at_most is where `until: decided` gives up: set until, or leave at_most out")
+    if suite.until and suite.at_most is None:
+        found.append("until: decided needs `at_most`, the most replicates (or, with one, seeds) that it may take, such as 40")
+    if suite.until and suite.relevant is None:
+        found.append(
+            "until: decided needs `relevant`, the smallest difference that would matter, such as 0.005 or 1%: without one, "
+            "nothing is ever shown to be equivalent"
+        )
+    if suite.until and suite.scheduler.name == "pbt":
+        found.append("scheduler pbt takes a whole population at once, so that nothing could wait for a decision: use another")
+    what = "replicates" if suite.replicates > 1 else "confirm.seeds"
+    if suite.until and suite.at_most is not None and suite.at_most < suite.units:
+        found.append(f"at_most is {suite.at_most}, below the {suite.units} {what} that are run in any case: raise it")
+    if suite.until and suite.units < 2:
+        found.append(f"until: decided compares units: set {what} to 2 or more")
     return found
 
 

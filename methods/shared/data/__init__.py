@@ -3,26 +3,35 @@
 A data set is one function in one of this package's modules, decorated with ``dataset``. Embedded sets need no file; the others
 are looked up under the folder that ``REGBENCH_DATA`` names. The modules are all imported to know the names: what takes long to
 import, such as scikit-learn, loaders import themselves.
+
+Splits are numbered, so that procedures can be compared on several: a loader with an argument ``split`` takes the number as the
+seed of all that it draws; split 0 is the usual one. One without keeps a split that others have made, such as the official test
+images of a public set, on which published figures are. What is drawn anew is the sample, with its noise; what the task is, such
+as true coefficients or the classes that are known, stays, unless every problem has its own.
 """
 
 import importlib
+import inspect
 import os
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from regbench.methods.errors import ConfigError, DataError, nearest
 
 if TYPE_CHECKING:
     from torch.utils.data import TensorDataset
 
+KEPT = 8
+"""How many data sets, each split counted, a process keeps of those loaded, and what has been derived from them."""
+
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """A data set in three splits, the same ones in every run.
+    """A data set in three splits, the same ones in every run with the same number of the split.
 
     Attributes:
         name: its registered name.
@@ -30,6 +39,9 @@ class Data:
         validation: what tuning sees.
         test: what only confirmed configurations are judged on.
         meta: facts that models need, such as ``classes`` (int) and ``shape`` (of one input).
+        pool: where splits of different numbers share rows, how many rows they are all drawn from: a row is in the test split
+            of one of them with probability len(test) / pool. Of rows that are composed of others, as bags are of images, as
+            many as make that the share of these. 0 where each split is a sample of its own, or there is only one.
     """
 
     name: str
@@ -37,6 +49,7 @@ class Data:
     validation: "TensorDataset"
     test: "TensorDataset"
     meta: Mapping[str, Any] = field(default_factory=dict)
+    pool: int = 0
 
 
 @dataclass(frozen=True)
@@ -46,14 +59,21 @@ class Source:
     name: str
     help: str
     folder: str | None
-    read: Callable[[], Data]
+    read: Callable[..., Data]
 
+    @property
+    def splits(self) -> bool:
+        """Whether there are other splits than the usual one."""
+        return "split" in inspect.signature(self.read).parameters
+
+
+Loader = TypeVar("Loader", bound=Callable[..., Data])
 
 _sources: dict[str, Source] = {}
 
 
-def dataset(name: str, *, help: str, folder: str | None = None) -> Callable[[Callable[[], Data]], Callable[[], Data]]:
-    """Registers a function without arguments as the loader of a data set.
+def dataset(name: str, *, help: str, folder: str | None = None) -> Callable[[Loader], Loader]:
+    """Registers a function as the loader of a data set: one with an argument ``split: int = 0`` alone, or with none.
 
     Args:
         name: how suites call it.
@@ -61,7 +81,7 @@ def dataset(name: str, *, help: str, folder: str | None = None) -> Callable[[Cal
         folder: the folder below ``REGBENCH_DATA`` that it reads; None when it needs no file.
     """
 
-    def register(read: Callable[[], Data]) -> Callable[[], Data]:
+    def register(read: Loader) -> Loader:
         if name in _sources:
             raise ConfigError(f"two data sets are called '{name}': rename the one in {read.__module__}")
         _sources[name] = Source(name, help, folder, read)
@@ -76,18 +96,33 @@ def sources() -> dict[str, Source]:
     return dict(sorted(_sources.items()))
 
 
-@cache
-def load(name: str) -> Data:
-    """Loads a data set; a process keeps what it has loaded.
+def load(name: str, split: int = 0) -> Data:
+    """Loads a data set; a process keeps the last ones that it has loaded.
+
+    Args:
+        name: its registered name.
+        split: the number of the split; 0 is the usual one, the only one of some data sets.
 
     Raises:
-        ConfigError: there is no data set of that name.
+        ConfigError: there is no data set of that name, or none of its splits has that number.
         DataError: its files are missing or damaged.
     """
     known = sources()
     if name not in known:
         raise ConfigError(f"unknown data set '{name}'; {nearest(name, known)}")
-    return known[name].read()
+    if split < 0:
+        raise ConfigError(f"splits are numbered from 0: there is no split {split} of '{name}'")
+    if split and not known[name].splits:
+        raise ConfigError(
+            f"data set '{name}' keeps the split that it is published with: leave out resplit, or take another one"
+        )
+    return _loaded(name, split)
+
+
+@lru_cache(KEPT)
+def _loaded(name: str, split: int) -> Data:
+    source = sources()[name]
+    return source.read(split) if source.splits else source.read()
 
 
 def data_root() -> Path | None:

@@ -63,11 +63,11 @@ def simulated_design(x: np.ndarray, outcome: Outcome, *, squares: bool) -> Calla
     return design
 
 
-def abide_data(name: str, outcome: Outcome, *, squares: bool) -> Data:
-    """Pools of simulated outcomes of the subjects."""
+def abide_data(name: str, outcome: Outcome, *, squares: bool, split: int) -> Data:
+    """Pools of simulated outcomes of the subjects, which are the same in every split."""
     (path,) = require(FOLDER, FILE)
     x = read_vertices(path)
-    return pools(name, x.shape[1], simulated_design(x, outcome, squares=squares))
+    return pools(name, x.shape[1], simulated_design(x, outcome, squares=squares), split=split)
 
 
 @dataset(
@@ -75,9 +75,9 @@ def abide_data(name: str, outcome: Outcome, *, squares: bool) -> Data:
     help="40 of the cortical values of about 1,050 subjects matter, linearly: 20 / 200 / 200 simulated problems",
     folder=FOLDER,
 )
-def abide_cortical() -> Data:
+def abide_cortical(split: int = 0) -> Data:
     """Linear effects."""
-    return abide_data("abide_cortical", "continuous", squares=False)
+    return abide_data("abide_cortical", "continuous", squares=False, split=split)
 
 
 @dataset(
@@ -85,9 +85,9 @@ def abide_cortical() -> Data:
     help="as abide_cortical, with the outcome a sum of squares: 20 / 200 / 200 simulated problems",
     folder=FOLDER,
 )
-def abide_cortical_squares() -> Data:
+def abide_cortical_squares(split: int = 0) -> Data:
     """Effects without a linear part, except where a vertex is skewed; then the linear one counts as an error."""
-    return abide_data("abide_cortical_squares", "continuous", squares=True)
+    return abide_data("abide_cortical_squares", "continuous", squares=True, split=split)
 
 
 @dataset(
@@ -95,9 +95,9 @@ def abide_cortical_squares() -> Data:
     help="as abide_cortical, with a binary outcome: 20 / 200 / 200 simulated problems",
     folder=FOLDER,
 )
-def abide_cortical_binary() -> Data:
+def abide_cortical_binary(split: int = 0) -> Data:
     """Linear effects on the log-odds."""
-    return abide_data("abide_cortical_binary", "binary", squares=False)
+    return abide_data("abide_cortical_binary", "binary", squares=False, split=split)
 
 
 @dataset(
@@ -105,6 +105,6 @@ def abide_cortical_binary() -> Data:
     help="as abide_cortical_squares, with a binary outcome: 20 / 200 / 200 simulated problems",
     folder=FOLDER,
 )
-def abide_cortical_squares_binary() -> Data:
+def abide_cortical_squares_binary(split: int = 0) -> Data:
     """Effects of squares on the log-odds."""
-    return abide_data("abide_cortical_squares_binary", "binary", squares=True)
+    return abide_data("abide_cortical_squares_binary", "binary", squares=True, split=split)

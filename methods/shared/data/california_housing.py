@@ -18,7 +18,7 @@ VALIDATION, TEST = 0.16, 0.2
 
 
 @dataset(FOLDER, help="log house value of blocks in California, 8 inputs: 64 / 16 / 20 %, from cal_housing.data", folder=FOLDER)
-def california_housing() -> Data:
+def california_housing(split: int = 0) -> Data:
     """Rooms, bedrooms and people are per household; blocks whose value is cut off are left out.
 
     Raises:
@@ -37,4 +37,4 @@ def california_housing() -> Data:
         [income, age, rooms / households, bedrooms / households, population, population / households, latitude, longitude]
     )
     y = np.log(value / 100_000)
-    return table_data(FOLDER, x, y, validation=round(VALIDATION * len(y)), test=round(TEST * len(y)))
+    return table_data(FOLDER, x, y, validation=round(VALIDATION * len(y)), test=round(TEST * len(y)), split=split)

@@ -53,7 +53,7 @@ def camelyon16() -> Data:
         )
         for split, slides in (("train", train), ("validation", validation), ("test", test))
     }
-    return Data(FOLDER, **splits, meta={"classes": 2, "shape": (widths.pop(),)})
+    return Data(FOLDER, **splits, meta={"classes": 2, "shape": (widths.pop(),)}, pool=0)
 
 
 def read_labels(path: Path) -> dict[str, int]:

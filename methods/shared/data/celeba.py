@@ -21,7 +21,6 @@ IDENTITIES = 1_000
 AUXILIARY = 30_000
 # Shares of the protected identities' images.
 VALIDATION, TEST = 0.1, 0.1
-SPLIT_SEED = 0
 # The middle of an aligned image, and its side afterwards.
 FACE, SIDE = 108, 64
 
@@ -31,17 +30,18 @@ FACE, SIDE = 108, 64
     help="faces of CelebA, 64x64 RGB, 1,000 identities to protect: 80 / 10 / 10 % of 30,000 images, as many for the attacker",
     folder=FOLDER,
 )
-def private_celeba() -> PrivateData:
+def private_celeba(split: int = 0) -> PrivateData:
     """Images ``[N, 3, 64, 64]`` in [0, 1]: the 1,000 identities of most images are classes, the next ones the attacker's."""
-    return celeba_data(IDENTITIES, AUXILIARY)
+    return celeba_data(IDENTITIES, AUXILIARY, split=split)
 
 
-def celeba_data(identities: int, auxiliary: int) -> PrivateData:
+def celeba_data(identities: int, auxiliary: int, *, split: int = 0) -> PrivateData:
     """The faces of some identities to protect, and those of others.
 
     Args:
         identities: how many are classes: those of most images, of equally many the lower number first.
         auxiliary: how many images of the following identities the attacker has; their label is the number of classes.
+        split: the number of the split of the protected identities' images; the attacker's stay the same.
 
     Raises:
         DataError: a file is missing or damaged.
@@ -56,13 +56,14 @@ def celeba_data(identities: int, auxiliary: int) -> PrivateData:
     protected = np.flatnonzero(ranks < identities)
     others = np.flatnonzero(ranks >= identities)
     others = others[np.argsort(ranks[others], kind="stable")][:auxiliary]
-    rest, test = train_test_split(protected, test_size=TEST, stratify=ranks[protected], random_state=SPLIT_SEED)
-    train, validation = train_test_split(rest, test_size=VALIDATION / (1 - TEST), stratify=ranks[rest], random_state=SPLIT_SEED)
+    rest, test = train_test_split(protected, test_size=TEST, stratify=ranks[protected], random_state=split)
+    train, validation = train_test_split(rest, test_size=VALIDATION / (1 - TEST), stratify=ranks[rest], random_state=split)
     splits = {
         name: TensorDataset(read_faces(names[rows].tolist()), torch.from_numpy(ranks[rows].clip(max=identities)))
         for name, rows in (("train", train), ("validation", validation), ("test", test), ("auxiliary", others))
     }
-    return PrivateData("private_celeba", meta={"classes": identities, "shape": (3, SIDE, SIDE)}, **splits)
+    meta = {"classes": identities, "shape": (3, SIDE, SIDE)}
+    return PrivateData("private_celeba", meta=meta, pool=len(protected), **splits)
 
 
 def read_identities(path: Path) -> dict[str, int]:

@@ -36,7 +36,7 @@ def flow_data(name: str, learned: Path, held_out: Path) -> Data:
     if len(rest) < 2:
         raise DataError(f"{held_out} holds one trajectory: validation and test need one each")
     splits = {"train": train, "validation": rest[::2], "test": rest[1::2]}
-    return Data(name, **standardized(splits, axes=(0, 1, 3, 4)), meta={"shape": FRAME, "dt": 1.0})
+    return Data(name, **standardized(splits, axes=(0, 1, 3, 4)), meta={"shape": FRAME, "dt": 1.0}, pool=0)
 
 
 def read_flows(path: Path) -> np.ndarray:

@@ -18,13 +18,12 @@ COUNTS = ("priors_count", "juv_fel_count", "juv_misd_count", "juv_other_count")
 # Other races are too few for groups of their own.
 RACES = ("African-American", "Caucasian", "Hispanic")
 VALIDATION, TEST = 0.2, 0.2
-SPLIT_SEED = 0
 
 
 @dataset(
     FOLDER, help="two-year recidivism, 6,172 defendants, protected race, sex and age: 3,702 / 1,235 / 1,235", folder=FOLDER
 )
-def compas() -> Data:
+def compas(split: int = 0) -> Data:
     """Inputs are earlier charges and the degree of the present one; race is one-hot, sex binary, age continuous.
 
     ProPublica's filter, and splits stratified by the target. Groups are race (three and others) by sex by age category.
@@ -45,8 +44,8 @@ def compas() -> Data:
         raise DataError(f"{path} is not ProPublica's table of two-year recidivism: {error}") from None
     if not set(y) == {0, 1}:
         raise DataError(f"{path} is damaged: two_year_recid must hold 0 and 1")
-    rest, test = train_test_split(np.arange(len(y)), test_size=TEST, stratify=y, random_state=SPLIT_SEED)
-    train, validation = train_test_split(rest, test_size=VALIDATION / (1 - TEST), stratify=y[rest], random_state=SPLIT_SEED)
+    rest, test = train_test_split(np.arange(len(y)), test_size=TEST, stratify=y, random_state=split)
+    train, validation = train_test_split(rest, test_size=VALIDATION / (1 - TEST), stratify=y[rest], random_state=split)
     return protected_data(
         FOLDER,
         "binary",
@@ -55,6 +54,7 @@ def compas() -> Data:
         attributes={"race": one_hot(race), "sex": (sex == "Male")[:, None].astype(np.float64), "age": age[:, None]},
         y=y,
         groups=intersections(np.where(np.isin(race, RACES), race, "Other"), sex, category),
+        pool=len(y),
     )
 
 

@@ -19,7 +19,7 @@ from regbench.methods.shared.data.fashion_mnist import fashion_mnist
 if TYPE_CHECKING:
     from sklearn.decomposition import PCA
 
-SPLIT_SEED = 0
+NOISE_SEED = 0
 RING = 8
 # Classes below this one are learned, the others are outliers.
 FIRST_OUTLIER = 5
@@ -31,48 +31,47 @@ def _judged(inliers: np.ndarray, outliers: np.ndarray) -> TensorDataset:
     return TensorDataset(x, torch.arange(len(x)) >= len(inliers))
 
 
-def gaussian_mean_data(mean: float) -> Data:
+def gaussian_mean_data(mean: float, *, split: int = 0) -> Data:
     """Samples of N(mean, 1), 50,000 / 2,000 / 2,000; as many outliers of the validation and test split are of N(mean, 9)."""
-    random = np.random.default_rng([SPLIT_SEED, round(mean)])
+    random = np.random.default_rng([split, round(mean)])
     train = torch.tensor(random.normal(mean, 1.0, (50_000, 1)), dtype=torch.float32)
     splits = {
         name: _judged(random.normal(mean, 1.0, (2000, 1)), random.normal(mean, 3.0, (2000, 1)))
         for name in ("validation", "test")
     }
+    learned = TensorDataset(train, torch.zeros(len(train), dtype=torch.int64))
     meta = {"shape": (1,), "classes": 1, "mean": mean, "grid": (-20.0, 20.0)}
-    return Data(
-        f"gaussian_mean_{mean:g}", train=TensorDataset(train, torch.zeros(len(train), dtype=torch.int64)), meta=meta, **splits
-    )
+    return Data(f"gaussian_mean_{mean:g}", train=learned, meta=meta, pool=0, **splits)
 
 
 @dataset("gaussian_mean_1", help="samples of N(1, 1): 50,000 / 2,000 / 2,000, and outliers")
-def gaussian_mean_1() -> Data:
+def gaussian_mean_1(split: int = 0) -> Data:
     """A mean close to that of standard normal noise."""
-    return gaussian_mean_data(1.0)
+    return gaussian_mean_data(1.0, split=split)
 
 
 @dataset("gaussian_mean_2", help="samples of N(2, 1): 50,000 / 2,000 / 2,000, and outliers")
-def gaussian_mean_2() -> Data:
+def gaussian_mean_2(split: int = 0) -> Data:
     """A mean at which standard normal noise begins to fail."""
-    return gaussian_mean_data(2.0)
+    return gaussian_mean_data(2.0, split=split)
 
 
 @dataset("gaussian_mean_3", help="samples of N(3, 1): 50,000 / 2,000 / 2,000, and outliers")
-def gaussian_mean_3() -> Data:
+def gaussian_mean_3(split: int = 0) -> Data:
     """A mean that wants noise of standard deviation 2."""
-    return gaussian_mean_data(3.0)
+    return gaussian_mean_data(3.0, split=split)
 
 
 @dataset("gaussian_mean_5", help="samples of N(5, 1): 50,000 / 2,000 / 2,000, and outliers")
-def gaussian_mean_5() -> Data:
+def gaussian_mean_5(split: int = 0) -> Data:
     """A mean that wants noise of standard deviation 3."""
-    return gaussian_mean_data(5.0)
+    return gaussian_mean_data(5.0, split=split)
 
 
 @dataset("gaussian_ring", help="a ring of eight Gaussians in the plane: 4,000 / 2,000 / 2,000 samples, and uniform outliers")
-def gaussian_ring() -> Data:
+def gaussian_ring(split: int = 0) -> Data:
     """Radius 2, standard deviation 0.2; 1,000 outliers in validation and test are uniform on [-4, 4]²."""
-    random = np.random.default_rng(SPLIT_SEED)
+    random = np.random.default_rng(split)
 
     def ring(count: int) -> tuple[np.ndarray, np.ndarray]:
         component = random.integers(RING, size=count)
@@ -82,15 +81,15 @@ def gaussian_ring() -> Data:
     x, component = ring(4000)
     train = TensorDataset(torch.tensor(x, dtype=torch.float32), torch.tensor(component))
     splits = {name: _judged(ring(2000)[0], random.uniform(-4, 4, (1000, 2))) for name in ("validation", "test")}
-    return Data("gaussian_ring", train=train, meta={"shape": (2,), "classes": RING, "grid": (-6.0, 6.0)}, **splits)
+    return Data("gaussian_ring", train=train, meta={"shape": (2,), "classes": RING, "grid": (-6.0, 6.0)}, pool=0, **splits)
 
 
 @dataset(
     "digit_codes", help="principal components of scikit-learn's digits: 0 to 4 are learned, 5 to 9 are outliers; 16 numbers"
 )
-def digit_codes() -> Data:
+def digit_codes(split: int = 0) -> Data:
     """The splits of ``digit_images``; 16 components of the learned digits, whitened, keep 86 % of their variance."""
-    data = digit_images()
+    data = digit_images(split)
     encoder = digit_encoder(data)
     x, y = data.train.tensors
     learned = y < FIRST_OUTLIER
@@ -100,10 +99,10 @@ def digit_codes() -> Data:
 
     train = TensorDataset(torch.tensor(codes(x[learned]), dtype=torch.float32), y[learned])
     splits = {}
-    for name, split in (("validation", data.validation), ("test", data.test)):
-        x, y = split.tensors
+    for name, part in (("validation", data.validation), ("test", data.test)):
+        x, y = part.tensors
         splits[name] = _judged(codes(x[y < FIRST_OUTLIER]), codes(x[y >= FIRST_OUTLIER]))
-    return Data("digit_codes", train=train, meta={"shape": (CODES,), "classes": FIRST_OUTLIER}, **splits)
+    return Data("digit_codes", train=train, meta={"shape": (CODES,), "classes": FIRST_OUTLIER}, pool=data.pool, **splits)
 
 
 def digit_encoder(digits: Data) -> "PCA":
@@ -111,7 +110,7 @@ def digit_encoder(digits: Data) -> "PCA":
     from sklearn.decomposition import PCA
 
     x, y = digits.train.tensors
-    return PCA(CODES, whiten=True, random_state=SPLIT_SEED).fit(x[y < FIRST_OUTLIER].flatten(1).double().numpy())
+    return PCA(CODES, whiten=True, random_state=0).fit(x[y < FIRST_OUTLIER].flatten(1).double().numpy())
 
 
 def image_halves(name: str, data: Data) -> Data:
@@ -124,7 +123,7 @@ def image_halves(name: str, data: Data) -> Data:
         name: of the data set.
         data: images ``[N, C, H, W]`` in [0, 1], multiples of 1/255.
     """
-    generator = torch.Generator().manual_seed(SPLIT_SEED)
+    generator = torch.Generator().manual_seed(NOISE_SEED)
 
     def spread(x: torch.Tensor) -> torch.Tensor:
         return (255 * x + torch.rand(x.shape, generator=generator)) / 128 - 1
@@ -135,7 +134,7 @@ def image_halves(name: str, data: Data) -> Data:
     for split, (x, y) in (("validation", data.validation.tensors), ("test", data.test.tensors)):
         order = (y >= FIRST_OUTLIER).long().argsort(stable=True)
         splits[split] = TensorDataset(spread(x[order]), y[order] >= FIRST_OUTLIER)
-    return Data(name, train=train, meta={"shape": data.meta["shape"], "classes": FIRST_OUTLIER}, **splits)
+    return Data(name, train=train, meta={"shape": data.meta["shape"], "classes": FIRST_OUTLIER}, pool=0, **splits)
 
 
 @dataset("fashion_mnist_halves", help="five classes of Fashion-MNIST to learn, five as outliers", folder="fashion_mnist")

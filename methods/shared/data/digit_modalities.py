@@ -8,7 +8,6 @@ from torch.utils.data import TensorDataset
 from regbench.methods.shared.data import Data, dataset
 from regbench.methods.shared.data.digits import digits_data
 
-MODALITY_SEED = 0
 DIGITS, MODALITIES = 10, 3
 
 
@@ -16,19 +15,20 @@ DIGITS, MODALITIES = 10, 3
     "digit_modalities",
     help="scikit-learn's digits, 8x8, each raw, inverted or as edges; 30 classes (digit and modality): 900 / 300 / 597 images",
 )
-def digit_modalities() -> Data:
+def digit_modalities(split: int = 0) -> Data:
     """Images ``[N, 1, 8, 8]`` with mean 0 and standard deviation 1 over all training pixels, in the splits of ``digits``.
 
-    Each image is shown once, in a modality drawn at random: as it is, as 1 - x, or as ``edges``. Its label is the digit plus
-    10 times the modality.
+    Each image is shown once, in a modality drawn at random, in each split anew: as it is, as 1 - x, or as ``edges``. Its label
+    is the digit plus 10 times the modality.
     """
-    plain = digits_data("digits", label_noise=0.0)
-    random = np.random.default_rng(MODALITY_SEED)
+    plain = digits_data("digits", label_noise=0.0, split=split)
+    random = np.random.default_rng(split)
     splits = {name: _shown(getattr(plain, name), random) for name in ("train", "validation", "test")}
     mean, deviation = splits["train"][0].mean(), splits["train"][0].std(correction=0)
     return Data(
         name="digit_modalities",
         meta={"classes": DIGITS * MODALITIES, "shape": plain.meta["shape"]},
+        pool=plain.pool,
         **{name: TensorDataset((x - mean) / deviation, y) for name, (x, y) in splits.items()},
     )
 

@@ -13,7 +13,6 @@ from regbench.methods.shared.data.omniglot_characters import FILE as OMNIGLOT_FI
 from regbench.methods.shared.data.omniglot_characters import FOLDER as OMNIGLOT
 from regbench.methods.shared.data.omniglot_characters import read_omniglot
 
-SPLIT_SEED = 0
 # Of the images without label, those by whose labels tuning judges; the others are for the test.
 VALIDATION = 1 / 3
 FASHION_IMAGES = 3000
@@ -21,7 +20,9 @@ ALPHABETS = ["Greek", "Latin"]
 OMNIGLOT_SIDE = 16
 
 
-def discovery_data(name: str, x: np.ndarray, labels: np.ndarray, *, known: list[int], labelled: float) -> Data:
+def discovery_data(
+    name: str, x: np.ndarray, labels: np.ndarray, *, known: list[int], labelled: float, split: int = 0, pool: int | None = None
+) -> Data:
     """All images in the training split, labels of some known classes' images; the others' are for judging alone.
 
     Classes are numbered anew: the known ones first, in the order given. The training split's rows are ``(x, y, labelled)``,
@@ -34,19 +35,21 @@ def discovery_data(name: str, x: np.ndarray, labels: np.ndarray, *, known: list[
         labels: their classes ``[N]``, from 0 without gaps.
         known: the known classes.
         labelled: share of each known class's images that have a label.
+        split: the number of the split, which draws the images that have a label, and those to validate with.
+        pool: how many images N were drawn from, where another split has others; None: every split has the same.
     """
     from sklearn.model_selection import train_test_split
 
     classes = int(labels.max()) + 1
     order = [*known, *(label for label in range(classes) if label not in known)]
     y = np.argsort(order)[labels]
-    random = np.random.default_rng(SPLIT_SEED)
+    random = np.random.default_rng(split)
     has_label = np.zeros(len(y), dtype=bool)
     for label in range(len(known)):
         rows = random.permutation(np.flatnonzero(y == label))
         has_label[rows[: round(labelled * len(rows))]] = True
     validation, test = train_test_split(
-        np.flatnonzero(~has_label), train_size=VALIDATION, stratify=y[~has_label], random_state=SPLIT_SEED
+        np.flatnonzero(~has_label), train_size=VALIDATION, stratify=y[~has_label], random_state=split
     )
     images, truth = torch.tensor(x, dtype=torch.float32), torch.tensor(y, dtype=torch.int64)
     visible = torch.where(torch.tensor(has_label), truth, -1)
@@ -56,27 +59,28 @@ def discovery_data(name: str, x: np.ndarray, labels: np.ndarray, *, known: list[
         validation=TensorDataset(images[validation], truth[validation]),
         test=TensorDataset(images[test], truth[test]),
         meta={"classes": classes, "known": len(known), "shape": tuple(x.shape[1:])},
+        pool=pool or len(y),
     )
 
 
-def digits_discovery_data(name: str, known: list[int], labelled: float) -> Data:
+def digits_discovery_data(name: str, known: list[int], labelled: float, split: int) -> Data:
     """All 1,797 digits of scikit-learn, ``[N, 1, 8, 8]``; see ``discovery_data``."""
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)
-    return discovery_data(name, images.reshape(-1, 1, 8, 8) / 16, labels, known=known, labelled=labelled)
+    return discovery_data(name, images.reshape(-1, 1, 8, 8) / 16, labels, known=known, labelled=labelled, split=split)
 
 
 @dataset("digits_discovery", help="scikit-learn's digits, 0 to 4 known, half of these labelled: 450 labels, 449 / 898 images")
-def digits_discovery() -> Data:
+def digits_discovery(split: int = 0) -> Data:
     """The setting of LegoGCD on CIFAR-10: half of the classes are known, and half of their images labelled."""
-    return digits_discovery_data("digits_discovery", list(range(5)), 0.5)
+    return digits_discovery_data("digits_discovery", list(range(5)), 0.5, split)
 
 
 @dataset("digits_discovery_few", help="as digits_discovery, 5 % of the known classes labelled: 45 labels, 584 / 1,168 images")
-def digits_discovery_few() -> Data:
+def digits_discovery_few(split: int = 0) -> Data:
     """Nine labels a known class: few enough for known classes to be forgotten."""
-    return digits_discovery_data("digits_discovery_few", list(range(5)), 0.05)
+    return digits_discovery_data("digits_discovery_few", list(range(5)), 0.05, split)
 
 
 @dataset(
@@ -84,12 +88,13 @@ def digits_discovery_few() -> Data:
     help="articles of fashion, 14x14, 5 of 10 classes known, half of these labelled: 3,000 images",
     folder=FASHION,
 )
-def fashion_discovery() -> Data:
-    """A part of Fashion-MNIST's training images, halved in size; every second class is known."""
+def fashion_discovery(split: int = 0) -> Data:
+    """A part of Fashion-MNIST's training images, in each split another, halved in size; every second class is known."""
     images, labels, _, _ = read_mnist_files(FASHION)
-    rows = np.random.default_rng(SPLIT_SEED).permutation(len(labels))[:FASHION_IMAGES]
+    rows = np.random.default_rng(split).permutation(len(labels))[:FASHION_IMAGES]
     halved = images[rows].reshape(-1, 1, 14, 2, 14, 2).mean(axis=(3, 5)) / 255
-    return discovery_data("fashion_discovery", halved, labels[rows], known=[0, 2, 4, 6, 8], labelled=0.5)
+    known = [0, 2, 4, 6, 8]
+    return discovery_data("fashion_discovery", halved, labels[rows], known=known, labelled=0.5, split=split, pool=len(labels))
 
 
 @dataset(
@@ -97,20 +102,20 @@ def fashion_discovery() -> Data:
     help="Greek and Latin letters, 16x16, 25 of 50 classes known, half of these labelled: 1,000 images, from Parquet",
     folder=OMNIGLOT,
 )
-def omniglot_discovery() -> Data:
+def omniglot_discovery(split: int = 0) -> Data:
     """Many classes of 20 images each that differ in strokes, as birds do in feathers; every second character is known."""
     (path,) = require(OMNIGLOT, OMNIGLOT_FILE)
     images, labels = read_omniglot(path, ALPHABETS)
     small = resize(images.astype(np.float32), (len(images), OMNIGLOT_SIDE, OMNIGLOT_SIDE), anti_aliasing=True)
     known = list(range(0, int(labels.max()) + 1, 2))
-    return discovery_data("omniglot_discovery", small[:, None], labels, known=known, labelled=0.5)
+    return discovery_data("omniglot_discovery", small[:, None], labels, known=known, labelled=0.5, split=split)
 
 
-def cifar_discovery(data: Data, known: int) -> Data:
+def cifar_discovery(data: Data, known: int, split: int = 0) -> Data:
     """The 50,000 training images of CIFAR, the first classes known, half of their images labelled (Vaze et al., CVPR 2022)."""
     splits = (data.train.tensors, data.validation.tensors)
     x, y = (torch.cat(parts).numpy() for parts in zip(*splits, strict=True))
-    return discovery_data(f"{data.name}_discovery", x, y, known=list(range(known)), labelled=0.5)
+    return discovery_data(f"{data.name}_discovery", x, y, known=list(range(known)), labelled=0.5, split=split)
 
 
 @dataset(
@@ -118,9 +123,9 @@ def cifar_discovery(data: Data, known: int) -> Data:
     help="CIFAR-10, 5 of 10 classes known, half of these labelled: 50,000 images",
     folder="cifar-10-batches-bin",
 )
-def cifar10_discovery() -> Data:
-    """The split of Vaze et al. and of all who followed them."""
-    return cifar_discovery(cifar10(), 5)
+def cifar10_discovery(split: int = 0) -> Data:
+    """The classes of Vaze et al. and of all who followed them."""
+    return cifar_discovery(cifar10(), 5, split)
 
 
 @dataset(
@@ -128,6 +133,6 @@ def cifar10_discovery() -> Data:
     help="CIFAR-100, 80 of 100 classes known, half of these labelled: 50,000 images",
     folder="cifar-100-binary",
 )
-def cifar100_discovery() -> Data:
-    """The split of Vaze et al. and of all who followed them."""
-    return cifar_discovery(cifar100(), 80)
+def cifar100_discovery(split: int = 0) -> Data:
+    """The classes of Vaze et al. and of all who followed them."""
+    return cifar_discovery(cifar100(), 80, split)

@@ -26,14 +26,14 @@ SIDE = 64
     help="white shapes, 64x64, 5 sources: 737,280 images or a part, 10,000 held out twice",
     folder=FOLDER,
 )
-def dsprites() -> Data:
+def dsprites(split: int = 0) -> Data:
     """Images ``[N, 1, 64, 64]``, bytes of 0 and 255, and the numbers of their sources' values ``[N, 5]``, int64.
 
     Raises:
         DataError: no file is there, or it is damaged.
     """
     images, values = read_dsprites(require_form(FOLDER, PUBLISHED, *PARTS))
-    return factor_data("dsprites", torch.from_numpy(images)[:, None] * 255, torch.from_numpy(values), SOURCES)
+    return factor_data("dsprites", torch.from_numpy(images)[:, None] * 255, torch.from_numpy(values), SOURCES, split=split)
 
 
 def read_dsprites(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -17,7 +17,7 @@ from regbench.methods.shared.data import Data, dataset
 Array = np.ndarray
 
 COUNTS = {"train": 40, "validation": 20, "test": 20}
-SPLIT_SEED = 0
+OBSERVATION_SEED = 0
 TOLERANCE = 1e-9
 
 
@@ -50,22 +50,24 @@ def trajectory_data(
     *,
     noise: float = 0.0,
     meta: Mapping[str, Any],
+    split: int,
 ) -> Data:
-    """A data set of 40 / 20 / 20 trajectories.
+    """A data set of 40 / 20 / 20 trajectories, which in each split have initial states and noise of their own.
 
     Args:
         name: the name of the data set.
         draw: gives so many clean trajectories ``[N, L, D]``.
         noise: standard deviation of Gaussian noise on training trajectories.
         meta: facts; the shape of a state is added.
+        split: the number of the split.
     """
     splits = {}
-    for (split, count), seed in zip(COUNTS.items(), np.random.SeedSequence(SPLIT_SEED).spawn(len(COUNTS)), strict=True):
+    for (part, count), seed in zip(COUNTS.items(), np.random.SeedSequence(split).spawn(len(COUNTS)), strict=True):
         random = np.random.default_rng(seed)
-        splits[split] = draw(random, count)
-        if split == "train":
-            splits[split] = splits[split] + noise * random.standard_normal(splits[split].shape)
-    return Data(name, **standardized(splits, axes=(0, 1)), meta={"shape": splits["train"].shape[2:], **meta})
+        splits[part] = draw(random, count)
+        if part == "train":
+            splits[part] = splits[part] + noise * random.standard_normal(splits[part].shape)
+    return Data(name, **standardized(splits, axes=(0, 1)), meta={"shape": splits["train"].shape[2:], **meta}, pool=0)
 
 
 def standardized(splits: Mapping[str, Array], axes: tuple[int, ...]) -> dict[str, TensorDataset]:
@@ -81,9 +83,9 @@ def van_der_pol_field(x: Array) -> Array:
 
 
 @dataset("van_der_pol", help="the van der Pol oscillator seen through 20 noisy sines: 40 / 20 / 20 trajectories of 80 steps")
-def van_der_pol() -> Data:
-    """sin(0.7 x W + φ) of the state x, with noise 0.1 in training; dt 0.1; the small benchmark of koopman_information."""
-    shared = np.random.default_rng(SPLIT_SEED)
+def van_der_pol(split: int = 0) -> Data:
+    """sin(0.7 x W + φ) of the state x, with noise 0.1 in training; dt 0.1; W and φ are the same in every split."""
+    shared = np.random.default_rng(OBSERVATION_SEED)
     W, phase = shared.standard_normal((2, 20)), shared.uniform(0, 2 * np.pi, 20)
 
     def draw(random: np.random.Generator, count: int) -> Array:
@@ -91,7 +93,7 @@ def van_der_pol() -> Data:
         return np.sin(0.7 * states @ W + phase)
 
     # The period is 6.66328686 for a damping of 1.
-    return trajectory_data("van_der_pol", draw, noise=0.1, meta={"dt": 0.1, "frequency": 2 * np.pi / 6.66328686})
+    return trajectory_data("van_der_pol", draw, noise=0.1, meta={"dt": 0.1, "frequency": 2 * np.pi / 6.66328686}, split=split)
 
 
 def lorenz_field(x: Array) -> Array:
@@ -101,19 +103,19 @@ def lorenz_field(x: Array) -> Array:
 
 
 @dataset("lorenz63", help="the Lorenz attractor, three states: 40 / 20 / 20 trajectories of 200 steps of 0.1")
-def lorenz63() -> Data:
+def lorenz63(split: int = 0) -> Data:
     """Trajectories that have run on the attractor for 10 time units before their first state."""
 
     def draw(random: np.random.Generator, count: int) -> Array:
         return simulate(lorenz_field, random.normal([0, 0, 25], 8, (count, 3)), 300, 0.1)[:, 100:]
 
-    return trajectory_data("lorenz63", draw, meta={"dt": 0.1})
+    return trajectory_data("lorenz63", draw, meta={"dt": 0.1}, split=split)
 
 
 @dataset(
     "pendulum", help="a pendulum without friction, seen as cosine, sine and velocity: 40 / 20 / 20 trajectories of 80 steps"
 )
-def pendulum() -> Data:
+def pendulum(split: int = 0) -> Data:
     """θ'' = -sin θ with θ(0) in (-2.5, 2.5), at rest: each energy has its own frequency; dt 0.1, noise 0.02 in training."""
 
     def draw(random: np.random.Generator, count: int) -> Array:
@@ -121,13 +123,13 @@ def pendulum() -> Data:
         angle, velocity = np.moveaxis(simulate(lambda x: np.stack([x[:, 1], -np.sin(x[:, 0])], axis=1), start, 80, 0.1), 2, 0)
         return np.stack([np.cos(angle), np.sin(angle), velocity], axis=2)
 
-    return trajectory_data("pendulum", draw, noise=0.02, meta={"dt": 0.1})
+    return trajectory_data("pendulum", draw, noise=0.02, meta={"dt": 0.1}, split=split)
 
 
 @dataset(
     "double_well", help="a particle with friction in two wells, position and velocity: 40 / 20 / 20 trajectories of 80 steps"
 )
-def double_well() -> Data:
+def double_well(split: int = 0) -> Data:
     """X'' = x - x³ - x' / 2 from (-2, 2)²: two attracting fixed points; dt 0.1, noise 0.02 in training."""
 
     def draw(random: np.random.Generator, count: int) -> Array:
@@ -138,7 +140,7 @@ def double_well() -> Data:
             0.1,
         )
 
-    return trajectory_data("double_well", draw, noise=0.02, meta={"dt": 0.1})
+    return trajectory_data("double_well", draw, noise=0.02, meta={"dt": 0.1}, split=split)
 
 
 def wake_field(x: Array) -> Array:
@@ -156,7 +158,7 @@ def wake_field(x: Array) -> Array:
     "cylinder_wake",
     help="transients of a model wake on 64 points, three modes and noise: 40 / 20 / 20 trajectories of 120 steps",
 )
-def cylinder_wake() -> Data:
+def cylinder_wake(split: int = 0) -> Data:
     """A travelling pair of modes and a shift mode behind a body; dt 0.2, noise 0.05 in training."""
     place = np.linspace(0, 1, 64)
     envelope = place * np.exp(-2 * place)
@@ -168,4 +170,4 @@ def cylinder_wake() -> Data:
         start = np.stack([radius * np.cos(angle), radius * np.sin(angle), radius**2], axis=1)
         return simulate(wake_field, start, 120, 0.2) @ modes
 
-    return trajectory_data("cylinder_wake", draw, noise=0.05, meta={"dt": 0.2, "frequency": 1.0})
+    return trajectory_data("cylinder_wake", draw, noise=0.05, meta={"dt": 0.2, "frequency": 1.0}, split=split)

@@ -9,10 +9,9 @@ from regbench.methods.shared.data import Data
 
 # Of a set with at least five times as many; of a smaller one, a fifth each.
 HELD_OUT = 10_000
-SPLIT_SEED = 0
 
 
-def factor_data(name: str, images: Tensor, values: Tensor, sources: tuple[str, ...]) -> Data:
+def factor_data(name: str, images: Tensor, values: Tensor, sources: tuple[str, ...], *, split: int = 0) -> Data:
     """Splits images and their sources.
 
     Args:
@@ -20,9 +19,10 @@ def factor_data(name: str, images: Tensor, values: Tensor, sources: tuple[str, .
         images: ``[N, C, H, W]``, in [0, 1] or bytes.
         values: numbers of the sources' values ``[N, n_s]``, int64.
         sources: their names.
+        split: the number of the split.
     """
     count = min(HELD_OUT, len(images) // 5)
-    order = torch.from_numpy(np.random.default_rng(SPLIT_SEED).permutation(len(images)))
+    order = torch.from_numpy(np.random.default_rng(split).permutation(len(images)))
     rows = dict(zip(("test", "validation", "train"), order.tensor_split([count, 2 * count]), strict=True))
-    splits = {split: TensorDataset(images[chosen], values[chosen]) for split, chosen in rows.items()}
-    return Data(name, **splits, meta={"shape": tuple(images.shape[1:]), "sources": sources})
+    splits = {part: TensorDataset(images[chosen], values[chosen]) for part, chosen in rows.items()}
+    return Data(name, **splits, meta={"shape": tuple(images.shape[1:]), "sources": sources}, pool=len(images))

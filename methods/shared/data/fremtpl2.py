@@ -17,7 +17,6 @@ WORDS = ("Area", "VehBrand", "VehGas", "Region")
 # As many policies as the paper's insurance data hold.
 POLICIES = 100_000
 VALIDATION, TEST = 0.2, 0.2
-SPLIT_SEED = 0
 MOST_CLAIMS, MOST_EXPOSURE = 4, 1.0
 YOUNG, OLD = 30, 60
 
@@ -27,10 +26,11 @@ YOUNG, OLD = 30, 60
     help="claims of 100,000 motor policies, protected region and driver's age: 60,000 / 20,000 / 20,000",
     folder=FOLDER,
 )
-def fremtpl2() -> Data:
+def fremtpl2(split: int = 0) -> Data:
     """Counts with exposures in years; region is one-hot, age continuous; groups are region by age below 30, below 60, or above.
 
-    A fixed sample of the policies. Counts and exposures are cut off at 4 and 1, above which this table is known to be wrong.
+    A sample of the policies, in each split another one. Counts and exposures are cut off at 4 and 1, above which this table is
+    known to be wrong.
 
     Raises:
         DataError: the file is missing or damaged.
@@ -55,9 +55,9 @@ def fremtpl2() -> Data:
             one_hot(brand),
         ]
     )
-    chosen = np.random.default_rng(SPLIT_SEED).permutation(len(x))[:POLICIES]
-    rest, test = train_test_split(chosen, test_size=TEST, random_state=SPLIT_SEED)
-    train, validation = train_test_split(rest, test_size=VALIDATION / (1 - TEST), random_state=SPLIT_SEED)
+    chosen = np.random.default_rng(split).permutation(len(x))[:POLICIES]
+    rest, test = train_test_split(chosen, test_size=TEST, random_state=split)
+    train, validation = train_test_split(rest, test_size=VALIDATION / (1 - TEST), random_state=split)
     age = numbers["DrivAge"]
     return protected_data(
         FOLDER,
@@ -68,4 +68,5 @@ def fremtpl2() -> Data:
         y=numbers["ClaimNb"].clip(max=MOST_CLAIMS),
         groups=intersections(region, np.digitize(age, [YOUNG, OLD])),
         exposure=numbers["Exposure"].clip(max=MOST_EXPOSURE),
+        pool=len(x),
     )

@@ -7,40 +7,34 @@ from skimage.color import rgb2gray
 
 from regbench.methods.errors import DataError
 from regbench.methods.shared.data import Data, dataset, require
-from regbench.methods.shared.data.noisy_images import central_square, noisy_data, read_image
+from regbench.methods.shared.data.noisy_images import central_square, divided, read_image
 
 FOLDER = "image_restoration"
 IMAGES = 24
-# Photographs to learn from and to validate with; the others test. The pictures do not differ by number.
-TRAIN, VALIDATION = 16, 4
+# The pictures do not differ by number.
+COUNTS = {"train": 16, "validation": 4, "test": 4}
 
 
 @dataset("kodak_96", help="Kodak's photographs, grey, 96x96, noise 0.1: 16 / 4 / 4 pairs", folder=FOLDER)
-def kodak_96() -> Data:
+def kodak_96(split: int = 0) -> Data:
     """Pairs ``[N, 1, 96, 96]``, the size of MAID's total variation."""
-    return kodak_data("kodak_96", 96)
+    return kodak_data("kodak_96", 96, split)
 
 
 @dataset("kodak_256", help="Kodak's photographs, grey, 256x256, noise 0.1: 16 / 4 / 4 pairs", folder=FOLDER)
-def kodak_256() -> Data:
+def kodak_256(split: int = 0) -> Data:
     """Pairs ``[N, 1, 256, 256]``, the size of MAID's fields of experts."""
-    return kodak_data("kodak_256", 256)
+    return kodak_data("kodak_256", 256, split)
 
 
-def kodak_data(name: str, side: int) -> Data:
+def kodak_data(name: str, side: int, split: int = 0) -> Data:
     """Central squares of the photographs, resized to ``side`` pixels with anti-aliasing.
 
     Raises:
         DataError: a file is missing, damaged or no colour image.
     """
     paths = require(FOLDER, *(f"kodak24/kodim{number:02d}.png" for number in range(1, IMAGES + 1)))
-    images = [square(path, side) for path in paths]
-    clean = {
-        "train": images[:TRAIN],
-        "validation": images[TRAIN : TRAIN + VALIDATION],
-        "test": images[TRAIN + VALIDATION :],
-    }
-    return noisy_data(name, clean)
+    return divided(name, [square(path, side) for path in paths], COUNTS, split)
 
 
 def square(path: Path, side: int) -> np.ndarray:

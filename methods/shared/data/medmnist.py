@@ -43,6 +43,7 @@ def medmnist_radiology() -> Data:
     return Data(
         name="medmnist_radiology",
         meta={"classes": int(offsets[-1]), "shape": (1, SIDE, SIDE)},
+        pool=0,
         **{name: TensorDataset(_standardized(x, mean, deviation), y) for name, (x, y) in splits.items()},
     )
 

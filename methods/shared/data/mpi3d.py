@@ -34,20 +34,21 @@ SIDE = 64
     help="a robot arm with an object, 64x64 RGB, 7 sources: 1,036,800 images, 10,000 held out twice",
     folder=FOLDER,
 )
-def mpi3d() -> Data:
+def mpi3d(split: int = 0) -> Data:
     """Images ``[N, 3, 64, 64]``, bytes, and the numbers of their sources' values ``[N, 7]``, int64.
 
     Raises:
         DataError: no file is there, or it is damaged.
     """
-    return mpi3d_data(SOURCES)
+    return mpi3d_data(SOURCES, split=split)
 
 
-def mpi3d_data(sources: dict[str, int]) -> Data:
+def mpi3d_data(sources: dict[str, int], *, split: int = 0) -> Data:
     """A file of all combinations of some sources' values.
 
     Args:
         sources: how many values each source has, the last of which changes fastest.
+        split: the number of the split.
 
     Raises:
         DataError: no file is there, or it is damaged.
@@ -62,4 +63,5 @@ def mpi3d_data(sources: dict[str, int]) -> Data:
     if images.dtype != np.uint8 or images.shape != (count, SIDE, SIDE, 3):
         raise DataError(f"{path} holds images {images.dtype} {images.shape}, not uint8 [{count}, {SIDE}, {SIDE}, 3]")
     values = np.stack(np.unravel_index(np.arange(count), tuple(sources.values())), 1)
-    return factor_data("mpi3d", torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(values), tuple(sources))
+    x = torch.from_numpy(images).permute(0, 3, 1, 2)
+    return factor_data("mpi3d", x, torch.from_numpy(values), tuple(sources), split=split)

@@ -21,10 +21,9 @@ FOLDER, TABLE = "omniglot", "omniglot.parquet"
 ARCHIVES = ("images_background", "images_evaluation")
 SIDE, TILE = 105, 28
 PAIRS = {"train": 50_000, "validation": 10_000, "test": 10_000}
-SPLIT_SEED = 0
 
 
-def omniglot_pairs(name: str, tiles: int, arrangement: Arrangement, pairs: dict[str, int] = PAIRS) -> Data:
+def omniglot_pairs(name: str, tiles: int, arrangement: Arrangement, pairs: dict[str, int] = PAIRS, *, split: int = 0) -> Data:
     """Pairs of tiles, bytes of 0 to 255, ink bright, of the alphabets of most characters, of equally many the first by name.
 
     Args:
@@ -32,6 +31,7 @@ def omniglot_pairs(name: str, tiles: int, arrangement: Arrangement, pairs: dict[
         tiles: how many, each from an alphabet of its own.
         arrangement: spatial or stacked.
         pairs: how many in each split; drawings may be in several splits, as published, their combinations hardly are.
+        split: the number of the split; of the same drawings, each has pairs of its own.
 
     Raises:
         DataError: files are missing or damaged.
@@ -40,13 +40,13 @@ def omniglot_pairs(name: str, tiles: int, arrangement: Arrangement, pairs: dict[
     if len(alphabets) < tiles:
         raise DataError(f"{name} needs {tiles} alphabets, but there are {len(alphabets)} below {FOLDER}: copy all of Omniglot")
     splits = {
-        split: paired_tiles(alphabets, count, arrangement, np.random.default_rng(seed))
-        for (split, count), seed in zip(pairs.items(), np.random.SeedSequence(SPLIT_SEED).spawn(len(pairs)), strict=True)
+        part: paired_tiles(alphabets, count, arrangement, np.random.default_rng(seed))
+        for (part, count), seed in zip(pairs.items(), np.random.SeedSequence(split).spawn(len(pairs)), strict=True)
     }
     classes = tuple(alphabet.size for alphabet in alphabets)
     shape = tuple(splits["train"].tensors[0].shape[1:])
     information = sum(map(math.log, classes))
-    return Data(name, **splits, meta={"shape": shape, "classes": classes, "information": information})
+    return Data(name, **splits, meta={"shape": shape, "classes": classes, "information": information}, pool=0)
 
 
 def read_omniglot() -> list[tuple[str, Alphabet]]:
@@ -119,9 +119,9 @@ def _small(ink: np.ndarray) -> Tensor:
     help="pairs of 3x3 tiles of Omniglot that share 9 factors, 84x84: 50,000 / 10,000 / 10,000 pairs",
     folder=FOLDER,
 )
-def spatial_omniglot_9() -> Data:
+def spatial_omniglot_9(split: int = 0) -> Data:
     """Nine alphabets, about 35 nats of shared information."""
-    return omniglot_pairs("spatial_omniglot_9", 9, "spatial")
+    return omniglot_pairs("spatial_omniglot_9", 9, "spatial", split=split)
 
 
 @dataset(
@@ -129,15 +129,15 @@ def spatial_omniglot_9() -> Data:
     help="pairs of 2x2 tiles of Omniglot that share 4 factors, 56x56: 50,000 / 10,000 / 10,000 pairs",
     folder=FOLDER,
 )
-def spatial_omniglot_4() -> Data:
+def spatial_omniglot_4(split: int = 0) -> Data:
     """Four alphabets, about 16 nats."""
-    return omniglot_pairs("spatial_omniglot_4", 4, "spatial")
+    return omniglot_pairs("spatial_omniglot_4", 4, "spatial", split=split)
 
 
 @dataset("spatial_omniglot_1", help="pairs of characters of Omniglot, 28x28: 50,000 / 10,000 / 10,000 pairs", folder=FOLDER)
-def spatial_omniglot_1() -> Data:
+def spatial_omniglot_1(split: int = 0) -> Data:
     """One alphabet, 4 nats."""
-    return omniglot_pairs("spatial_omniglot_1", 1, "spatial")
+    return omniglot_pairs("spatial_omniglot_1", 1, "spatial", split=split)
 
 
 @dataset(
@@ -145,9 +145,9 @@ def spatial_omniglot_1() -> Data:
     help="pairs of 9 channels of Omniglot that share 9 factors, 28x28: 50,000 / 10,000 / 10,000 pairs",
     folder=FOLDER,
 )
-def stacked_omniglot_9() -> Data:
+def stacked_omniglot_9(split: int = 0) -> Data:
     """Nine alphabets in channels."""
-    return omniglot_pairs("stacked_omniglot_9", 9, "stacked")
+    return omniglot_pairs("stacked_omniglot_9", 9, "stacked", split=split)
 
 
 @dataset(
@@ -155,6 +155,6 @@ def stacked_omniglot_9() -> Data:
     help="pairs of 4 channels of Omniglot that share 4 factors, 28x28: 50,000 / 10,000 / 10,000 pairs",
     folder=FOLDER,
 )
-def stacked_omniglot_4() -> Data:
+def stacked_omniglot_4(split: int = 0) -> Data:
     """Four alphabets in channels."""
-    return omniglot_pairs("stacked_omniglot_4", 4, "stacked")
+    return omniglot_pairs("stacked_omniglot_4", 4, "stacked", split=split)

@@ -18,25 +18,24 @@ from regbench.methods.shared.data.bags import Bags
 
 FOLDER = "musk"
 FEATURES = 166
-SPLIT_SEED = 0
 TRAIN, TEST = 0.5, 0.3
 
 
 @dataset("musk1", help="92 molecules of 476 conformations, 166 features: 46 / 18 / 28 bags, from UCI or Parquet", folder=FOLDER)
-def musk1() -> Data:
+def musk1(split: int = 0) -> Data:
     """Small bags of about five conformations."""
-    return musk_data("musk1", require_form(FOLDER, "clean1.data", "musk1.parquet"))
+    return musk_data("musk1", require_form(FOLDER, "clean1.data", "musk1.parquet"), split=split)
 
 
 @dataset(
     "musk2", help="102 molecules of 6,598 conformations, 166 features: 51 / 20 / 31 bags, from UCI or Parquet", folder=FOLDER
 )
-def musk2() -> Data:
+def musk2(split: int = 0) -> Data:
     """Bags of one to more than a thousand conformations."""
-    return musk_data("musk2", require_form(FOLDER, "clean2.data", "musk2.parquet"))
+    return musk_data("musk2", require_form(FOLDER, "clean2.data", "musk2.parquet"), split=split)
 
 
-def musk_data(name: str, path: Path) -> Data:
+def musk_data(name: str, path: Path, *, split: int = 0) -> Data:
     """Bags of ``[166]`` features, standardized by the training instances; bags are split stratified by label.
 
     The set has no split of its own, and few bags: an AUROC on 30 of them is rough, whatever the seeds say.
@@ -47,22 +46,20 @@ def musk_data(name: str, path: Path) -> Data:
     from sklearn.model_selection import train_test_split
 
     x, bags, labels = in_order_of_content(*(read_table(path) if path.suffix == ".parquet" else read_musk(path)))
-    train, rest = train_test_split(np.arange(len(labels)), train_size=TRAIN, stratify=labels, random_state=SPLIT_SEED)
-    validation, test = train_test_split(
-        rest, test_size=round(TEST * len(labels)), stratify=labels[rest], random_state=SPLIT_SEED
-    )
+    train, rest = train_test_split(np.arange(len(labels)), train_size=TRAIN, stratify=labels, random_state=split)
+    validation, test = train_test_split(rest, test_size=round(TEST * len(labels)), stratify=labels[rest], random_state=split)
     learned = x[np.isin(bags, train)]
     scale = learned.std(axis=0)
     x = (x - learned.mean(axis=0)) / np.where(scale > 0, scale, 1.0)
     splits = {
-        split: Bags(
+        part: Bags(
             torch.tensor(x[np.isin(bags, rows)], dtype=torch.float32),
             torch.tensor(np.bincount(bags)[rows]),
             torch.tensor(labels[rows]),
         )
-        for split, rows in (("train", np.sort(train)), ("validation", np.sort(validation)), ("test", np.sort(test)))
+        for part, rows in (("train", np.sort(train)), ("validation", np.sort(validation)), ("test", np.sort(test)))
     }
-    return Data(name, **splits, meta={"classes": 2, "shape": (FEATURES,)})
+    return Data(name, **splits, meta={"classes": 2, "shape": (FEATURES,)}, pool=len(labels))
 
 
 def read_musk(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -11,7 +11,6 @@ from regbench.methods.errors import DataError
 from regbench.methods.shared.data import Data, dataset, require
 
 SIGMA = 0.1
-NOISE_SEEDS = {"train": 0, "validation": 1, "test": 2}
 
 SIZE = 48
 # Photographs that scikit-image brings along; the first four are the ones of MAID's small benchmark.
@@ -27,10 +26,10 @@ BSD_TRAIN_SHAPE, BSD_TEST_SHAPE = (180, 180), (321, 481)
 
 
 @dataset("natural_images", help="scikit-image's photographs, grey, 48x48, noise 0.1: 4 / 4 / 4 pairs")
-def natural_images() -> Data:
+def natural_images(split: int = 0) -> Data:
     """Pairs ``[N, 1, 48, 48]``: central squares, resized with anti-aliasing."""
-    clean = {split: [_photograph(name) for name in names] for split, names in PHOTOGRAPHS.items()}
-    return noisy_data("natural_images", clean)
+    images = [_photograph(name) for names in PHOTOGRAPHS.values() for name in names]
+    return divided("natural_images", images, {part: len(names) for part, names in PHOTOGRAPHS.items()}, split)
 
 
 @dataset("bsd_images", help="Berkeley's photographs, grey, noise 0.1: 360 / 40 pairs of 180x180, 68 of 321x481", folder=FOLDER)
@@ -89,10 +88,21 @@ def _read(path: Path, shape: tuple[int, int]) -> np.ndarray:
     return image
 
 
-def noisy_data(name: str, clean: Mapping[str, Sequence[np.ndarray]]) -> Data:
-    """Pairs ``[N, 1, H, W]`` of each split's grey images in [0, 1] ``[H, W]``, with noise of its own."""
-    splits = {split: _pairs(np.stack(images), NOISE_SEEDS[split]) for split, images in clean.items()}
-    return Data(name, **splits, meta={"shape": tuple(splits["train"].tensors[0].shape[1:])})
+def divided(name: str, images: Sequence[np.ndarray], counts: Mapping[str, int], split: int) -> Data:
+    """Noisy pairs of as many grey images ``[H, W]`` to train, validate and test with as ``counts`` says.
+
+    Split 0 takes them in the order given, any other one in a random order.
+    """
+    order = np.random.default_rng(split).permutation(len(images)) if split else np.arange(len(images))
+    places = np.split(order, np.cumsum(list(counts.values()))[:-1])
+    clean = {part: [images[place] for place in chosen] for part, chosen in zip(counts, places, strict=True)}
+    return noisy_data(name, clean, split=split, pool=len(images))
+
+
+def noisy_data(name: str, clean: Mapping[str, Sequence[np.ndarray]], *, split: int = 0, pool: int = 0) -> Data:
+    """Pairs ``[N, 1, H, W]`` of grey images in [0, 1] ``[H, W]`` to train, validate and test with, each with its own noise."""
+    splits = {part: _pairs(np.stack(images), 3 * split + place) for place, (part, images) in enumerate(clean.items())}
+    return Data(name, **splits, meta={"shape": tuple(splits["train"].tensors[0].shape[1:])}, pool=pool)
 
 
 def _pairs(clean: np.ndarray, seed: int) -> TensorDataset:

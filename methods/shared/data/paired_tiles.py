@@ -14,7 +14,6 @@ from regbench.methods.shared.data.digits import digits_data
 
 Arrangement = Literal["spatial", "stacked"]
 PAIRS = {"train": 4000, "validation": 1000, "test": 1000}
-SPLIT_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -74,49 +73,51 @@ def arranged(tiles: Tensor, arrangement: Arrangement) -> Tensor:
     return tiles.unflatten(1, (side, side)).transpose(2, 3).flatten(3).flatten(1, 2)[:, None]
 
 
-def digit_pairs(name: str, tiles: int, arrangement: Arrangement) -> Data:
+def digit_pairs(name: str, tiles: int, arrangement: Arrangement, *, split: int = 0) -> Data:
     """Pairs of tiles of scikit-learn's digits, 8 x 8 in [0, 1], each split's from images of its own.
 
     Args:
         name: of the data set.
         tiles: how many, each with a factor of its own; a square where they are arranged in one.
         arrangement: spatial or stacked.
+        split: the number of the split, of ``digits`` too.
     """
-    digits = digits_data("digits", label_noise=0.0)
+    digits = digits_data("digits", label_noise=0.0, split=split)
     splits = {}
-    for (split, count), seed in zip(PAIRS.items(), np.random.SeedSequence(SPLIT_SEED).spawn(len(PAIRS)), strict=True):
-        images, labels = getattr(digits, split).tensors
+    for (part, count), seed in zip(PAIRS.items(), np.random.SeedSequence(split).spawn(len(PAIRS)), strict=True):
+        images, labels = getattr(digits, part).tensors
         alphabets = [Alphabet(images[:, 0], labels)] * tiles
-        splits[split] = paired_tiles(alphabets, count, arrangement, np.random.default_rng(seed))
+        splits[part] = paired_tiles(alphabets, count, arrangement, np.random.default_rng(seed))
     shape = tuple(splits["train"].tensors[0].shape[1:])
-    return Data(name, **splits, meta={"shape": shape, "classes": (10,) * tiles, "information": tiles * math.log(10)})
+    meta = {"shape": shape, "classes": (10,) * tiles, "information": tiles * math.log(10)}
+    return Data(name, **splits, meta=meta, pool=round(PAIRS["test"] * digits.pool / len(digits.test)))
 
 
 @dataset("spatial_digits_9", help="pairs of 3x3 tiles of digits that share 9 factors, 24x24: 4,000 / 1,000 / 1,000 pairs")
-def spatial_digits_9() -> Data:
+def spatial_digits_9(split: int = 0) -> Data:
     """20.7 nats of shared information."""
-    return digit_pairs("spatial_digits_9", 9, "spatial")
+    return digit_pairs("spatial_digits_9", 9, "spatial", split=split)
 
 
 @dataset("spatial_digits_4", help="pairs of 2x2 tiles of digits that share 4 factors, 16x16: 4,000 / 1,000 / 1,000 pairs")
-def spatial_digits_4() -> Data:
+def spatial_digits_4(split: int = 0) -> Data:
     """9.2 nats of shared information."""
-    return digit_pairs("spatial_digits_4", 4, "spatial")
+    return digit_pairs("spatial_digits_4", 4, "spatial", split=split)
 
 
 @dataset("spatial_digits_1", help="pairs of digits that share one factor, 8x8: 4,000 / 1,000 / 1,000 pairs")
-def spatial_digits_1() -> Data:
+def spatial_digits_1(split: int = 0) -> Data:
     """2.3 nats of shared information."""
-    return digit_pairs("spatial_digits_1", 1, "spatial")
+    return digit_pairs("spatial_digits_1", 1, "spatial", split=split)
 
 
 @dataset("stacked_digits_9", help="pairs of 9 channels of digits that share 9 factors, 8x8: 4,000 / 1,000 / 1,000 pairs")
-def stacked_digits_9() -> Data:
+def stacked_digits_9(split: int = 0) -> Data:
     """20.7 nats of shared information, in channels."""
-    return digit_pairs("stacked_digits_9", 9, "stacked")
+    return digit_pairs("stacked_digits_9", 9, "stacked", split=split)
 
 
 @dataset("stacked_digits_4", help="pairs of 4 channels of digits that share 4 factors, 8x8: 4,000 / 1,000 / 1,000 pairs")
-def stacked_digits_4() -> Data:
+def stacked_digits_4(split: int = 0) -> Data:
     """9.2 nats of shared information, in channels."""
-    return digit_pairs("stacked_digits_4", 4, "stacked")
+    return digit_pairs("stacked_digits_4", 4, "stacked", split=split)

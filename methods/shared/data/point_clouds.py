@@ -11,7 +11,6 @@ from torch.utils.data import TensorDataset
 from regbench.methods.shared.data import Data, dataset
 
 POOL = {"train": 20, "validation": 200, "test": 200}
-SPLIT_SEED = 0
 
 
 def squared_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -25,20 +24,20 @@ def _problems(cost: np.ndarray, a: np.ndarray, b: np.ndarray) -> TensorDataset:
 
 
 @dataset("gaussian_clouds", help="64 points of N(0, I) to 8 of N((1, 0.5), I), uniform: 20 / 200 / 200 problems")
-def gaussian_clouds() -> Data:
+def gaussian_clouds(split: int = 0) -> Data:
     """Squared distances of two Gaussian clouds in the plane, with uniform marginals."""
     m, n = 64, 8
     splits = {}
-    for (name, count), seed in zip(POOL.items(), np.random.SeedSequence(SPLIT_SEED).spawn(len(POOL)), strict=True):
+    for (name, count), seed in zip(POOL.items(), np.random.SeedSequence(split).spawn(len(POOL)), strict=True):
         random = np.random.default_rng(seed)
         source = random.standard_normal((count, m, 2))
         target = random.normal([1.0, 0.5], 1.0, (count, n, 2))
         splits[name] = _problems(squared_distances(source, target), np.full((count, m), 1 / m), np.full((count, n), 1 / n))
-    return Data("gaussian_clouds", **splits, meta={"shape": (m, n)})
+    return Data("gaussian_clouds", **splits, meta={"shape": (m, n)}, pool=0)
 
 
 @dataset("digit_histograms", help="pairs of scikit-learn's digits as 8x8 histograms of ink: 20 / 200 / 200 problems")
-def digit_histograms() -> Data:
+def digit_histograms(split: int = 0) -> Data:
     """Squared pixel distances between two images of digits; no image occurs in two problems.
 
     Blank pixels have no mass, so that some rows and columns of a plan are zero.
@@ -46,7 +45,7 @@ def digit_histograms() -> Data:
     from sklearn.datasets import load_digits
 
     images = load_digits(return_X_y=True)[0]
-    images = images[np.random.default_rng(SPLIT_SEED).permutation(len(images))]
+    images = images[np.random.default_rng(split).permutation(len(images))]
     ink = images / images.sum(axis=1, keepdims=True)
     pixels = np.stack(np.meshgrid(np.arange(8.0), np.arange(8.0), indexing="ij"), axis=-1).reshape(-1, 2)
     cost = squared_distances(pixels, pixels)
@@ -55,4 +54,4 @@ def digit_histograms() -> Data:
         a, b = ink[start : start + count], ink[start + count : start + 2 * count]
         splits[name] = _problems(np.broadcast_to(cost, (count, 64, 64)), a, b)
         start += 2 * count
-    return Data("digit_histograms", **splits, meta={"shape": (64, 64)})
+    return Data("digit_histograms", **splits, meta={"shape": (64, 64)}, pool=len(ink) // 2)

@@ -12,7 +12,7 @@ SPLIT_SEED = 0
 
 
 @dataset("private_digits", help="scikit-learn's digits, 8x8, to protect: 700 / 200 / 297 images, 600 for the attacker")
-def private_digits() -> PrivateData:
+def private_digits(split: int = 0) -> PrivateData:
     """Images ``[N, 1, 8, 8]`` in [0, 1], stratified by class."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
@@ -23,11 +23,10 @@ def private_digits() -> PrivateData:
     rest = np.arange(len(y))
     splits = {}
     for name, size in (("train", 700), ("auxiliary", 600), ("validation", 200)):
-        rows, rest = train_test_split(rest, train_size=size, stratify=labels[rest], random_state=SPLIT_SEED)
+        rows, rest = train_test_split(rest, train_size=size, stratify=labels[rest], random_state=split)
         splits[name] = TensorDataset(x[rows], y[rows])
-    return PrivateData(
-        "private_digits", test=TensorDataset(x[rest], y[rest]), meta={"classes": 10, "shape": (1, 8, 8)}, **splits
-    )
+    test, meta = TensorDataset(x[rest], y[rest]), {"classes": 10, "shape": (1, 8, 8)}
+    return PrivateData("private_digits", test=test, meta=meta, pool=len(y), **splits)
 
 
 @dataset(

@@ -19,6 +19,7 @@ def protected_data(
     y: np.ndarray,
     groups: np.ndarray,
     exposure: np.ndarray | None = None,
+    pool: int = 0,
 ) -> Data:
     """A data set whose splits hold x ``[N, m]``, s ``[N, d, p]``, y ``[N]``, exposure ``[N]`` and groups ``[N]``.
 
@@ -34,6 +35,7 @@ def protected_data(
         y: targets.
         groups: a number for each intersection of attributes, from 0.
         exposure: what the mean of a count is proportional to; 1 where None.
+        pool: of the data set.
     """
     learned = rows["train"]
     scale = x[learned].std(axis=0)
@@ -47,7 +49,7 @@ def protected_data(
     tensors = [torch.tensor(values, dtype=torch.float32) for values in (x, s, y, exposure)]
     tensors.append(torch.tensor(groups, dtype=torch.int64))
     splits = {split: TensorDataset(*(tensor[torch.tensor(places)] for tensor in tensors)) for split, places in rows.items()}
-    return Data(name, **splits, meta={"target": target, "shape": (x.shape[1],), "widths": widths})
+    return Data(name, **splits, meta={"target": target, "shape": (x.shape[1],), "widths": widths}, pool=pool)
 
 
 def intersections(*labels: np.ndarray) -> np.ndarray:

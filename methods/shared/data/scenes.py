@@ -18,29 +18,29 @@ SMALLEST, LARGEST = 2.5, 5.5
 # Of the object beside wall and floor, so that its outline is seen where it has their hue.
 BRIGHTNESS = 0.6
 HELD_OUT = 1000
-SPLIT_SEED = 0
 
 
 @dataset("scenes", help="a shape before wall and floor, 16x16 RGB, 5 sources: 4,144 / 1,000 / 1,000 images")
-def scenes() -> Data:
+def scenes(split: int = 0) -> Data:
     """Images ``[N, 3, 16, 16]`` in [0, 1] and the numbers of their sources' values ``[N, 5]``, int64."""
-    return scenes_data("scenes", SOURCES, HELD_OUT)
+    return scenes_data("scenes", SOURCES, HELD_OUT, split=split)
 
 
-def scenes_data(name: str, counts: dict[str, int], held_out: int) -> Data:
+def scenes_data(name: str, counts: dict[str, int], held_out: int, *, split: int = 0) -> Data:
     """All combinations of the sources' values, in three splits of random combinations.
 
     Args:
         name: of the data set.
         counts: how many values each source has, named as ``SOURCES``; at most three shapes.
         held_out: images to validate, and as many to test.
+        split: the number of the split.
     """
     values = torch.tensor(list(product(*(range(count) for count in counts.values()))))
-    order = torch.from_numpy(np.random.default_rng(SPLIT_SEED).permutation(len(values)))
+    order = torch.from_numpy(np.random.default_rng(split).permutation(len(values)))
     images = render(values, counts)
     rows = dict(zip(("test", "validation", "train"), order.tensor_split([held_out, 2 * held_out]), strict=True))
-    splits = {split: TensorDataset(images[chosen], values[chosen]) for split, chosen in rows.items()}
-    return Data(name, **splits, meta={"shape": (3, SIDE, SIDE), "sources": tuple(counts)})
+    splits = {part: TensorDataset(images[chosen], values[chosen]) for part, chosen in rows.items()}
+    return Data(name, **splits, meta={"shape": (3, SIDE, SIDE), "sources": tuple(counts)}, pool=len(values))
 
 
 def render(values: Tensor, counts: dict[str, int]) -> Tensor:

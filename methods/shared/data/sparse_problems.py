@@ -16,7 +16,6 @@ from torch.utils.data import TensorDataset
 from regbench.methods.shared.data import Data, dataset
 
 POOL = {"train": 20, "validation": 200, "test": 200}
-SPLIT_SEED = 0
 
 Outcome = Literal["continuous", "binary"]
 
@@ -68,12 +67,12 @@ class Problems(TensorDataset):
         return self.design(np.random.default_rng(int(self.tensors[0][index])))
 
 
-def pools(name: str, covariates: int, design: Callable[[np.random.Generator], Problem]) -> Data:
-    """A data set whose three splits are pools of problems of one design."""
+def pools(name: str, covariates: int, design: Callable[[np.random.Generator], Problem], *, split: int = 0) -> Data:
+    """A data set whose three splits are pools of problems of one design; splits of another number hold other problems."""
     splits = {}
-    for (split, count), seed in zip(POOL.items(), np.random.SeedSequence(SPLIT_SEED).spawn(len(POOL)), strict=True):
-        splits[split] = Problems(torch.tensor(seed.generate_state(count).astype(np.int64)), design)
-    return Data(name, **splits, meta={"shape": (covariates,)})
+    for (part, count), seed in zip(POOL.items(), np.random.SeedSequence(split).spawn(len(POOL)), strict=True):
+        splits[part] = Problems(torch.tensor(seed.generate_state(count).astype(np.int64)), design)
+    return Data(name, **splits, meta={"shape": (covariates,)}, pool=0)
 
 
 def toeplitz_rows(rows: int, covariates: int, correlation: float, random: np.random.Generator) -> np.ndarray:
@@ -207,72 +206,72 @@ def squares_design(train: int, held: int, covariates: int) -> Callable[[np.rando
 
 
 @dataset("sparse_toeplitz", help="10 of 500 covariates matter, 200 rows, neighbours correlated by 0.5: 20 / 200 / 200 problems")
-def sparse_toeplitz() -> Data:
+def sparse_toeplitz(split: int = 0) -> Data:
     """The small benchmark of penalties."""
-    return pools("sparse_toeplitz", 500, scattered_design(200, 200, 500, 0.5, "continuous"))
+    return pools("sparse_toeplitz", 500, scattered_design(200, 200, 500, 0.5, "continuous"), split=split)
 
 
 @dataset("sparse_toeplitz_09", help="as sparse_toeplitz, with neighbours correlated by 0.9: 20 / 200 / 200 problems")
-def sparse_toeplitz_09() -> Data:
+def sparse_toeplitz_09(split: int = 0) -> Data:
     """Neighbours can hardly be told apart."""
-    return pools("sparse_toeplitz_09", 500, scattered_design(200, 200, 500, 0.9, "continuous"))
+    return pools("sparse_toeplitz_09", 500, scattered_design(200, 200, 500, 0.9, "continuous"), split=split)
 
 
 @dataset("sparse_binary", help="10 of 300 covariates matter to a binary outcome, 300 rows: 20 / 200 / 200 problems")
-def sparse_binary() -> Data:
+def sparse_binary(split: int = 0) -> Data:
     """A logistic model."""
-    return pools("sparse_binary", 300, scattered_design(300, 300, 300, 0.5, "binary"))
+    return pools("sparse_binary", 300, scattered_design(300, 300, 300, 0.5, "binary"), split=split)
 
 
 @dataset("squared_covariates", help="the outcome is a sum of 10 of 200 covariates' squares, 400 rows: 20 / 200 / 200 problems")
-def squared_covariates() -> Data:
+def squared_covariates(split: int = 0) -> Data:
     """The small benchmark of screening."""
-    return pools("squared_covariates", 200, squares_design(400, 400, 200))
+    return pools("squared_covariates", 200, squares_design(400, 400, 200), split=split)
 
 
 @dataset("clustered", help="60 clusters of 5 rows with random intercepts, 4 of 30 covariates matter: 20 / 200 / 200 problems")
-def clustered() -> Data:
+def clustered(split: int = 0) -> Data:
     """A linear mixed model."""
-    return pools("clustered", 30, clustered_design(0.0))
+    return pools("clustered", 30, clustered_design(0.0), split=split)
 
 
 @dataset("clustered_outliers", help="as clustered, a tenth of the training clusters drowned in noise: 20 / 200 / 200 problems")
-def clustered_outliers() -> Data:
+def clustered_outliers(split: int = 0) -> Data:
     """The small benchmark of robust mixed models."""
-    return pools("clustered_outliers", 30, clustered_design(0.1))
+    return pools("clustered_outliers", 30, clustered_design(0.1), split=split)
 
 
 @dataset("clustered_slopes", help="as clustered, with random slopes of the first 2 covariates too: 20 / 200 / 200 problems")
-def clustered_slopes() -> Data:
+def clustered_slopes(split: int = 0) -> Data:
     """A linear mixed model with effects that vary."""
-    return pools("clustered_slopes", 30, clustered_design(0.0, slopes=2))
+    return pools("clustered_slopes", 30, clustered_design(0.0, slopes=2), split=split)
 
 
 @dataset("clustered_slopes_outliers", help="as clustered_slopes, contaminated as clustered_outliers: 20 / 200 / 200 problems")
-def clustered_slopes_outliers() -> Data:
+def clustered_slopes_outliers(split: int = 0) -> Data:
     """Effects that vary, and clusters that cannot be trusted."""
-    return pools("clustered_slopes_outliers", 30, clustered_design(0.1, slopes=2))
+    return pools("clustered_slopes_outliers", 30, clustered_design(0.1, slopes=2), split=split)
 
 
 @dataset("toeplitz_blocks", help="50 of 2050 covariates matter, 1000 rows, SNR 3, correlation 0.5: 20 / 200 / 200 problems")
-def toeplitz_blocks() -> Data:
+def toeplitz_blocks(split: int = 0) -> Data:
     """The design of Yang et al., 2023, continuous outcome."""
-    return pools("toeplitz_blocks", 2050, block_design(1000, 1000, 0.5, 3.0, "continuous"))
+    return pools("toeplitz_blocks", 2050, block_design(1000, 1000, 0.5, 3.0, "continuous"), split=split)
 
 
 @dataset("toeplitz_blocks_01", help="as toeplitz_blocks, with neighbours correlated by 0.1: 20 / 200 / 200 problems")
-def toeplitz_blocks_01() -> Data:
+def toeplitz_blocks_01(split: int = 0) -> Data:
     """The same with covariates that are nearly independent."""
-    return pools("toeplitz_blocks_01", 2050, block_design(1000, 1000, 0.1, 3.0, "continuous"))
+    return pools("toeplitz_blocks_01", 2050, block_design(1000, 1000, 0.1, 3.0, "continuous"), split=split)
 
 
 @dataset("toeplitz_blocks_09", help="as toeplitz_blocks, with neighbours correlated by 0.9: 20 / 200 / 200 problems")
-def toeplitz_blocks_09() -> Data:
+def toeplitz_blocks_09(split: int = 0) -> Data:
     """The same with neighbours that can hardly be told apart."""
-    return pools("toeplitz_blocks_09", 2050, block_design(1000, 1000, 0.9, 3.0, "continuous"))
+    return pools("toeplitz_blocks_09", 2050, block_design(1000, 1000, 0.9, 3.0, "continuous"), split=split)
 
 
 @dataset("toeplitz_blocks_binary", help="as toeplitz_blocks, with a binary outcome: 20 / 200 / 200 problems")
-def toeplitz_blocks_binary() -> Data:
+def toeplitz_blocks_binary(split: int = 0) -> Data:
     """The design of Yang et al., 2023, binary outcome."""
-    return pools("toeplitz_blocks_binary", 2050, block_design(1000, 1000, 0.5, 3.0, "binary"))
+    return pools("toeplitz_blocks_binary", 2050, block_design(1000, 1000, 0.5, 3.0, "binary"), split=split)

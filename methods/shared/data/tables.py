@@ -1,4 +1,4 @@
-"""Tables of numbers for regression: standardized, and split at random, the same way in every run."""
+"""Tables of numbers for regression: standardized, and split at random."""
 
 import numpy as np
 import torch
@@ -6,10 +6,10 @@ from torch.utils.data import TensorDataset
 
 from regbench.methods.shared.data import Data
 
-SPLIT_SEED = 0
 
-
-def table_data(name: str, x: np.ndarray, y: np.ndarray, *, validation: int, test: int) -> Data:
+def table_data(
+    name: str, x: np.ndarray, y: np.ndarray, *, validation: int, test: int, split: int = 0, generated: bool = False
+) -> Data:
     """Inputs ``[N, d]`` and targets ``[N]``, both standardized by the training rows; ``meta["scale"]`` undoes it for errors.
 
     Args:
@@ -18,8 +18,10 @@ def table_data(name: str, x: np.ndarray, y: np.ndarray, *, validation: int, test
         y: raw targets.
         validation: how many rows.
         test: how many rows.
+        split: the number of the split.
+        generated: whether the rows are this split's own, not those of all splits.
     """
-    order = np.random.default_rng(SPLIT_SEED).permutation(len(y))
+    order = np.random.default_rng(split).permutation(len(y))
     places = dict(zip(("test", "validation", "train"), np.split(order, [test, test + validation]), strict=True))
     learned = places["train"]
     spread = x[learned].std(axis=0)
@@ -27,7 +29,7 @@ def table_data(name: str, x: np.ndarray, y: np.ndarray, *, validation: int, test
     scale = float(y[learned].std())
     y = (y - y[learned].mean()) / scale
     splits = {
-        split: TensorDataset(*(torch.tensor(values[rows], dtype=torch.float32) for values in (x, y)))
-        for split, rows in places.items()
+        part: TensorDataset(*(torch.tensor(values[rows], dtype=torch.float32) for values in (x, y)))
+        for part, rows in places.items()
     }
-    return Data(name, **splits, meta={"shape": (x.shape[1],), "scale": scale})
+    return Data(name, **splits, meta={"shape": (x.shape[1],), "scale": scale}, pool=0 if generated else len(y))

@@ -27,7 +27,7 @@ TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 
 
-def uci_data(name: str) -> Data:
+def uci_data(name: str, *, split: int = 0) -> Data:
     """A table in a random split of 64 / 16 / 20 %, words one-hot, rows without a target left out.
 
     Raises:
@@ -46,7 +46,7 @@ def uci_data(name: str) -> Data:
     x, y = x[known], y[known]
     if not np.isfinite(x).all():
         raise DataError(f"{path} is damaged: an input is missing")
-    return table_data(name, x, y, validation=round(VALIDATION * len(y)), test=round(TEST * len(y)))
+    return table_data(name, x, y, validation=round(VALIDATION * len(y)), test=round(TEST * len(y)), split=split)
 
 
 def _numbers(column: np.ndarray) -> np.ndarray:
@@ -56,8 +56,11 @@ def _numbers(column: np.ndarray) -> np.ndarray:
     return column.astype(np.float64)[:, None]
 
 
-def _reader(name: str) -> Callable[[], Data]:
-    return lambda: uci_data(name)
+def _reader(name: str) -> Callable[..., Data]:
+    def read(split: int = 0) -> Data:
+        return uci_data(name, split=split)
+
+    return read
 
 
 for _name in TABLES:

@@ -20,11 +20,11 @@ SIDE, CLASSES = 16, 10
 
 
 @dataset("usps_clusters", help="handwritten digits of envelopes, 16x16: 11,000 images, from usps_all.mat", folder=FOLDER)
-def usps_clusters() -> Data:
+def usps_clusters(split: int = 0) -> Data:
     """Images ``[N, 1, 16, 16]`` in [-1, 1]."""
     (path,) = require(FOLDER, FILE)
     images, labels = read_usps(path)
-    return clusters_data("usps_clusters", images[:, None] / np.float32(127.5) - 1, labels)
+    return clusters_data("usps_clusters", images[:, None] / np.float32(127.5) - 1, labels, split=split)
 
 
 def read_usps(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from in_process import refusal
 
-from regbench.methods.shared.data import load
+from regbench.methods.shared import data as data_sets
 
 REGBENCH = Path(sys.executable).parent / "regbench"
 DEADLINE = 240
@@ -159,7 +159,7 @@ def test_an_unknown_option_exits_with_2(tmp_path):
 
 def test_missing_data_says_where_to_put_it(tmp_path, here, monkeypatch):
     monkeypatch.delenv("REGBENCH_DATA", raising=False)
-    load.cache_clear()
+    data_sets._loaded.cache_clear()
     suite = write(tmp_path, TINY | {"data": ["fashion_mnist"]})
     message = here.refused(tmp_path, "sweep", suite)
     assert "REGBENCH_DATA" in message

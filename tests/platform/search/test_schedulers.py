@@ -46,7 +46,9 @@ class Tune:
     """Runs trials that plan so many rounds, some at a time, until all have ended; ``rounds`` are those that they trained."""
 
     def __init__(self, spec: Suite, planned: list[int], score: Callable[[int, int], float], tmp_path: Any) -> None:
-        self.scheduler = StudySchedulers(spec, studies(spec), Records(Storage(tmp_path)))
+        self.scheduler = StudySchedulers(
+            spec, {study.name: study for study in studies(spec)}.__getitem__, Records(Storage(tmp_path))
+        )
         config = {"study": "cross_entropy-digits", "stage": "tune", "params": {}}
         self.trials = [FakeTrial(str(number), config | {"rounds": rounds}) for number, rounds in enumerate(planned)]
         self.score = score

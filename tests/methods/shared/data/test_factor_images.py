@@ -140,6 +140,9 @@ def test_mpi3d_has_its_sources_in_order(folder):
         x, values = split.tensors
         assert x.shape[1:] == (3, 64, 64)
         assert (x[:, 0, 0, 0].long() == values @ torch.tensor([12, 4, 1])).all()
+    again = mpi3d_data(counts, split=1)
+    assert not torch.equal(again.test.tensors[1], data.test.tensors[1])
+    assert (again.pool, len(again.test)) == (24, len(data.test))
     with pytest.raises(DataError, match="not uint8"):
         mpi3d()
 

@@ -93,6 +93,15 @@ def test_celebrities_of_most_images_are_the_classes_and_the_next_ones_the_attack
     assert (data.auxiliary.tensors[1] == 2).all()
 
 
+def test_another_split_divides_the_protected_faces_anew_and_leaves_the_attacker_as_it_was(faces):
+    first, second = celeba_data(2, 15), celeba_data(2, 15, split=1)
+    assert all(map(torch.equal, first.auxiliary.tensors, second.auxiliary.tensors))
+    assert first.pool == second.pool == 22
+    both = [[x.numpy().tobytes() for split in SPLITS[:3] for x in getattr(data, split).tensors[0]] for data in (first, second)]
+    assert sorted(both[0]) == sorted(both[1])
+    assert both[0] != both[1]
+
+
 def test_a_face_is_the_middle_of_an_image(faces):
     (face,) = read_faces(["000010.jpg"])
     # The border around the middle is black and must not be in it.

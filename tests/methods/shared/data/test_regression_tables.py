@@ -82,6 +82,9 @@ def test_california_housing(tmp_path, monkeypatch):
     assert len(y) == 59
     logs = np.log(table[:59, 8])
     np.testing.assert_allclose(np.ptp(y) * data.meta["scale"], np.ptp(logs), rtol=1e-5)
+    again = california_housing(split=1)
+    assert again.pool == data.pool == 59
+    assert again.meta["scale"] != data.meta["scale"]
 
 
 def test_california_housing_refuses_another_table(tmp_path, monkeypatch):

@@ -156,6 +156,9 @@ def test_abide_is_standardized_vertices_with_simulated_outcomes(folder):
     squares = abide_cortical_squares().test.draw(0)
     assert int(squares.relevant.sum()) == 40
     assert not squares.coefficients.any()
+    again = abide_cortical(split=1).test.draw(0)
+    assert not torch.equal(again.x, problem.x)
+    torch.testing.assert_close(torch.cat([again.x, again.held_x]).sort(0).values, both.sort(0).values)
 
 
 @pytest.mark.parametrize(("load_binary", "squares"), [(abide_cortical_binary, False), (abide_cortical_squares_binary, True)])
