@@ -34,6 +34,7 @@ from torch.nn.functional import normalize
 
 from regbench.methods.classification.diffusion_spectral_entropy import DEVIATIONS, DiffusionSpectralEntropy
 from regbench.methods.diagnostics import Diagnostics
+from regbench.methods.hidden import fixed_rows, penultimate
 from regbench.methods.registry import create
 from regbench.methods.run import Run
 from regbench.methods.shared.data import Data, load
@@ -103,9 +104,12 @@ def resilience(seeds: int) -> Values:
 
 
 def training(seeds: int) -> Values:
-    """Entropy and information of unseen digits over training on true and on random labels."""
+    """Entropy and information of unseen digits over training on true and on random labels, from the untrained network on."""
     for seed in range(seeds):
         for series, data in (("true labels", load("digits")), ("random labels", digits_data("digits_random", 1.0))):
+            z, y = untrained(data, seed)
+            yield series, 0, "diagnostic/dse", seed, diffusion_spectral_entropy(z, SIGMA).item()
+            yield series, 0, "diagnostic/dsmi", seed, diffusion_spectral_information(z, y, SIGMA).item()
             for epoch, metrics in followed(data, {"epochs": 60}, seed):
                 for name in ("diagnostic/dse", "diagnostic/dsmi", "train/loss", "val/accuracy"):
                     yield series, epoch, name, seed, metrics[name]
@@ -121,6 +125,15 @@ def followed(
     for metrics in method.train(run):
         if found := watch.measure():
             yield run.round, metrics | found
+
+
+def untrained(data: Data, seed: int) -> tuple[Tensor, Tensor]:
+    """The representation with which a training begins, in rows of length 1, and the labels of these rows."""
+    run = Run(data, seed=seed)
+    network = create("cross_entropy", NETWORK).build_model(run.data)
+    x, y = (tensor[fixed_rows(len(data.validation), ROWS)] for tensor in data.validation.tensors)
+    with torch.no_grad():
+        return normalize(penultimate(network, x), dim=1), y
 
 
 def initialization(seeds: int) -> Values:

@@ -144,6 +144,15 @@ class Run:
         return self._named
 
     @property
+    def network(self) -> Any:
+        """The first module that was handed to ``restore``: the network that is trained, for most methods.
+
+        Raises:
+            StopIteration: there is none.
+        """
+        return next(part for part in self._named.values() if isinstance(part, nn.Module))
+
+    @property
     def parts(self) -> list[Any]:
         """What makes up the run's state, as handed to ``restore``."""
         return list(self._named.values())

@@ -136,7 +136,7 @@ class NetworkMethod(Method):
         """What the network's last layer is given; inputs and labels are the split's first two tensors."""
         x, y = run.tensors(run.data.validation)[:2]
         rows = fixed_rows(len(x), count, run.device)
-        return Hidden(penultimate(run.part("model"), x[rows]), x[rows], y[rows])
+        return Hidden(penultimate(run.network, x[rows]), x[rows], y[rows])
 
     def rate(self, epoch: int) -> float:
         """The factor on the learning rate in an epoch, from 1."""

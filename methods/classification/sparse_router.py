@@ -179,7 +179,7 @@ class SparseRouter(ClassificationMethod):
 
     def hidden(self, run: Run, count: int) -> Hidden:
         """Of the perceptrons, the hidden units of all experts, side by side."""
-        network = run.part("model")
+        network = run.network
         if not isinstance(network, Experts):
             return super().hidden(run, count)
         x, y = run.tensors(run.data.validation)[:2]

@@ -171,7 +171,7 @@ class DeepClusteringMethod(MixedPrecisionMethod, ClusteringMethod):
         _, labels, known = run.tensors(run.data.validation)
         rows = fixed_rows(len(known), count, run.device)
         x = run.tensors(run.data.train)[0][known[rows]]
-        return Hidden(run.part("model").autoencoder.encoder(x), x, labels[rows])
+        return Hidden(run.network.autoencoder.encoder(x), x, labels[rows])
 
     def _start(self, run: Run) -> Training:
         (x,) = run.tensors(run.data.train)

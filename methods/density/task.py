@@ -202,7 +202,7 @@ class DensityMethod(StepMethod):
 
     def hidden(self, run: Run, count: int) -> Hidden | None:
         """What the last layer of f is given; labels tell outliers. A normal distribution has no network."""
-        network = run.part("model")
+        network = run.network
         if network.f is None:
             return None
         x, outlier = run.tensors(run.data.validation)

@@ -222,7 +222,7 @@ class DiscoveryMethod(DiscoveringMethod, MixedPrecisionMethod, NetworkMethod):
         """The encoder's features."""
         x, y = run.tensors(run.data.validation)
         rows = fixed_rows(len(x), count, run.device)
-        return Hidden(run.part("model").encoder(x[rows]), x[rows], y[rows])
+        return Hidden(run.network.encoder(x[rows]), x[rows], y[rows])
 
     def evaluate(self, network: Model, split: TensorDataset, run: Run) -> Metrics:
         """Accuracies of the prototypes with the largest cosines, and how far that of known classes has fallen."""

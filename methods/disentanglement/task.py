@@ -192,7 +192,7 @@ class AutoencoderMethod(DisentanglementMethod):
 
     def encode(self, run: Run, x: Tensor) -> Tensor:
         """The latent's codes."""
-        return run.part("model")(x).latents.codes
+        return run.network(x).latents.codes
 
     def evaluate(self, network: Autoencoder, split: TensorDataset, run: Run) -> Metrics:
         """Metrics of an autoencoder on a split, names without the split's prefix."""

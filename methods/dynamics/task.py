@@ -183,7 +183,7 @@ class KoopmanMethod(Method):
         """Latents of single states, which have no labels."""
         states = run.tensors(run.data.validation)[0].flatten(0, 1)
         x = states[fixed_rows(len(states), count, run.device)]
-        return Hidden(run.part("model").encode(x), x, None)
+        return Hidden(run.network.encode(x), x, None)
 
     def _train_epoch(
         self, model: nn.Module, network: KoopmanNetwork, optimizer: torch.optim.Adam, windows: TensorDataset, run: Run

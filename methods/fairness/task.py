@@ -126,7 +126,7 @@ class FairnessMethod(NetworkMethod):
         """What the last layer is given; labels are the targets."""
         x, _, y = run.tensors(run.data.validation)[:3]
         rows = fixed_rows(len(x), count, run.device)
-        return Hidden(penultimate(run.part("model"), x[rows]), x[rows], y[rows])
+        return Hidden(penultimate(run.network, x[rows]), x[rows], y[rows])
 
     def evaluate(self, network: Scores, split: TensorDataset, run: Run) -> Metrics:
         """Metrics of a network; dependence on the split's first ``EVALUATION_ROWS`` rows, in float64."""

@@ -112,7 +112,7 @@ class MixedModalityMethod(MixedPrecisionMethod):
         """What the classifier's last layer is given."""
         x, y = run.tensors(run.data.validation)[:2]
         rows = fixed_rows(len(x), count, run.device)
-        return Hidden(penultimate(run.part("network"), x[rows]), x[rows], y[rows])
+        return Hidden(penultimate(run.network, x[rows]), x[rows], y[rows])
 
     def _heat_epoch(self, model: nn.Module, policy: nn.Module | None, optimizers: list[torch.optim.SGD], run: Run) -> Metrics:
         """One pass of pre-training; returns the means of the objective and of its facts over this worker's batches."""

@@ -145,7 +145,7 @@ class MultipleInstanceMethod(MixedPrecisionMethod, NetworkMethod):
         rows = fixed_rows(len(y), count, run.device)
         x, present, _ = bag_batch(split, starts[rows], counts[rows], run)
         means = x.sum(1) / counts[rows, None]
-        return Hidden(penultimate(run.part("model"), x, present), means, y[rows])
+        return Hidden(penultimate(run.network, x, present), means, y[rows])
 
     def evaluate(self, network: Model, split: TensorDataset, run: Run) -> Metrics:
         """Metrics of a network on a split of bags, and means over bags of how it spreads attention."""

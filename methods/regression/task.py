@@ -143,7 +143,7 @@ class RegressionMethod(NetworkMethod):
         """The code without noise; labels are the targets."""
         x, y = run.tensors(run.data.validation)
         rows = fixed_rows(len(x), count, run.device)
-        return Hidden(run.part("model")(x[rows]).mean, x[rows], y[rows])
+        return Hidden(run.network(x[rows]).mean, x[rows], y[rows])
 
     def evaluate(self, network: nn.Module, split: TensorDataset, run: Run) -> Metrics:
         """Metrics of a network in evaluation mode on a split, names without the split's prefix."""

@@ -150,7 +150,7 @@ class RepresentationMethod(MixedPrecisionMethod, StepMethod):
         """φ(x) of first views; labels are those of the first factor."""
         x, _, factors = run.tensors(run.data.validation)
         rows = fixed_rows(len(x), count, run.device)
-        return Hidden(self._represent(run.part("model"), x[rows]), x[rows], factors[rows, 0])
+        return Hidden(self._represent(run.network, x[rows]), x[rows], factors[rows, 0])
 
     def _represent(self, network: Any, x: Tensor) -> Tensor:
         """φ(x) ``[N, d]``."""
