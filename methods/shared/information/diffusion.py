@@ -19,8 +19,8 @@ from regbench.methods.shared.numerics import in_double
 Form = Literal["released", "anisotropic"]
 Algorithm = Literal["dense", "low_rank"]
 
-# Columns that the low-rank algorithm adds at once.
-BLOCK = 32
+# Eigenvalues that the low-rank algorithm takes first.
+FIRST_RANK = 32
 
 
 def diffusion_matrix(z: Tensor, sigma: float | Tensor = 10.0, form: Form = "released") -> Tensor:
@@ -94,9 +94,9 @@ def diffusion_spectral_entropy(
     """DSE, S_D(Z), of points (equation 6): between 0, all points alike, and log₂ N, all far apart.
 
     ``dense`` takes all eigenvalues, in O(N³), and is differentiable; its gradient is defined where eigenvalues coincide.
-    ``low_rank`` takes those of a partial Cholesky factorization of rank r that leaves at most ``tolerance`` of the trace, in
-    O(N² D + N r²). It is exact for t = 1 up to ``low_rank_error(N, tolerance)``, and up to rounding where at most r points
-    differ. For t > 1 the share that is left out is smaller still; t < 1 is refused, since small eigenvalues then count.
+    ``low_rank`` takes the largest ones alone, as many as leave at most ``tolerance`` of Σ λᵗ, which traces tell: see
+    ``leading_eigenvalues``. It is exact up to ``low_rank_error(N, tolerance)``, and up to rounding where few points differ. It
+    pays for a thousand points and more, where few eigenvalues count: the lower the entropy, and the larger t.
 
     Args:
         z: points ``[…, N, D]``, N > 0; ``low_rank`` takes ``[N, D]``.
@@ -104,7 +104,7 @@ def diffusion_spectral_entropy(
         t: diffusion time.
         form: see ``diffusion_matrix``.
         algorithm: ``dense`` or ``low_rank``.
-        tolerance: share of the trace that ``low_rank`` may leave out.
+        tolerance: share of Σ λᵗ that ``low_rank`` may leave out.
 
     Returns:
         ``[…]``, in bits, computed in double precision and given in the type of ``z``.
@@ -117,43 +117,42 @@ def diffusion_spectral_entropy(
         return spectral_entropy(torch.linalg.eigvalsh(matrix), t)
     if t < 1:
         raise ValueError(f"low_rank leaves out small eigenvalues, which count with t={t}: use dense, or t >= 1")
-    factor = partial_cholesky(matrix, tolerance)
-    return spectral_entropy(torch.linalg.eigvalsh(factor.T @ factor), t)
+    return spectral_entropy(leading_eigenvalues(matrix, tolerance, float(t)), t)
 
 
-def partial_cholesky(matrix: Tensor, tolerance: float) -> Tensor:
-    """L ``[N, r]`` such that A - L Lᵀ is positive semidefinite with a trace of at most ``tolerance`` times that of A.
+def leading_eigenvalues(matrix: Tensor, tolerance: float, t: float = 1.0) -> Tensor:
+    """So many of the largest eigenvalues, from below, that Σ λᵗ over all exceeds theirs by at most a share ``tolerance``.
 
-    The pivots of a step are the rows with the largest diagonals of what is left (Harbrecht, Peters, Schneider, "On the low-rank
-    approximation by the pivoted Cholesky decomposition", 2012, in blocks).
+    They are those of QᵀAQ, with Q spanning A³Ω of a Gaussian Ω ``[N, r]`` (subspace iteration: Halko, Martinsson, Tropp,
+    "Finding structure with randomness", 2011), none of which exceeds its own of A (Cauchy). What they miss is known from
+    traces: with p = 1, or p = 2 where t ≥ 2, and λ ≤ 1, λᵗ - μᵗ ≤ t/p (λᵖ - μᵖ), whose sum is t/p (tr Aᵖ - Σ μᵖ). The rank is
+    doubled until that is little enough; beyond a sixteenth of all, all are taken, which is then faster.
 
     Args:
-        matrix: A ``[N, N]``, symmetric positive semidefinite.
-        tolerance: share of the trace.
+        matrix: A ``[N, N]``, symmetric, with eigenvalues in [0, 1].
+        tolerance: share of Σ λᵗ.
+        t: at least 1.
     """
-    left = matrix.diagonal().clone()
-    enough = tolerance * left.sum()
-    # Pivots whose own remainder is rounding carry no further direction.
-    floor = torch.finfo(matrix.dtype).eps * len(matrix) * left.max()
-    factor = matrix.new_zeros(len(matrix), 0)
-    while left.sum() > enough and factor.shape[1] < len(matrix):
-        pivots = left.topk(min(BLOCK, len(matrix) - factor.shape[1])).indices
-        columns = matrix[:, pivots] - factor @ factor[pivots].T
-        values, vectors = torch.linalg.eigh(columns[pivots])
-        kept = values > floor
-        if not kept.any():
-            break
-        block = columns @ (vectors[:, kept] * values[kept].rsqrt())
-        factor = torch.cat([factor, block], 1)
-        left = (left - block.square().sum(1)).clamp(min=0)
-    return factor
+    count, rank, p = len(matrix), FIRST_RANK, 2 if t >= 2 else 1
+    trace = matrix.square().sum() if p == 2 else matrix.trace()
+    stream = torch.Generator(matrix.device).manual_seed(0)
+    while 16 * rank <= count:
+        basis = torch.randn(count, rank, generator=stream, dtype=matrix.dtype, device=matrix.device)
+        for _ in range(3):
+            basis = torch.linalg.qr(matrix @ basis).Q
+        found = torch.linalg.eigvalsh(basis.T @ matrix @ basis).clamp(min=0)
+        if t / p * (trace - (found**p).sum()) <= tolerance * (found**t).sum():
+            return found
+        rank *= 2
+    return torch.linalg.eigvalsh(matrix)
 
 
 def low_rank_error(count: int, tolerance: float) -> float:
-    """How far DSE by ``low_rank`` with t = 1 can be from its value, bits.
+    """How far DSE by ``low_rank`` can be from its value, bits.
 
-    What is left out and rescaled has a trace distance of at most T = ``tolerance`` to the whole, and entropies of such spectra
-    differ by at most T log₂(N - 1) + h(T) (Audenaert, "A sharp continuity estimate for the von Neumann entropy", 2007).
+    As no eigenvalue found exceeds its own, both distributions α have all but T = ``tolerance`` in common, and then their
+    entropies differ by at most T log₂(N - 1) + h(T) (Audenaert, "A sharp continuity estimate for the von Neumann entropy",
+    2007).
     """
     if count < 2 or tolerance <= 0:
         return 0.0

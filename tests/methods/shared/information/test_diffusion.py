@@ -15,9 +15,9 @@ from regbench.methods.shared.information.diffusion import (
     diffusion_matrix,
     diffusion_spectral_entropy,
     diffusion_spectral_information,
+    leading_eigenvalues,
     low_rank_error,
     matrix_entry_entropy,
-    partial_cholesky,
     walk,
 )
 
@@ -140,27 +140,32 @@ def test_gradients():
 
 
 @pytest.mark.parametrize("form", ["released", "anisotropic"])
-@pytest.mark.parametrize("tolerance", [1e-3, 1e-6])
-def test_low_rank_is_within_its_bound(form, tolerance):
-    z = torch.cat([points(60, 5), 4 + 0.1 * points(90, 5, 1)])
-    exact = diffusion_spectral_entropy(z, 2.0, form=form).item()
-    found = diffusion_spectral_entropy(z, 2.0, form=form, algorithm="low_rank", tolerance=tolerance).item()
+@pytest.mark.parametrize("t", [1, 1.5, 2, 4.5])
+def test_low_rank_is_within_its_bound(form, t):
+    z, tolerance = torch.cat([points(200, 3), 4 + 0.1 * points(350, 3, 1)]), 0.01
+    exact = diffusion_spectral_entropy(z, 3.0, t, form=form).item()
+    found = diffusion_spectral_entropy(z, 3.0, t, form=form, algorithm="low_rank", tolerance=tolerance).item()
     assert abs(found - exact) <= low_rank_error(len(z), tolerance)
-    matrix = diffusion_matrix(z, 2.0, form)
-    factor = partial_cholesky(matrix, tolerance)
-    left = matrix - factor @ factor.T
-    assert factor.shape[1] < len(z)
-    assert left.trace() <= tolerance * matrix.trace() + 1e-12
-    assert torch.linalg.eigvalsh(left)[0] > -1e-10
+    matrix = diffusion_matrix(z, 3.0, form)
+    largest, every = leading_eigenvalues(matrix, tolerance, t), torch.linalg.eigvalsh(matrix).clamp(min=0)
+    assert len(largest) < len(z)
+    assert (largest <= every[-len(largest) :] + 1e-12).all()
+    assert -1e-12 <= (every**t).sum() - (largest**t).sum() <= tolerance * (every**t).sum()
+
+
+def test_where_many_eigenvalues_count_all_are_taken():
+    matrix = diffusion_matrix(points(550, 20), 1.0)
+    assert torch.equal(leading_eigenvalues(matrix, 1e-3), torch.linalg.eigvalsh(matrix))
+    assert len(leading_eigenvalues(diffusion_matrix(points(550, 2), 1.0), 1e-2, 4)) < 550
 
 
 def test_low_rank_is_exact_where_few_points_differ():
-    z = points(7, 3).repeat(40, 1)
+    z = points(7, 3).repeat(80, 1)
+    assert len(leading_eigenvalues(diffusion_matrix(z, 1.0), 1e-12)) < len(z)
     for t in (1, 3):
         exact = diffusion_spectral_entropy(z, 1.0, t).item()
-        found = diffusion_spectral_entropy(z, 1.0, t, algorithm="low_rank", tolerance=1e-14).item()
+        found = diffusion_spectral_entropy(z, 1.0, t, algorithm="low_rank", tolerance=1e-12).item()
         assert found == pytest.approx(exact, abs=1e-9)
-    assert partial_cholesky(diffusion_matrix(z, 1.0), 1e-14).shape[1] == 7
     with pytest.raises(ValueError, match="low_rank"):
         diffusion_spectral_entropy(z, 1.0, 0.5, algorithm="low_rank")
 
