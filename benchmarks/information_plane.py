@@ -131,7 +131,7 @@ def draw(rows: pd.DataFrame) -> None:
     for activation, weight in CASES:
         values, label = lost[activation, weight], activation + (", L2" if weight else "")
         panels[-1].plot(values.index, values, "--" if weight else "-", color=f"C{plain.index(activation)}", label=label)
-    panels[-1].set_title("share of I(X; T) lost since its maximum", loc="left", fontsize=9)
+    panels[-1].set_title("share of I(X; T) lost", loc="left", fontsize=9)
     panels[-1].set_xlabel("layer")
     panels[-1].legend(fontsize=7)
     figure.savefig(PLOT, metadata={"Date": None})
@@ -140,7 +140,7 @@ def draw(rows: pd.DataFrame) -> None:
 def main() -> None:
     """Measures and draws."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=6)
+    parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--epochs", type=int, default=300)
     parser.add_argument("--looks", type=int, default=12)
     options = parser.parse_args()

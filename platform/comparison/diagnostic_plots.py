@@ -63,7 +63,7 @@ def information_plane(comparison: Comparison, track: str, data: str, look: Style
     ][:MOST]
     if not drawn:
         return ""
-    figure, panels = _panels(len(drawn))
+    figure, panels = _panels(len(drawn), shared=True)
     for panel, (entry, name, rows) in zip(panels, drawn, strict=False):
         colour, marker = look[entry]
         layers = list(dict.fromkeys(rows["layer"]))
@@ -117,12 +117,12 @@ def _columns(count: int) -> int:
     return min(3, count)
 
 
-def _panels(count: int) -> tuple[Figure, list[mpl.axes.Axes]]:
-    """A figure of so many panels in rows of three; those left over are empty."""
+def _panels(count: int, *, shared: bool = False) -> tuple[Figure, list[mpl.axes.Axes]]:
+    """A figure of so many panels in rows of three, with axes of their own or the same; those left over are empty."""
     columns = _columns(count)
     lines = math.ceil(count / columns)
     figure = Figure(figsize=(1.6 + 2.4 * columns, 0.6 + 2.3 * lines), layout="constrained")
-    panels = list(figure.subplots(lines, columns, squeeze=False).ravel())
+    panels = list(figure.subplots(lines, columns, squeeze=False, sharex=shared, sharey=shared).ravel())
     for panel in panels[count:]:
         panel.set_axis_off()
     return figure, panels
