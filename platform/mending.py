@@ -10,9 +10,9 @@ from rich.console import Console
 
 from regbench.methods.errors import ConfigError
 from regbench.platform.provenance import describe
-from regbench.platform.records.records import Records, Trial
+from regbench.platform.records.records import Records, Trial, study_name
 from regbench.platform.records.suite_file import FILE, DamagedSuiteError, read_suite_file
-from regbench.platform.suite.plan import Study, studies
+from regbench.platform.suite.plan import Study, studies, with_overlaps
 from regbench.platform.suite.recorded import recorded_suite
 from regbench.platform.suite.spec import Suite
 
@@ -64,19 +64,23 @@ def mend_suite_file(suite: Suite, records: Records, console: Console) -> None:
     planned = {study.name: study for study in studies(suite)}
     trials = records.planned()
     for trial in trials:
-        if difference := _difference(trial, planned.get(trial.study)):
+        if difference := _difference(trial, planned.get(study_name(trial.entry, trial.data, 0)), suite):
             raise ConfigError(
                 f"{FILE} cannot be written anew from this suite: trial {trial.key} was planned by another ({difference})"
             )
     # A draw that the method refused has no rounds, and is none of a study's trials.
     tuned = Counter(trial.study for trial in trials if trial.stage == "tune" and trial.planned_rounds)
+    replicates: dict[str, set[str]] = {name: set() for name in planned}
+    for trial in trials:
+        replicates[study_name(trial.entry, trial.data, 0)].add(trial.study)
     for name, study in planned.items():
-        if tuned[name] > study.trials:
+        most = max((tuned[of] for of in replicates[name]), default=0)
+        if most > study.trials:
             raise ConfigError(
-                f"this is not the suite of the sweep, whose {FILE} is damaged: {name} has {tuned[name]} trials there, "
+                f"this is not the suite of the sweep, whose {FILE} is damaged: {name} has {most} trials there, "
                 f"{study.trials} here"
             )
-    content = describe(suite, list(planned.values()))
+    content = describe(suite, with_overlaps(suite, list(planned.values())))
     content["id"] = _identity(records) or content["id"]
     begun = {trial.study for trial in trials}
     for study in content["studies"]:
@@ -87,9 +91,9 @@ def mend_suite_file(suite: Suite, records: Records, console: Console) -> None:
     _say(console, f"{FILE} could not be read and was written anew; the {len(trials)} trials that there are fit this suite")
 
 
-def _difference(trial: Trial, study: Study | None) -> str:
+def _difference(trial: Trial, study: Study | None, suite: Suite) -> str:
     """What tells a trial from those that a study plans; "" where nothing does."""
-    if study is None:
+    if study is None or trial.replicate >= (suite.limit if suite.replicates > 1 else 1):
         return f"no study {trial.study} here"
     if trial.method != study.method.slug:
         return f"method {trial.method} there, {study.method.slug} here"

@@ -1,7 +1,7 @@
 """How far sweeps have come, read from their records alone."""
 
-from collections import Counter
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Group
@@ -9,50 +9,66 @@ from rich.table import Table
 from rich.text import Text
 
 from regbench.methods.errors import RegbenchError
-from regbench.platform.records.choice import best_trial, confirming
+from regbench.platform.records.choice import chosen_trial, confirming, contenders
 from regbench.platform.records.lease import last_driver
-from regbench.platform.records.records import Records
+from regbench.platform.records.records import Records, study_name, study_of
 from regbench.platform.records.storage import Storage
 from regbench.platform.records.suite_file import DamagedSuiteError, read_suite_file
 from regbench.platform.records.sweeps import open_sweep, sweep_names
+from regbench.platform.undecided import undecided
 
 Row = Mapping[str, Any]
 
 
 class StudyStatus:
-    """A study of a sweep: what it plans and which of its trials have ended.
+    """A study of a sweep in one replicate: what it plans and which of its trials have ended.
 
     Args:
         described: as ``suite.json`` describes it.
         suite: the suite's keys.
+        replicate: its number.
         rows: of the study's trials that have ended.
+
+    Attributes:
+        in_any_case: whether it is run whatever is decided; others may be overtaken by a decision, and are left as they are.
     """
 
-    def __init__(self, described: dict[str, Any], suite: dict[str, Any], rows: list[Row]) -> None:
-        self.name = f"{described['entry']}-{described['data']}"
+    def __init__(self, described: dict[str, Any], suite: dict[str, Any], replicate: int, rows: list[Row]) -> None:
+        self.name = study_name(described["entry"], described["data"], replicate)
+        self.in_any_case = replicate < suite.get("replicates", 1)
         self.tuned = [row for row in rows if row["stage"] == "tune" and row["status"] != "refused"]
+        self.choosing = [row for row in rows if row["stage"] == "choose"]
         self._refused = sum(row["status"] == "refused" for row in rows)
-        self._best = best_trial(rows)
-        self.confirmed = confirming(rows, self._best) if self._best else []
+        choose = suite.get("choose")
+        self._chosen = chosen_trial(rows, choose)
+        self.confirmed = confirming(rows, self._chosen) if self._chosen else []
         self._trials, seeds = described["trials"], suite["confirm"]["seeds"]
         self._draws = described.get("draws", self._trials)
         self._confirming = seeds * (2 if suite["confirm"]["ablate"] and described["weights"] else 1)
+        self._to_choose = 0
+        if choose:
+            among = len(contenders(rows, choose["top"])) if self._is_tuned else min(self._trials, choose["top"])
+            self._to_choose = choose["seeds"] * among if among > 1 else 0
 
     @property
     def best(self) -> float | None:
-        """The best first objective of the tuning trials that were trained to the end."""
-        return self._best["values"][0] if self._best else None
+        """The first objective of the tuning trial whose configuration is chosen, as far as is known."""
+        return self._chosen["values"][0] if self._chosen else None
 
     @property
     def total(self) -> int:
-        """How many trials it has in all (an upper bound while all of tuning may still fail)."""
-        return self._trials + self._confirming
+        """How many trials it has in all, as far as it is known (an upper bound while all of tuning may still fail)."""
+        return self._trials + self._to_choose + max(self._confirming, len(self.confirmed))
+
+    @property
+    def _is_tuned(self) -> bool:
+        return len(self.tuned) >= self._trials or len(self.tuned) + self._refused >= self._draws
 
     @property
     def done(self) -> bool:
         """Whether all of them have ended; without a best configuration there is nothing to confirm."""
-        tuned = len(self.tuned) >= self._trials or len(self.tuned) + self._refused >= self._draws
-        return tuned and (self.best is None or len(self.confirmed) >= self._confirming)
+        confirmed = len(self.choosing) >= self._to_choose and len(self.confirmed) >= self._confirming
+        return self._is_tuned and (self.best is None or confirmed)
 
 
 class SweepStatus:
@@ -72,11 +88,9 @@ class SweepStatus:
         self.rows = records.summary()
         try:
             self.started = recorded["provenance"]["started"]
-            self.studies = [
-                StudyStatus(study, recorded["suite"], [row for row in self.rows if (row["entry"], row["data"]) == of])
-                for study in _described(recorded, records)
-                for of in [(study["entry"], study["data"])]
-            ]
+            described = _described(recorded, records)
+            self.studies = list(_studies(described, recorded["suite"], self.rows))
+            self.open = undecided(described, recorded["suite"], self.rows) if recorded["suite"].get("until") else []
         except (KeyError, IndexError) as error:
             raise DamagedSuiteError(records.storage, f"lacks {error}") from None
 
@@ -93,7 +107,7 @@ class SweepStatus:
     @property
     def state(self) -> str:
         """Complete, running or interrupted."""
-        if all(study.done for study in self.studies):
+        if all(study.done for study in self.studies if study.in_any_case) and not self.open:
             return "complete"
         driver = last_driver(self.records.storage)
         if driver is None or driver.gone:
@@ -101,6 +115,19 @@ class SweepStatus:
         if not driver.known:
             return f"interrupted, unless it is running on another machine: regbench resume {self.name}"
         return "running" if driver.here else f"running on {driver.host}, unless it was killed there"
+
+
+def _studies(described: list[dict[str, Any]], suite: dict[str, Any], rows: Sequence[Row]) -> Iterator[StudyStatus]:
+    """The studies of the replicates that are run in any case, and of those that have begun."""
+    of_study: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        of_study[study_of(row)].append(row)
+    in_any_case = suite.get("replicates", 1)
+    for replicate in range(max([in_any_case, *(1 + (row["replicate"] or 0) for row in rows)])):
+        for study in described:
+            found = of_study[study_name(study["entry"], study["data"], replicate)]
+            if replicate < in_any_case or found:
+                yield StudyStatus(study, suite, replicate, found)
 
 
 def _described(recorded: dict[str, Any], records: Records) -> list[dict[str, Any]]:
@@ -144,7 +171,18 @@ def sweep_status(name: str, storage: Storage) -> Group:
     records = open_sweep(name, storage)
     found = SweepStatus(name, records)
     table = Table(header_style="dim", title=Text(f"{name}: {found.state}"), title_justify="left")
-    for column in ("study", "completed", "stopped", "failed", "unfinished", "confirmed", "best validation"):
+    chooses = any(study.choosing for study in found.studies)
+    columns = (
+        "study",
+        "completed",
+        "stopped",
+        "failed",
+        "unfinished",
+        *(["chosen"] if chooses else []),
+        "confirmed",
+        "best validation",
+    )
+    for column in columns:
         table.add_column(column)
     ended = {row["key"] for row in found.rows}
     unfinished = Counter(trial.study for trial in records.planned() if trial.key not in ended)
@@ -155,10 +193,11 @@ def sweep_status(name: str, storage: Storage) -> Group:
             Text(study.name),
             *(str(tuned[status] or "") for status in ("completed", "stopped", "failed")),
             str(unfinished[study.name] or ""),
+            *([f"from {len(study.choosing)}" if study.choosing else ""] if chooses else []),
             str(confirmed or ""),
             "" if study.best is None else f"{study.best:.4g}",
         )
-    return Group(table, *map(Text, found.failures), *map(Text, _damaged(records)))
+    return Group(table, *map(Text, (*found.open, *found.failures, *_damaged(records))))
 
 
 def _damaged(records: Records) -> list[str]:

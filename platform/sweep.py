@@ -27,7 +27,7 @@ from regbench.platform.records.sweeps import is_sweep, open_sweep
 from regbench.platform.search.search import Search
 from regbench.platform.suite.growth import grown_studies, grown_suite_file, growth
 from regbench.platform.suite.names import check_new
-from regbench.platform.suite.plan import Study, studies
+from regbench.platform.suite.plan import Study, studies, with_overlaps
 from regbench.platform.suite.recorded import recorded_plan
 from regbench.platform.suite.spec import Suite
 from regbench.platform.tracking.live import LiveExporter
@@ -48,6 +48,7 @@ class Outcome:
         barren: studies none of whose trials was trained to the end, so that there is nothing to confirm.
         unconfirmed: studies none of whose confirmations succeeded, though there were some.
         untuned: studies whose tuning the time limit has ended, with how many of their trials have ended.
+        undecided: how many comparisons the time limit has left open.
         tracking_problem: why MLflow is not up to date, or None.
         begun: whether there is anything that could be continued.
     """
@@ -57,6 +58,7 @@ class Outcome:
     barren: list[str] = field(default_factory=list)
     unconfirmed: list[str] = field(default_factory=list)
     untuned: dict[str, str] = field(default_factory=dict)
+    undecided: int = 0
     tracking_problem: str | None = None
     begun: bool = True
 
@@ -115,6 +117,7 @@ def start(suite: Suite, storage: Storage, tracking: str | None, console: Console
             )
         storage.check()
         _check_tracking(uri)
+        planned = with_overlaps(suite, planned)
         return Plan(suite, planned, describe(suite, planned))
 
     try:
@@ -155,7 +158,7 @@ def resume(
             _check_tracking(uri)
             return Plan(before, planned)
         check_new(suite)
-        grown = grown_studies(planned, studies(suite))
+        grown = grown_studies(planned, with_overlaps(suite, studies(suite)))
         _check_tracking(uri)
         return Plan(suite, grown, grown_suite_file(read_suite_file(records.storage), suite, grown, changes))
 
@@ -240,8 +243,11 @@ def _outcome(search: Search, comparison: "Comparison | None", tracking_problem: 
         barren=[state.study.name for state in states if state.tuned and state.best() is None],
         unconfirmed=[state.study.name for state in states if search.unconfirmed(state)],
         untuned={
-            state.study.name: f"{state.tuned_trials} of {state.study.trials} trials" for state in states if not state.tuned
+            state.study.name: f"{state.tuned_trials} of {state.study.trials} trials"
+            for state in search.in_any_case()
+            if not state.tuned
         },
+        undecided=len(search.open()),
         tracking_problem=tracking_problem,
         begun=begun,
     )

@@ -8,11 +8,11 @@ from types import FrameType
 import typer
 
 from regbench.methods.errors import RegbenchError
-from regbench.platform.cli import looking, running, tracking
+from regbench.platform.cli import looking, power, running, tracking
 from regbench.platform.cli.options import app, data_app
 
 app.add_typer(data_app, name="data")
-__all__ = ["app", "looking", "main", "running", "show_what_can_be_shown", "tracking"]
+__all__ = ["app", "looking", "main", "power", "running", "show_what_can_be_shown", "tracking"]
 
 
 def show_what_can_be_shown() -> None:

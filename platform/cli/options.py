@@ -119,6 +119,13 @@ SweepArgument = Annotated[
         autocompletion=lambda ctx, incomplete: _starting(_sweeps(ctx), incomplete),
     ),
 ]
+PowerArgument = Annotated[
+    str,
+    typer.Argument(
+        help="a sweep, see `regbench status`; or a suite, of which a pilot is run",
+        autocompletion=lambda ctx, incomplete: _starting([*_sweeps(ctx), *_suites()], incomplete),
+    ),
+]
 AnySweepArgument = Annotated[
     str | None,
     typer.Argument(help="a sweep; default: all", autocompletion=lambda ctx, incomplete: _starting(_sweeps(ctx), incomplete)),
@@ -158,6 +165,14 @@ SetOption = Annotated[
         metavar="KEY=VALUE",
         help="a setting; may be given several times",
         autocompletion=lambda ctx, incomplete: _starting(_settings(ctx), incomplete),
+    ),
+]
+ChangesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="another value of a key of the suite, such as replicates=5 or confirm.seeds=10; may be given several times",
     ),
 ]
 AddressOption = Annotated[

@@ -5,7 +5,9 @@ from collections.abc import Iterable, Mapping
 
 from regbench.methods.registry import find_method
 from regbench.platform.comparison.candidates import Candidate, on_shared_units
+from regbench.platform.comparison.judging import unit_of
 from regbench.platform.records.choice import refusals
+from regbench.platform.verdicts.units import correlation
 from regbench.search_spaces.ranges import searched_text
 from regbench.search_spaces.space import SearchSpace
 
@@ -17,10 +19,13 @@ def notes_on(candidates: list[Candidate], baselines: Mapping[str, Candidate]) ->
     seeds = sorted(set().union(*(c.confirmed for c in confirmed)))
     for c in candidates:
         yield from ((c.label, note) for note in _entry_notes(c, seeds, baselines.get(c.source.name)))
+    yield from (("", note) for note in dict.fromkeys(_design_notes(confirmed)))
     if confirmed and not baselines:
         yield "", f"no confirmed baseline ({yardstick.baseline or 'the track is not installed here'}): no paired differences"
-    if len(confirmed) > 1 and len(blocks := on_shared_units(candidates)) < len(seeds):
-        yield "", f"ranks are over the {len(blocks)} of {len(seeds)} seeds that every confirmed entry has"
+    units = {unit for c in confirmed for unit in c.unit_scores("confirm", yardstick.metric)}
+    if len(confirmed) > 1 and len(blocks := on_shared_units(candidates)) < len(units):
+        what = unit_of(confirmed[0].source)
+        yield "", f"ranks are over the {len(blocks)} of {len(units)} {what}s that every confirmed entry has"
     if any(c.stage("tune", "stopped") for c in candidates):
         yield (
             "",
@@ -29,6 +34,26 @@ def notes_on(candidates: list[Candidate], baselines: Mapping[str, Candidate]) ->
         )
     for what, values in _unequal(candidates).items():
         yield "", f"the comparison is not at equal {what}: " + ", ".join(f"{label} {value}" for label, value in values.items())
+
+
+def _design_notes(confirmed: list[Candidate]) -> Iterable[str]:
+    """What intervals and tests speak of."""
+    for source in {c.source.name: c.source for c in confirmed}.values():
+        design = source.design
+        tuned = any(c.source is source and len(c.stage("tune")) > 1 for c in confirmed)
+        if tuned and not design.by_replicate:
+            yield "each entry was tuned once: how lucky that was is in no interval (the suite's `replicates` measures it)"
+        overlaps = sorted({source.overlap(c.name, c.data) for c in confirmed if c.source is source} - {0.0})
+        for overlap in overlaps if design.by_replicate else ():
+            yield (
+                "replicates' splits overlap: variances are corrected after Nadeau and Bengio (2003), test rows / other rows "
+                f"= {correlation(overlap):.2f}"
+            )
+        if design.at_most is not None:
+            yield (
+                "run until decided: tests and intervals hold whenever one stops (anytime-valid t tests, arXiv:2310.03722; "
+                f"Holm), {design.first} to {design.at_most} {unit_of(source)}s"
+            )
 
 
 def _entry_notes(candidate: Candidate, seeds: list[int], baseline: Candidate | None) -> Iterable[str]:
@@ -53,6 +78,9 @@ def _entry_notes(candidate: Candidate, seeds: list[int], baseline: Candidate | N
         else:
             yield "not confirmed: known is only the validation value of its best tuning trial, optimistic and no test result"
         return
+    if candidate.source.design.at_most is not None:
+        # It has fewer than others where it was decided before them.
+        seeds = sorted({row["seed"] for row in candidate.stage("confirm")})
     if missing := [seed for seed in seeds if seed not in candidate.confirmed]:
         yield f"has no result for seed {', '.join(map(str, missing))}: compared over the seeds that both sides have"
     if len(candidate.confirmed) == 1:

@@ -92,6 +92,7 @@ def train(
     run = Run(
         trial.data,
         seed=trial.seed,
+        split=trial.split,
         device=device,
         test=trial.stage in ("confirm", "ablate"),
         watch=_watched(trial, records, state["report"].round if state else 0) if trial.select == "best_round" else None,

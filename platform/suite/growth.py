@@ -10,6 +10,10 @@ from regbench.platform.suite.spec import Suite
 
 # How it is run and what is said of it decides no number.
 FREE = ("description", "execution", "workers", "resources", "checkpoint_seconds", "retries", "diagnostics", "hours")
+# Of these there can be more: what has run would have run so, too.
+MORE = ("trials", "replicates", "at_most")
+# What is said of what has run, and how much more is run for it.
+JUDGED = ("until", "relevant")
 
 
 def growth(before: Suite, now: Suite) -> list[str]:
@@ -18,14 +22,19 @@ def growth(before: Suite, now: Suite) -> list[str]:
     Raises:
         ConfigError: what has run would not have run so: one line that names the keys.
     """
-    found = [_told(key, getattr(before, key), getattr(now, key)) for key in FREE if getattr(before, key) != getattr(now, key)]
+    changed = [key for key in (*FREE, *JUDGED) if getattr(before, key) != getattr(now, key)]
+    found = [_told(key, getattr(before, key), getattr(now, key)) for key in changed]
     wrong = [key for key in _others() if getattr(before, key) != getattr(now, key)]
     if now.trials > before.trials and now.sampler.name == "bilevel":
         wrong.append("trials (sampler bilevel spends them on one training)")
-    elif now.trials < before.trials:
-        wrong.append("trials (there can only be more)")
-    elif now.trials > before.trials:
-        found.append(_told("trials", before.trials, now.trials))
+    for key in MORE:
+        had, has = getattr(before, key) or 0, getattr(now, key) or 0
+        if has < had and now.until == before.until:
+            wrong.append(f"{key} (there can only be more)")
+        elif has > had:
+            found.append(_told(key, getattr(before, key), getattr(now, key)))
+    if now.replicates > 1 and (now.confirm.seeds != before.confirm.seeds or (before.until and before.replicates == 1)):
+        wrong.append("confirm.seeds or replicates (the seeds of replicates follow each other, those of one go on)")
     if now.confirm.model_copy(update={"seeds": before.confirm.seeds}) != before.confirm:
         wrong.append("confirm")
     elif now.confirm.seeds < before.confirm.seeds:
@@ -40,7 +49,8 @@ def growth(before: Suite, now: Suite) -> list[str]:
     if wrong:
         raise ConfigError(
             f"the suite differs in {', '.join(wrong)} from the one that sweep '{before.name}' was started with. It can get "
-            "more trials, confirm.seeds, methods and data, and be run in another way: for anything else, start one with --name"
+            "more trials, confirm.seeds, replicates, methods and data, and be run in another way: for anything else, start one "
+            "with --name"
         )
     return found
 
@@ -68,7 +78,7 @@ def grown_suite_file(recorded: dict[str, Any], suite: Suite, studies: list[Study
 
 
 def _others() -> list[str]:
-    return [key for key in Suite.model_fields if key not in (*FREE, "trials", "confirm", "methods", "data")]
+    return [key for key in Suite.model_fields if key not in (*FREE, *JUDGED, *MORE, "confirm", "methods", "data")]
 
 
 def _told(key: str, before: Any, now: Any) -> str:

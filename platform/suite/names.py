@@ -101,6 +101,14 @@ def check_names(suite: Suite) -> None:
         method.require_settings([*entry.settings, *entry.ranges, *(entry.only or ()), *_names(entry.start)])
         data_for(suite, method.track)
         _check_objectives(suite, known, method)
+    if suite.resplit and (
+        whole := sorted(
+            {name for method in methods.values() for name in data_for(suite, method.track) if not known.data[name].splits}
+        )
+    ):
+        raise ConfigError(
+            f"resplit: data set '{whole[0]}' has one split only, which its publishers fix: leave resplit out, or that data set"
+        )
     settings = {setting.name for method in methods.values() for setting in method.settings}
     searched = [*suite.ranges, *(suite.only or ())]
     for where, names in (("settings", suite.settings), ("space", searched), ("start", _names(suite.start))):

@@ -27,6 +27,7 @@ class StudyOutline(Plain):
         grace: rounds after which the first of them may be stopped; None where none is.
         confirm: trainings of the chosen configuration.
         ablate: the same with the weights off.
+        choose: trainings that decide between the best few configurations.
         searched: a line for each searched setting and for each of the suite's starting points, or how its weights are learned.
     """
 
@@ -41,18 +42,32 @@ class StudyOutline(Plain):
     grace: int | None
     confirm: int
     ablate: int
+    choose: int
     searched: list[str]
-
-
-class Outline(Plain):
-    """The studies that a suite would run."""
-
-    studies: list[StudyOutline]
 
     @property
     def trainings(self) -> int:
-        """How many trials there are in all."""
-        return sum(study.tune + study.confirm + study.ablate for study in self.studies)
+        """How many trials it has in a replicate."""
+        return self.tune + self.choose + self.confirm + self.ablate
+
+
+class Outline(Plain):
+    """The studies that a suite would run.
+
+    Attributes:
+        studies: of one replicate.
+        replicates: how many replicates there are in any case.
+        further: how many trainings there may be in addition until all is decided.
+    """
+
+    studies: list[StudyOutline]
+    replicates: int
+    further: int
+
+    @property
+    def trainings(self) -> int:
+        """How many trials there are in any case."""
+        return self.replicates * sum(study.trainings for study in self.studies)
 
 
 def outline(suite: Suite) -> Outline:
@@ -66,11 +81,20 @@ def outline(suite: Suite) -> Outline:
         # Imports the methods.
         from regbench.platform.suite.plan import studies
 
-        return Outline(studies=[_study_outline(study, suite) for study in studies(suite)])
+        found = [_study_outline(study, suite) for study in studies(suite)]
+        return Outline(studies=found, replicates=suite.replicates, further=_further(found, suite))
 
     check_names(suite)
     digest = hashlib.sha256(suite.model_dump_json(exclude={"name", "description"}).encode()).hexdigest()[:16]
     return remembered(f"suite-{digest}", Outline, make)
+
+
+def _further(found: list[StudyOutline], suite: Suite) -> int:
+    """How many trainings more than in any case there are where nothing is decided before the limit."""
+    more = suite.limit - suite.units
+    if suite.replicates > 1:
+        return more * sum(study.trainings for study in found)
+    return more * sum(1 + bool(study.ablate) for study in found)
 
 
 def _study_outline(study: "Study", suite: Suite) -> StudyOutline:
@@ -94,6 +118,7 @@ def _study_outline(study: "Study", suite: Suite) -> StudyOutline:
         fewest=fewest,
         grace=suite.scheduler.grace_of(most) if suite.scheduler.name in ("asha", "median") else None,
         confirm=suite.confirm.seeds,
+        choose=suite.choose.seeds * min(suite.choose.top, study.trials) if suite.choose and study.trials > 1 else 0,
         ablate=suite.confirm.seeds if suite.confirm.ablate and study.method.weights() else 0,
         searched=[f"{name}: {searched_text(study.space, name)}" for name in study.space] + start + how,
     )

@@ -12,6 +12,7 @@ from regbench.methods.errors import ConfigError
 from regbench.methods.method import Method, Metric, Track
 from regbench.methods.registry import create, method_class
 from regbench.methods.shared.bilevel.learning import LearnedMethod
+from regbench.methods.shared.data import load
 from regbench.platform.records.records import Stage, Trial, study_name
 from regbench.platform.suite.learned import NO_GUARANTEE, how_learned, plan_learning
 from regbench.platform.suite.names import check_names, data_for, with_baselines
@@ -226,6 +227,19 @@ def studies(suite: Suite) -> list[Study]:
     if suite.until and not any(comparable(found, study) for study in found):
         raise ConfigError("until: decided has nothing to decide: a single entry, which has no weights; add methods")
     return found
+
+
+def with_overlaps(suite: Suite, planned: list[Study]) -> list[Study]:
+    """The studies with the share of rows that each split of their data tests on, where replicates' splits overlap; loads them.
+
+    Raises:
+        DataError: a data set's files are missing or damaged.
+    """
+    if not suite.resplit:
+        return planned
+    found = {name: load(name) for name in dict.fromkeys(study.data for study in planned)}
+    shares = {name: len(data.test) / data.pool if data.pool else 0.0 for name, data in found.items()}
+    return [replace(study, overlap=shares[study.data]) for study in planned]
 
 
 def baseline_among(found: list[Study]) -> Study | None:

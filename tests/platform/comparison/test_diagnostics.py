@@ -4,9 +4,9 @@ import pytest
 from scipy import stats
 from test_compare import BASE, BETTER, Sweep
 
-from regbench.platform.comparison import diagnostic_plots
+from regbench.platform.comparison import diagnostic_charts
 from regbench.platform.comparison.compare import compare
-from regbench.platform.comparison.drawing import styles
+from regbench.platform.comparison.looks import looks
 from regbench.platform.comparison.report import render
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -68,17 +68,24 @@ def test_what_is_to_be_small_turns_the_sign(tmp_path):
     assert found["correlation"].tolist() == pytest.approx([-stats.spearmanr(MEASURED, ACCURACIES).statistic])
 
 
-def test_figures(comparison):
-    look = styles(comparison)
-    place = (comparison, "classification", "digits", look)
-    plane = diagnostic_plots.information_plane(*place)
-    assert plane.count("adaptive bins") == 2
-    assert "I(X; T)" in plane
-    over = diagnostic_plots.over_training(*place)
-    assert all(name in over for name in ("ebab_x", "model.1/ebab_y", "dse"))
-    assert "all entries" in diagnostic_plots.prediction(*place)
-    page = render(comparison)
-    assert "Diagnostics of hidden representations" in page
+def drawn(draw, comparison):
+    entries = looks(comparison.entries["entry"])
+    return [chart.svg("chart") for chart in draw(comparison, "classification", "digits", entries)]
+
+
+def test_charts(comparison):
+    planes = drawn(diagnostic_charts.information_plane, comparison)
+    assert len(planes) == 2
+    assert all("adaptive bins" in plane and "I(X; T), bits" in plane for plane in planes)
+    over = drawn(diagnostic_charts.over_training, comparison)
+    assert [name for name in ("ebab_x", "model.1/ebab_y", "dse") if any(name in chart for chart in over)] == [
+        "ebab_x",
+        "model.1/ebab_y",
+        "dse",
+    ]
+    (prediction,) = drawn(diagnostic_charts.prediction, comparison)
+    assert "rank correlation with val/accuracy" in prediction
+    assert "Diagnostics of hidden representations" in render(comparison)
 
 
 def test_without_diagnostics_there_is_nothing(tmp_path):
@@ -86,9 +93,8 @@ def test_without_diagnostics_there_is_nothing(tmp_path):
     made.confirm("cross_entropy", BASE)
     made.describe()
     found = compare(made.records)
-    place = (found, "classification", "digits", styles(found))
     assert found.diagnostics.empty
     assert found.predictors.empty
-    draws = (diagnostic_plots.over_training, diagnostic_plots.information_plane, diagnostic_plots.prediction)
-    assert [draw(*place) for draw in draws] == ["", "", ""]
+    draws = (diagnostic_charts.over_training, diagnostic_charts.information_plane, diagnostic_charts.prediction)
+    assert [drawn(draw, found) for draw in draws] == [[], [], []]
     assert "Diagnostics of hidden representations" not in render(found)
