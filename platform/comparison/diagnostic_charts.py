@@ -95,26 +95,24 @@ def _plane(found: pd.DataFrame, about_x: str, about_y: str, item: Look) -> Spec:
     for place, layer in enumerate(layers, start=1):
         at = found[found["layer"] == layer].pivot_table(index="round", columns="kind", values="value", aggfunc="mean").dropna()
         rows += [
-            {
-                "layer": layer or "representation",
-                "strength": place / len(layers),
-                "round": number,
-                "last": number == at.index[-1],
-            }
-            | {"x": numeric(point[about_x]), "y": numeric(point[about_y])}
+            {"layer": layer or "representation", "strength": place / len(layers), "round": number}
+            | {"x": numeric(point[about_x]), "y": numeric(point[about_y]), "last": bool(number == at.index[-1])}
             for number, point in at.iterrows()
         ]
-    place = {
+    where: Spec = {
         "x": measure("x", "I(X; T), bits"),
         "y": measure("y", "I(T; Y), bits"),
         "opacity": {"field": "strength", "type": "quantitative", "scale": {"domain": [0, 1], "range": [0, 1]}, "legend": None},
         "tooltip": tooltip(layer="layer", round="round"),
     }
-    line = {"mark": {"type": "line", "color": item.colour, "strokeWidth": 1.2}} | {
-        "encoding": place | {"detail": {"field": "layer"}, "order": {"field": "round"}}
+    line: Spec = {"mark": {"type": "line", "color": item.colour, "strokeWidth": 1.2}} | {
+        "encoding": where | {"detail": {"field": "layer"}, "order": {"field": "round"}}
     }
-    points = {"mark": {"type": "point", "filled": True, "color": item.colour, "size": 10}, "encoding": place}
-    end = {"mark": {"type": "point", "filled": True, "color": item.colour, "shape": item.mark, "size": 70}, "encoding": place}
+    points: Spec = {"mark": {"type": "point", "filled": True, "color": item.colour, "size": 10}, "encoding": where}
+    end: Spec = {
+        "mark": {"type": "point", "filled": True, "color": item.colour, "shape": item.mark, "size": 70},
+        "encoding": where,
+    }
     return {"data": {"values": rows}, "layer": [line, points, end | {"transform": [{"filter": "datum.last"}]}]}
 
 
