@@ -39,8 +39,16 @@ DOCS = Path(__file__).parent
 PLOTS = "plots"
 # What other benchmarks drew there: label and file.
 DRAWN = {
+    "adaptive_mi": (
+        "the information plane of every layer over training, a panel an activation, and what layers lose",
+        "information_plane.svg",
+    ),
     "compositional_unnormalized": ("digits that each model generates from the same noise", "digit_samples.svg"),
     "depict": ("embeddings of digits, coloured by class", "embeddings.svg"),
+    "diffusion_spectral_entropy": (
+        "information under corrupted labels, entropy under noise, both in training, initialization, and as predictors",
+        "diffusion_entropy.svg",
+    ),
     "latent_quantization": ("what each latent does to an image, its others held", "latent_traversals.svg"),
     "lego_gcd": ("accuracy of known and of novel classes over training", "forgetting.svg"),
     "wasserstein_dependency": (

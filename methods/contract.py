@@ -38,12 +38,14 @@ from regbench.methods.contract_trainings import (
     smoke_run,
     train,
 )
+from regbench.methods.diagnostics import Diagnostics
 from regbench.methods.errors import ContractError
 from regbench.methods.method import Method, Metrics, Paper
 from regbench.methods.objectives import CASES, LARGEST_SINGLE, CaughtObjective, is_pure, weight_cases
 from regbench.methods.registry import method_class
 from regbench.methods.run import ProcessGroup
 from regbench.methods.strict import explain
+from regbench.methods.watch import Watch
 
 Clause = Callable[[type[Method]], None]
 
@@ -179,6 +181,18 @@ def _after(method: type[Method], instance: Method, state: bytes) -> bytes:
     return as_file(run.state())
 
 
+def is_watched(method: type[Method]) -> None:
+    """Watching its hidden representation between its rounds changes no number."""
+    instance, run = smoke(method), smoke_run(method)
+    watch, curve, found = Watch(Diagnostics(names=["dse", "dsmi"], every=1), instance, run), [], dict[str, float]()
+    for metrics in instance.train(run):
+        curve.append(dict(metrics))
+        found |= watch.measure()
+    _require_same(method, curve, reference(method), "watching its hidden representation")
+    if not found:
+        raise NotApplicable("it shows no hidden representation")
+
+
 def leaves_no_trace(method: type[Method]) -> None:
     """Between its rounds and after them, the process is as it was before, but for torch's random numbers."""
     changed = retrained(method).changed
@@ -284,6 +298,7 @@ CLAUSES: tuple[Clause, ...] = (
     follows_seed,
     resumes,
     goes_on_changed,
+    is_watched,
     leaves_no_trace,
     off,
     differentiable,

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from regbench.methods.hidden import Hidden
 from regbench.methods.run import Run
 
 Metrics = dict[str, float]
@@ -197,6 +198,18 @@ class Method(BaseModel):
         ``run.test`` also ``test/<metric>``. Everything that must survive an interruption is handed to ``run.restore`` before
         the loop over ``run.rounds``. The caller may stop iterating after any round.
         """
+
+    def hidden(self, run: Run, count: int) -> Hidden | None:
+        """What the network makes of fixed rows of the validation split, for diagnostics; None without a network.
+
+        Called between rounds, in evaluation mode and without gradient, where the run's parts hold a network; the same rows in
+        every run, see ``fixed_rows``.
+
+        Args:
+            run: the training, whose parts hold the network.
+            count: rows, at most.
+        """
+        return None
 
     @classmethod
     def weights(cls) -> dict[str, Weight]:

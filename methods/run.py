@@ -139,6 +139,20 @@ class Run:
         torch.manual_seed(_stream_seed(seed, "global"))
 
     @property
+    def named(self) -> Mapping[str, Any]:
+        """What makes up the run's state, by the names under which it was handed to ``restore``."""
+        return self._named
+
+    @property
+    def network(self) -> Any:
+        """The first module that was handed to ``restore``: the network that is trained, for most methods.
+
+        Raises:
+            StopIteration: there is none.
+        """
+        return next(part for part in self._named.values() if isinstance(part, nn.Module))
+
+    @property
     def parts(self) -> list[Any]:
         """What makes up the run's state, as handed to ``restore``."""
         return list(self._named.values())

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
+from regbench.methods.hidden import Hidden, fixed_rows, penultimate
 from regbench.methods.method import Method, Metrics, hyperparameter
 from regbench.methods.run import Run
 from regbench.methods.shared.data import Data
@@ -130,6 +131,12 @@ class NetworkMethod(Method):
     def diagnostics(self, network: nn.Module) -> Metrics:
         """Learned quantities to record in each round."""
         return {}
+
+    def hidden(self, run: Run, count: int) -> Hidden:
+        """What the network's last layer is given; inputs and labels are the split's first two tensors."""
+        x, y = run.tensors(run.data.validation)[:2]
+        rows = fixed_rows(len(x), count, run.device)
+        return Hidden(penultimate(run.network, x[rows]), x[rows], y[rows])
 
     def rate(self, epoch: int) -> float:
         """The factor on the learning rate in an epoch, from 1."""

@@ -304,6 +304,7 @@ def _execute(
         threads=max(1, int(suite.resources.cpu)),
         device="auto",
         checkpoint_seconds=suite.checkpoint_seconds,
+        diagnostics=suite.diagnostics.model_dump() if suite.diagnostics else None,
     )
     if suite.execution == "inline":
         from regbench.platform.execution.inline import run_inline

@@ -41,4 +41,17 @@ SPACES: dict[str, dict[str, BaseDistribution]] = {
         # From the fewest tokens per expert with which a mini-batch of 128 fits into 8 experts, to no limit.
         "max_nonzeros": IntDistribution(16, 128, log=True),
     },
+    "diffusion_spectral_entropy": TRAINING
+    | {
+        "dse_weight": FloatDistribution(1e-3, 1.0, log=True),
+        "dsmi_weight": FloatDistribution(1e-3, 1.0, log=True),
+        "dse_direction": CategoricalDistribution(["compress", "spread"]),
+        "kernel_bandwidth": FloatDistribution(0.05, 1.0, log=True),  # of rows of length 1; raw features ask for up to 50
+        "diffusion_time": IntDistribution(1, 8),
+    },
+    "adaptive_mi": {
+        "learning_rate": FloatDistribution(1e-4, 1e-2, log=True),  # of Adam
+        "l2_weight": FloatDistribution(1e-5, 1e-1, log=True),
+        "mi_weight": FloatDistribution(0.0, 0.5),  # with its off value, the default
+    },
 }

@@ -14,6 +14,7 @@ from torch.utils.data import TensorDataset
 from regbench.methods.certified import networks
 from regbench.methods.certified.certificates import Certificates, certified_radius, lower_bound
 from regbench.methods.certified.smoothing import Fill, Partition, Parts, noisy_parts, partition_masks, votes
+from regbench.methods.hidden import Hidden, fixed_rows, penultimate
 from regbench.methods.method import Metric, Metrics, Track, hyperparameter
 from regbench.methods.run import Run
 from regbench.methods.shared.augmentation import AUGMENTATION_HELP, Augmentation, augment
@@ -139,6 +140,15 @@ class CertifiedMethod(MixedPrecisionMethod):
                     run.average_buffers(parts)
             parts.eval()
             yield metrics | run.judge(lambda split: self._judge(parts, masks, split, run))
+
+    def hidden(self, run: Run, count: int) -> Hidden:
+        """What the last layers of all parts' networks are given, side by side, without noise."""
+        x, y = run.tensors(run.data.validation)[:2]
+        rows = fixed_rows(len(x), count, run.device)
+        masks = partition_masks(self.layout[0], run.data.meta["shape"]).to(run.device)
+        parts = noisy_parts(x[rows], torch.zeros_like(x[rows]), masks, 0.0, self.layout[1])
+        found = [penultimate(network, part) for network, part in zip(run.part("parts"), parts, strict=True)]
+        return Hidden(torch.cat(found, 1), x[rows], y[rows])
 
     def _train_epoch(self, model: nn.Module, masks: Tensor, optimizer: torch.optim.Adam, run: Run) -> Metrics:
         """One pass under noise; returns the mean objective of this worker's batches."""

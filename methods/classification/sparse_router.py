@@ -15,6 +15,7 @@ from regbench.methods.classification.metrics import classification_metrics
 from regbench.methods.classification.task import Batch, ClassificationMethod, Logits
 from regbench.methods.classification.transformer import VisionTransformer
 from regbench.methods.errors import DivergedError
+from regbench.methods.hidden import Hidden, fixed_rows, penultimate
 from regbench.methods.method import Metrics, Paper, hyperparameter, weight
 from regbench.methods.run import Run
 from regbench.methods.shared.data import Data
@@ -175,6 +176,16 @@ class SparseRouter(ClassificationMethod):
         if limit is not None:
             limit = -(-limit * len(scores) // self.batch_size)
         return route(scores, weights.quadratic_weight, limit, self.solver_steps)
+
+    def hidden(self, run: Run, count: int) -> Hidden:
+        """Of the perceptrons, the hidden units of all experts, side by side."""
+        network = run.network
+        if not isinstance(network, Experts):
+            return super().hidden(run, count)
+        x, y = run.tensors(run.data.validation)[:2]
+        rows = fixed_rows(len(x), count, run.device)
+        units = [penultimate(expert, x[rows].flatten(1)) for expert in network.experts]
+        return Hidden(torch.cat(units, 1), x[rows], y[rows])
 
     def evaluate(self, model: nn.Module, split: TensorDataset, run: Run) -> Metrics:
         """The track's metrics, and how the tokens were routed."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from regbench.methods.classification import architectures
+from regbench.methods.classification.activations import ACTIVATIONS
 from regbench.methods.classification.attacks import robust_accuracy
 from regbench.methods.classification.metrics import classification_metrics
 from regbench.methods.method import Metric, Metrics, Track, hyperparameter
@@ -33,7 +34,7 @@ TRACK = Track(
     ),
     data=(
         *("digits", "digits_noisy", "digits_noisy40", "digits_small"),
-        *("fashion_mnist", "cifar10", "cifar100", "svhn", "mnist_12"),
+        *("fashion_mnist", "cifar10", "cifar100", "svhn", "mnist_12", "binary_inputs"),
     ),
     baseline="cross_entropy",
     smoke={"epochs": 3, "learner": "maid", "budget": 200, "report_every": 100, "decay": 0.05, "solver_steps": 20},
@@ -79,10 +80,11 @@ class ClassificationMethod(MixedPrecisionMethod, NetworkMethod):
 
     architecture: architectures.Architecture = hyperparameter(
         "mlp",
-        help="network: mlp (2 x 256), deep_mlp (10 x 24), tiny_vit (2 blocks of width 32 on 2x2 patches), deit_ti (12 of width "
-        "192 on 4x4 patches), resnet18, …34 or …50, preact_resnet18, wide_resnet34_10",
+        help="network: mlp (2 x 256), deep_mlp (10 x 24), tapered_mlp (10-7-5-4-3), cnn (2 convolutions), tiny_vit (2 blocks "
+        "of width 32 on 2x2 patches), deit_ti (12 of width 192 on 4x4 patches), resnet18, …34 or …50, preact_resnet18, "
+        "wide_resnet34_10",
     )
-    activation: architectures.Activation = hyperparameter("relu", help="hidden activation: relu, gelu or prelu")
+    activation: architectures.Activation = hyperparameter("relu", help=f"hidden activation: {', '.join(ACTIVATIONS)}")
     optimizer: Literal["sgd", "adam"] = hyperparameter("sgd", help="sgd (Nesterov momentum 0.9) or adam (decoupled decay)")
     learning_rate: float = hyperparameter(0.05, gt=0, may_change=True, help="initial learning rate")
     schedule: Literal["step", "cosine", "constant"] = hyperparameter(

@@ -11,6 +11,7 @@ from torch.utils.data import TensorDataset
 
 from regbench.methods.clustering.autoencoder import Architecture, Autoencoder, reconstruction_loss
 from regbench.methods.clustering.task import ClusteringMethod, judge, k_means
+from regbench.methods.hidden import Hidden, fixed_rows
 from regbench.methods.method import Metrics, hyperparameter
 from regbench.methods.run import Run
 from regbench.methods.shared.data import Data
@@ -164,6 +165,13 @@ class DeepClusteringMethod(MixedPrecisionMethod, ClusteringMethod):
             for _ in span(number, self.epochs_per_round, self.planned_epochs):
                 self._advance(training)
             yield {"train/loss": training.progress["loss"]} | judge(self.clusters(training), run)
+
+    def hidden(self, run: Run, count: int) -> Hidden:
+        """Clean embeddings of images whose labels the validation split knows."""
+        _, labels, known = run.tensors(run.data.validation)
+        rows = fixed_rows(len(known), count, run.device)
+        x = run.tensors(run.data.train)[0][known[rows]]
+        return Hidden(run.network.autoencoder.encoder(x), x, labels[rows])
 
     def _start(self, run: Run) -> Training:
         (x,) = run.tensors(run.data.train)

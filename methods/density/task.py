@@ -25,6 +25,7 @@ from regbench.methods.density.noise import Noise, NoiseName, fit_noise
 from regbench.methods.errors import ConfigError
 from regbench.methods.generative.features import feature_network
 from regbench.methods.generative.metrics import frechet_distance
+from regbench.methods.hidden import Hidden, fixed_rows, penultimate
 from regbench.methods.method import Metric, Metrics, Track, hyperparameter
 from regbench.methods.run import Run
 from regbench.methods.shared.data import Data
@@ -198,6 +199,15 @@ class DensityMethod(StepMethod):
                     assert isinstance(network, Mean)
                     self._follow(network, path, step, run.data.meta["mean"])
             yield means.metrics() | self.judge(network, q, path, run)
+
+    def hidden(self, run: Run, count: int) -> Hidden | None:
+        """What the last layer of f is given; labels tell outliers. A normal distribution has no network."""
+        network = run.network
+        if network.f is None:
+            return None
+        x, outlier = run.tensors(run.data.validation)
+        rows = fixed_rows(len(x), count, run.device)
+        return Hidden(penultimate(network.f, x[rows]), x[rows], outlier[rows].long())
 
     def fit_noise(self, run: Run) -> Noise:
         """The noise distribution, on the device."""

@@ -14,6 +14,7 @@ from torch.utils.data import TensorDataset
 from regbench.methods.discovery import losses, networks
 from regbench.methods.discovery.metrics import discovery_metrics
 from regbench.methods.discovery.networks import Backbone, Discoverer, Found
+from regbench.methods.hidden import Hidden, fixed_rows
 from regbench.methods.method import Method, Metric, Metrics, Track, hyperparameter, weight
 from regbench.methods.run import Run
 from regbench.methods.shared.augmentation import Views
@@ -216,6 +217,12 @@ class DiscoveryMethod(DiscoveringMethod, MixedPrecisionMethod, NetworkMethod):
             # A checkpoint puts them on the CPU.
             frequencies = None if memory is None else memory["frequencies"].to(run.device)
             yield Batch(views, y[rows], labelled[rows], run.data.meta["known"], epoch, frequencies)
+
+    def hidden(self, run: Run, count: int) -> Hidden:
+        """The encoder's features."""
+        x, y = run.tensors(run.data.validation)
+        rows = fixed_rows(len(x), count, run.device)
+        return Hidden(run.network.encoder(x[rows]), x[rows], y[rows])
 
     def evaluate(self, network: Model, split: TensorDataset, run: Run) -> Metrics:
         """Accuracies of the prototypes with the largest cosines, and how far that of known classes has fallen."""

@@ -176,6 +176,10 @@ class AdversarialMethod(DisentanglementMethod):
         critic.requires_grad_(True)
         means.add(generator_loss=loss)
 
+    def encode(self, run: Run, x: Tensor) -> Tensor:
+        """Codes that the generator's latent makes of what the critic gives."""
+        return run.part("generator").latent(run.part("critic")(x).code).codes
+
     def evaluate(self, critic: Critic, generator: Generator, split: TensorDataset, run: Run) -> Metrics:
         """Metrics of what the critic encodes and the generator makes of it, names without the split's prefix."""
 

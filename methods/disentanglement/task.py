@@ -14,6 +14,7 @@ from torch.utils.data import TensorDataset
 from regbench.methods.disentanglement.infomec import infomec
 from regbench.methods.disentanglement.latents import Continuous
 from regbench.methods.disentanglement.networks import Architecture, Autoencoder, Reconstruction, Size
+from regbench.methods.hidden import Hidden, fixed_rows
 from regbench.methods.method import Metric, Metrics, Track, hyperparameter
 from regbench.methods.run import Run
 from regbench.methods.shared.data import Data
@@ -102,6 +103,16 @@ class DisentanglementMethod(MixedPrecisionMethod, StepMethod):
         nn.utils.clip_grad_value_(decayed["params"], self.clip)
         optimizer.step()
 
+    @abstractmethod
+    def encode(self, run: Run, x: Tensor) -> Tensor:
+        """Codes ``[B, n_z]`` of images ``[B, C, H, W]`` by the networks of a run."""
+
+    def hidden(self, run: Run, count: int) -> Hidden:
+        """Codes of images; labels are those of the first source."""
+        x, sources = run.tensors(run.data.validation)
+        rows = fixed_rows(len(x), count, run.device)
+        return Hidden(self.encode(run, unit(x[rows])), x[rows], sources[rows, 0])
+
     def judge_codes(
         self,
         encode: Callable[[Tensor], tuple[Tensor, Tensor]],
@@ -178,6 +189,10 @@ class AutoencoderMethod(DisentanglementMethod):
                 means.add(loss=loss)
             network.eval()
             yield means.metrics() | run.judge(lambda split: self.evaluate(network, split, run))
+
+    def encode(self, run: Run, x: Tensor) -> Tensor:
+        """The latent's codes."""
+        return run.network(x).latents.codes
 
     def evaluate(self, network: Autoencoder, split: TensorDataset, run: Run) -> Metrics:
         """Metrics of an autoencoder on a split, names without the split's prefix."""

@@ -13,6 +13,7 @@ from regbench.methods.dynamics.metrics import apply, forecast_metrics, spectrum
 from regbench.methods.dynamics.networks import Architecture, KoopmanNetwork, Pass
 from regbench.methods.dynamics.operators import least_squares
 from regbench.methods.errors import ConfigError
+from regbench.methods.hidden import Hidden, fixed_rows
 from regbench.methods.method import Method, Metric, Metrics, Track, hyperparameter, weight
 from regbench.methods.run import Run
 from regbench.methods.shared.data import Data
@@ -177,6 +178,12 @@ class KoopmanMethod(Method):
                 operator = self._inference(network, trained, run)
                 metrics = {"train/loss": loss} | spectrum(operator, run.data.meta) | self._judge(network, operator, run)
             yield metrics
+
+    def hidden(self, run: Run, count: int) -> Hidden:
+        """Latents of single states, which have no labels."""
+        states = run.tensors(run.data.validation)[0].flatten(0, 1)
+        x = states[fixed_rows(len(states), count, run.device)]
+        return Hidden(run.network.encode(x), x, None)
 
     def _train_epoch(
         self, model: nn.Module, network: KoopmanNetwork, optimizer: torch.optim.Adam, windows: TensorDataset, run: Run

@@ -14,6 +14,7 @@ from regbench.methods.errors import ConfigError
 from regbench.methods.fairness import distance_covariance, targets
 from regbench.methods.fairness.metrics import accuracy_metrics, jensen_shannon, unfairness
 from regbench.methods.fairness.targets import Target
+from regbench.methods.hidden import Hidden, fixed_rows, penultimate
 from regbench.methods.method import Metric, Metrics, Track, hyperparameter
 from regbench.methods.run import Run
 from regbench.methods.shared.data import Data
@@ -120,6 +121,12 @@ class FairnessMethod(NetworkMethod):
         widths, target = tuple(run.data.meta["widths"]), run.data.meta["target"]
         for x, s, y, exposure, _, _ in run.loader(split, self.batch_size):
             yield Batch(x, s, y, exposure, widths, target)
+
+    def hidden(self, run: Run, count: int) -> Hidden:
+        """What the last layer is given; labels are the targets."""
+        x, _, y = run.tensors(run.data.validation)[:3]
+        rows = fixed_rows(len(x), count, run.device)
+        return Hidden(penultimate(run.network, x[rows]), x[rows], y[rows])
 
     def evaluate(self, network: Scores, split: TensorDataset, run: Run) -> Metrics:
         """Metrics of a network; dependence on the split's first ``EVALUATION_ROWS`` rows, in float64."""

@@ -14,6 +14,7 @@ from torch.utils.data import TensorDataset
 from regbench.methods.generative import metrics, networks
 from regbench.methods.generative.features import feature_network
 from regbench.methods.generative.networks import Architecture, Discriminator
+from regbench.methods.hidden import Hidden, fixed_rows, penultimate
 from regbench.methods.method import Metric, Metrics, Track, hyperparameter
 from regbench.methods.run import Run
 from regbench.methods.shared.data import Data
@@ -180,6 +181,12 @@ class GenerativeMethod(StepMethod):
             bare[1].requires_grad_(True)
             self.remember_fake(fake_codes.detach(), step)
             means.add(generator_loss=loss)
+
+    def hidden(self, run: Run, count: int) -> Hidden:
+        """What the discriminator's head is given for real images; labels are their classes."""
+        x, y = run.tensors(run.data.validation)
+        rows = fixed_rows(len(x), count, run.device)
+        return Hidden(penultimate(run.part("discriminator"), x[rows], x.new_zeros(len(rows), self.code_dim)), x[rows], y[rows])
 
     def _rate(self, iteration: int) -> float:
         """The learning rate of an iteration, from 1."""

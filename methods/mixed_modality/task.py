@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import TensorDataset
 
 from regbench.methods.classification.metrics import classification_metrics
+from regbench.methods.hidden import Hidden, fixed_rows, penultimate
 from regbench.methods.method import Metric, Metrics, Track, hyperparameter
 from regbench.methods.mixed_modality import masks, networks
 from regbench.methods.run import Run
@@ -106,6 +107,12 @@ class MixedModalityMethod(MixedPrecisionMethod):
             self._average_epochs(network, sums, epoch)
             network.eval()
             yield metrics | run.judge(lambda split: self.evaluate(network, split, run))
+
+    def hidden(self, run: Run, count: int) -> Hidden:
+        """What the classifier's last layer is given."""
+        x, y = run.tensors(run.data.validation)[:2]
+        rows = fixed_rows(len(x), count, run.device)
+        return Hidden(penultimate(run.network, x[rows]), x[rows], y[rows])
 
     def _heat_epoch(self, model: nn.Module, policy: nn.Module | None, optimizers: list[torch.optim.SGD], run: Run) -> Metrics:
         """One pass of pre-training; returns the means of the objective and of its facts over this worker's batches."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import TensorDataset
 
+from regbench.methods.hidden import Hidden, fixed_rows, penultimate
 from regbench.methods.method import Metric, Metrics, Track, hyperparameter
 from regbench.methods.multiple_instance import aggregators
 from regbench.methods.multiple_instance.aggregators import Aggregate
@@ -136,6 +137,15 @@ class MultipleInstanceMethod(MixedPrecisionMethod, NetworkMethod):
         """One step of descent, at a rate that falls from step to step."""
         set_rate(optimizer, self.learning_rate * half_cosine(batch.progress))
         return super().step(model, optimizer, batch, weights, run)
+
+    def hidden(self, run: Run, count: int) -> Hidden:
+        """What the bags' classifier is given; inputs are the means of their instances."""
+        split = run.data.validation
+        starts, counts, y = run.tensors(split)
+        rows = fixed_rows(len(y), count, run.device)
+        x, present, _ = bag_batch(split, starts[rows], counts[rows], run)
+        means = x.sum(1) / counts[rows, None]
+        return Hidden(penultimate(run.network, x, present), means, y[rows])
 
     def evaluate(self, network: Model, split: TensorDataset, run: Run) -> Metrics:
         """Metrics of a network on a split of bags, and means over bags of how it spreads attention."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
+from regbench.methods.hidden import Hidden, fixed_rows
 from regbench.methods.method import Metric, Metrics, Track, hyperparameter
 from regbench.methods.regression.attacks import fgsm, pgd
 from regbench.methods.regression.kernels import cs_divergence, log_kernel, normalized_cs_qmi
@@ -137,6 +138,12 @@ class RegressionMethod(NetworkMethod):
         noise = run.generator("code", run.device)
         for x, y, _ in run.loader(split, self.batch_size):
             yield Batch(x, y, noise)
+
+    def hidden(self, run: Run, count: int) -> Hidden:
+        """The code without noise; labels are the targets."""
+        x, y = run.tensors(run.data.validation)
+        rows = fixed_rows(len(x), count, run.device)
+        return Hidden(run.network(x[rows]).mean, x[rows], y[rows])
 
     def evaluate(self, network: nn.Module, split: TensorDataset, run: Run) -> Metrics:
         """Metrics of a network in evaluation mode on a split, names without the split's prefix."""

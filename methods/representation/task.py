@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
+from regbench.methods.hidden import Hidden, fixed_rows
 from regbench.methods.method import Metric, Metrics, Track, hyperparameter
 from regbench.methods.representation.networks import Architecture, CriticName, Embedded, PairEncoder
 from regbench.methods.representation.probes import LinearProbes
@@ -144,6 +145,12 @@ class RepresentationMethod(MixedPrecisionMethod, StepMethod):
             return {"accuracy": accuracies.mean().item(), "worst_accuracy": accuracies.min().item()}
 
         return run.judge(evaluate)
+
+    def hidden(self, run: Run, count: int) -> Hidden:
+        """φ(x) of first views; labels are those of the first factor."""
+        x, _, factors = run.tensors(run.data.validation)
+        rows = fixed_rows(len(x), count, run.device)
+        return Hidden(self._represent(run.network, x[rows]), x[rows], factors[rows, 0])
 
     def _represent(self, network: Any, x: Tensor) -> Tensor:
         """φ(x) ``[N, d]``."""

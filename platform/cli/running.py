@@ -44,10 +44,15 @@ def run(
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …")] = "cpu",
     test: Annotated[bool, typer.Option("--test", help="compute the test metrics at the end")] = False,
     off: Annotated[bool, typer.Option("--off", help="with every regularization weight switched off")] = False,
+    diagnostics: Annotated[
+        list[str] | None,
+        typer.Option("--diagnostic", metavar="NAME", help="also measure this of its hidden representation: dse, dsmi, …"),
+    ] = None,
 ) -> None:
     """Train one method once, here, and print its metrics."""
     from regbench.platform.inventory.inventory import inventory
     from regbench.platform.suite.changes import values
+    from regbench.platform.suite.spec import parse_diagnostics
 
     found, given = inventory().method(method), values(settings or [])
     found.require_settings(given)
@@ -55,7 +60,8 @@ def run(
         inventory().require_fitting(data, found.track)
     from regbench.platform.execution.single import run_once
 
-    run_once(method, given, data, seed=seed, device=device, test=test, off=off, console=terminal())
+    asked = parse_diagnostics(diagnostics) if diagnostics else None
+    run_once(method, given, data, seed=seed, device=device, test=test, off=off, diagnostics=asked, console=terminal())
 
 
 @app.command()

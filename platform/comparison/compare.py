@@ -25,6 +25,7 @@ from regbench.platform.comparison.details import (
     trade_offs,
     tuned_weights,
 )
+from regbench.platform.comparison.diagnostics import diagnostics, predictors
 from regbench.platform.comparison.frames import FRAMES, PAIRED, Comparison, Row, Rows
 from regbench.platform.comparison.importance import importance_of
 from regbench.platform.comparison.judging import judge, relevant
@@ -54,6 +55,7 @@ def compare(records: Records | list[Records]) -> Comparison:
     for (track, data), candidates in groups.items():
         _compare_group(track, data, candidates, rows)
     rows["curves"] = curves(groups)
+    rows["diagnostics"] = diagnostics(groups)
     rows["learning"] = learning(groups)
     for track in sorted({track for track, _ in groups}):
         _compare_data_sets(track, rows)
@@ -120,6 +122,7 @@ def _compare_group(track: str, data: str, candidates: list[Candidate], rows: Row
     rows["variance"] += [table | row for row in variance(candidates)]
     rows["entries"] += sorted(found, key=lambda row: _order(row, mode))
     _add_diagnosis(rows, "trade_offs", table | {"entry": ""}, partial(trade_offs, candidates))
+    _add_diagnosis(rows, "predictors", table, partial(predictors, candidates))
     rows["notes"] += [table | {"entry": entry, "note": note} for entry, note in notes_on(candidates, baselines)]
 
 

@@ -41,6 +41,8 @@ FRAMES: dict[str, dict[str, str]] = {
     "weights": _PLACE | _columns(str="setting symbol value", int64="replicate", float64="number"),
     "variance": _columns(str="track data component", float64="variance share"),
     "curves": _PLACE | _columns(str="metric", int64="seed round", float64="value"),
+    "diagnostics": _PLACE | _columns(str="diagnostic", int64="seed round", float64="value"),
+    "predictors": _PLACE | _columns(str="diagnostic objective", int64="trials", float64="correlation p"),
     "spectra": _PLACE | _columns(str="stage eigenvalue", int64="seed", float64="real imag"),
     "sensitivity": _PLACE
     | _columns(
@@ -82,6 +84,9 @@ class Comparison:
         weights: the regularization weights of the chosen configurations, by replicate.
         variance: how much of the judged metric's variance comes from tuning, split and seed, where there are replicates.
         curves: validation curves of the confirmed configurations.
+        diagnostics: what was measured of hidden representations of the confirmed configurations over training.
+        predictors: rank correlations of diagnostics with the objective over tuning trials, positive where more is better; of
+            each entry, and with an empty one of all together.
         spectra: eigenvalues of the linear operators that the best tuning trial and the confirmation trials ended with, leading
             ones first, where a track reports them; ``system`` is that of the system itself.
         sensitivity: searched values and first objective of the tuning trials.
@@ -105,6 +110,8 @@ class Comparison:
     weights: pd.DataFrame
     variance: pd.DataFrame
     curves: pd.DataFrame
+    diagnostics: pd.DataFrame
+    predictors: pd.DataFrame
     spectra: pd.DataFrame
     sensitivity: pd.DataFrame
     importance: pd.DataFrame

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from regbench.platform.comparison import diagnosis_charts, result_charts, tables, tuning_charts
+from regbench.platform.comparison import diagnosis_charts, diagnostic_charts, result_charts, tables, tuning_charts
 from regbench.platform.comparison.answer import answer, intervals_text, variance_text
 from regbench.platform.comparison.charts import Chart
 from regbench.platform.comparison.frames import Comparison, Row, rows_of
@@ -51,6 +51,9 @@ def section(comparison: Comparison, number: int, track: str, data: str, look: Lo
                 "calibration": diagnosis_charts.calibration,
                 "spectra": diagnosis_charts.spectra,
                 "learning": tuning_charts.learning,
+                "over_training": diagnostic_charts.over_training,
+                "information_plane": diagnostic_charts.information_plane,
+                "prediction": diagnostic_charts.prediction,
             }.items()
         },
         "trials": [

@@ -8,9 +8,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from regbench.methods.diagnostics import Diagnostics
 from regbench.methods.errors import ConfigError, nearest
 from regbench.methods.registry import create
 from regbench.methods.run import Run
+from regbench.methods.watch import Watch
 from regbench.platform.execution.trial import require_finite, reset_process
 
 
@@ -23,6 +25,7 @@ def run_once(
     device: str,
     test: bool,
     off: bool,
+    diagnostics: Diagnostics | None = None,
     console: Console,
 ) -> dict[str, float]:
     """Trains a method and prints its last metrics; returns them.
@@ -35,6 +38,7 @@ def run_once(
         device: where to train.
         test: whether to compute the test metrics.
         off: whether to switch every weight off.
+        diagnostics: what to measure of its hidden representation, or None.
         console: where to print.
 
     Raises:
@@ -48,6 +52,7 @@ def run_once(
         raise ConfigError(f"data set '{data}' does not fit track {track.name}; {nearest(data, track.data)}")
     reset_process(seed, threads=1)
     training = Run(data or track.data[0], seed=seed, device=_device(device), test=test)
+    watch = Watch(diagnostics, method, training) if diagnostics else None
     metrics: dict[str, float] = {}
     shown = track.primary.validation
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -55,6 +60,8 @@ def run_once(
         task = progress.add_task(slug, total=method.rounds)
         for metrics in method.train(training):
             require_finite(metrics, training.round)
+            if watch is not None:
+                metrics = metrics | watch.measure()
             progress.update(task, advance=1, description=f"{slug}  {shown} {metrics[shown]:.4f}")
     console.print(f"{slug} on {training.data.name}, seed {seed}", style="italic", highlight=False)
     table = Table(header_style="dim")

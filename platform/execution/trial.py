@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from regbench.methods.diagnostics import Diagnostics
 from regbench.methods.errors import CheckpointError, ConfigError, DivergedError, SurroundingsError, nearest
 from regbench.methods.registry import create, find_method
 from regbench.methods.run import Best, Run, World
+from regbench.methods.watch import Watch
 from regbench.platform.records.records import Records, Report, Trial
 from regbench.platform.records.storage import Storage
 from regbench.platform.suite.learned import weight_learning
@@ -31,12 +33,14 @@ class Place:
         threads: CPU threads of this worker.
         device: ``cpu``, ``cuda``, …; ``auto`` takes a GPU when PyTorch can use one in this process, else the CPU.
         checkpoint_seconds: at least so long between two checkpoints; 0 writes one after every round.
+        diagnostics: what is measured of hidden representations, as a mapping, or None.
     """
 
     storage: str
     threads: int = 1
     device: str = "auto"
     checkpoint_seconds: float = 15.0
+    diagnostics: dict[str, Any] | None = None
 
 
 def reset_process(seed: int, threads: int) -> None:
@@ -95,6 +99,7 @@ def train(
         checkpoint=state["run"] if state else None,
         world=world,
     )
+    watch = Watch(Diagnostics(**place.diagnostics), method, run) if place.diagnostics else None
     began = saved = time.monotonic()
     log = None
     if run.world.rank == 0:
@@ -107,6 +112,8 @@ def train(
         for metrics in (learning or method).train(run):
             require_finite(metrics, run.round)
             _require_objectives(metrics, trial)
+            if watch is not None:
+                metrics = metrics | watch.measure()
             seconds = before + time.monotonic() - began
             searched = trial.searched | {name: metrics[f"learned/{name}"] for name in trial.ranges}
             entry = Report(run.round, time.time(), seconds, metrics, searched)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
+from regbench.methods.diagnostics import Diagnostics
 from regbench.methods.errors import ConfigError
 from regbench.methods.strict import Strict, explain, matching, read_mapping
 
@@ -24,6 +25,11 @@ Name = Annotated[
 def _named(value: Any) -> Any:
     """Lets ``tpe`` stand for ``{name: tpe}``."""
     return {"name": value} if isinstance(value, str) else value
+
+
+def _measured(value: Any) -> Any:
+    """Lets ``[dse]`` stand for ``{names: [dse]}``."""
+    return {"names": value} if isinstance(value, list) else value
 
 
 class Sampler(Strict):
@@ -222,6 +228,11 @@ class Suite(Searched):
         description="which round of a training counts, in tuning and confirmation: the last, or the best on validation data, "
         "whose test metrics are then reported (checkpoints are of the last)",
     )
+    diagnostics: Annotated[Diagnostics | None, BeforeValidator(_measured)] = Field(
+        None,
+        description="names or details of what is measured of hidden representations as networks train: `diagnostic/…` in their "
+        "curves; changes no other number",
+    )
     hours: float | None = Field(
         None,
         gt=0,
@@ -347,3 +358,15 @@ def parse_suite(raw: Mapping[str, Any], source: str = "suite") -> Suite:
         return Suite.model_validate(raw)
     except ValidationError as error:
         raise ConfigError(f"{source}: {' '.join(explain(error).split())}") from None
+
+
+def parse_diagnostics(names: list[str]) -> Diagnostics:
+    """What is to be measured, from its names.
+
+    Raises:
+        ConfigError: there is no such diagnostic.
+    """
+    try:
+        return Diagnostics(names=names)
+    except ValidationError as error:
+        raise ConfigError(f"--diagnostic: {explain(error)}") from None

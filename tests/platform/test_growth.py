@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from regbench.methods.classification.label_smoothing import LabelSmoothing
+from regbench.methods.diagnostics import Diagnostics
 from regbench.methods.errors import ConfigError
 from regbench.methods.run import Run
 from regbench.platform import sweep as engine
@@ -60,6 +61,7 @@ def table(records: Records) -> list[dict[str, object]]:
         ({"data": ["digits_small", "digits"]}, ["data + digits"]),
         ({"execution": "tune", "retries": 0, "hours": 2}, ["execution inline → tune", "retries 3 → 0", "hours None → 2.0"]),
         ({"description": "x"}, ["description"]),
+        ({"diagnostics": ["dse"]}, [f"diagnostics None → {Diagnostics(names=['dse']).model_dump()}"]),
     ],
 )
 def test_growth_is_told(changes, told):

@@ -70,6 +70,19 @@ def test_tune_gives_the_curves_of_inline(tmp_path, inline_curves):
     assert curves(records) == inline_curves
 
 
+def test_diagnostics_add_to_the_curves_and_change_nothing_else(tmp_path, inline_curves):
+    outcome, records = run(tmp_path, execution="tune", diagnostics={"names": ["dse", "dsmi"], "every": 2})
+    assert outcome.complete
+    found = curves(records)
+    added = {where: value for where, value in found.items() if where[2].startswith("diagnostic/")}
+    assert {where: value for where, value in found.items() if where not in added} == inline_curves
+    assert {number for _, number, _ in added} == {1, 2, 4}
+    assert {metric for _, _, metric in added} == {"diagnostic/dse", "diagnostic/dsmi"}
+    assert {key for key, _, _ in added} == {key for key, _, _ in inline_curves}
+    for row in records.trials().to_pylist():
+        assert {"diagnostic/dse", "diagnostic/dsmi"} <= dict(row["metrics"]).keys()
+
+
 def test_train_with_one_worker_gives_the_curves_of_inline(tmp_path, inline_curves):
     outcome, records = run(
         tmp_path / "[v2] a?b #c%20d ü$x", execution="train", methods=["cross_entropy"], trials=1, confirm={"seeds": 0}
