@@ -20,6 +20,15 @@ SPACES: dict[str, dict[str, BaseDistribution]] = {
         "peak_quantile": FloatDistribution(0.0, 0.95),
         "nucleus_rule": CategoricalDistribution(["inclusive", "exclusive"]),
     },
+    "aepo": TRAINING
+    | {
+        "reinforce_weight": FloatDistribution(1 / 128, 1.0, log=True),
+        "target_entropy": FloatDistribution(0.06, 0.7),
+        "temperature_high": FloatDistribution(1.05, 2.0),
+        "temperature_low": FloatDistribution(0.5, 0.95),
+        "prompt_share": CategoricalDistribution([0.125, 0.25, 0.5, 1.0]),
+        "temperature_rule": CategoricalDistribution(["two_level", "continuous"]),
+    },
     "lp_reg": TRAINING
     | {
         "divergence_weight": FloatDistribution(0.03, 30.0, log=True),

@@ -21,6 +21,7 @@ TRACK = Track(
         Metric("pass_8", "max"),
         Metric("majority_8", "max"),
         Metric("majority_32", "max"),
+        Metric("entropy_gap", "min", needs="target_entropy"),
     ),
     data=("chain_countdown",),
     baseline="grpo",
@@ -29,8 +30,8 @@ TRACK = Track(
         "warm_steps": 700,
         "prompts": 8,
         "group": 8,
-        "iterations": 4,
-        "report_every": 2,
+        "iterations": 2,
+        "report_every": 1,
         "learning_rate": 1e-3,
         "evaluated": 2,
         # Of a few hundred tokens the lowest hundredth is noise.

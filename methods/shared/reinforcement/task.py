@@ -99,7 +99,7 @@ class PolicyMethod(MixedPrecisionMethod, StepMethod):
     are taken in each before they are averaged.
 
     **A track must write** ``environment`` and ``evaluate``. **A method may write** ``build_memory``, ``annotate``, ``collect``,
-    ``token_losses``, ``penalty`` and ``diagnostics``.
+    ``token_losses``, ``penalty``, ``remember`` and ``diagnostics``.
     """
 
     layers: int = hyperparameter(2, ge=1, help="of the policy")
@@ -162,6 +162,9 @@ class PolicyMethod(MixedPrecisionMethod, StepMethod):
         """What is added to GRPO's loss, by default nothing."""
         return None
 
+    def remember(self, seen: Seen, batch: Batch, memory: Memory, run: Run) -> None:
+        """Remembers what the method will need of an update."""
+
     def diagnostics(self, seen: Seen, batch: Batch) -> dict[str, Tensor]:
         """Scalars to record the means of."""
         clipped = clip_fraction(seen.ratio.detach(), batch.advantages[:, None], self.clip_low, self.clip_high, batch.mask)
@@ -199,7 +202,7 @@ class PolicyMethod(MixedPrecisionMethod, StepMethod):
                 set_rate(optimizer, self.learning_rate, self.weight_decay)
                 batch = self.collect(network, reference, memory, step, means, run)
                 for part in self.parts(batch, run):
-                    self.update(model, network, optimizer, part, means)
+                    self.remember(self.update(model, network, optimizer, part, means), part, memory, run)
             yield means.metrics() | run.judge(lambda split: self.evaluate(network, split, run))
 
     def collect(self, network: GPT, reference: GPT | None, memory: Memory, step: int, means: Means, run: Run) -> Batch:
@@ -241,14 +244,15 @@ class PolicyMethod(MixedPrecisionMethod, StepMethod):
 
     def update(
         self, model: nn.Module, network: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, means: Means
-    ) -> None:
-        """A step of descent."""
+    ) -> Seen:
+        """A step of descent; returns what the model said before it."""
         loss, seen = self.objective(model, batch, self.weight_values())
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), self.gradient_clip)
         optimizer.step()
         means.add(loss=loss, **self.diagnostics(seen, batch))
+        return seen
 
 
 def response_logits(model: Model, batch: Batch) -> Tensor:
