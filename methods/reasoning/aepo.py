@@ -118,11 +118,12 @@ class AEPO(ReasoningMethod):
     ) -> tuple[Batch, int]:
         """The right ones of new responses to the first prompts of a batch, with advantages of 1, and their number before."""
         prompts = max(1, round(self.prompt_share * len(batch.tokens) / self.group))
+        environment = self.environment_of(run.data)
         problems = batch.tokens[: prompts * self.group, : batch.prompt]
-        found = roll_out(network, self.environment, problems, run.generator("auxiliary", run.device), temperature)
+        found = roll_out(network, environment, problems, run.generator("auxiliary", run.device), temperature)
         advantages = group_advantages(found.rewards, self.group)
         kept = found.rewards == 1 if self.selection == "correct" else advantages > LEAST_ADVANTAGE
-        looked_at, _ = self.look(network, reference, found, torch.ones_like(advantages))
+        looked_at, _ = self.look(network, reference, found, torch.ones_like(advantages), environment)
         return looked_at.rows(kept.nonzero()[:, 0]), len(problems)
 
     def annotate(self, batch: Batch, logits: Tensor, memory: Memory, step: int, run: Run) -> Batch:

@@ -6,6 +6,7 @@ from torch.utils.data import TensorDataset
 
 from regbench.methods.method import Metric, Metrics, Track, hyperparameter
 from regbench.methods.run import Run
+from regbench.methods.shared.data import Data
 from regbench.methods.shared.reinforcement.countdown import WAIT, Countdown
 from regbench.methods.shared.reinforcement.estimators import majority_at_k, pass_at_k
 from regbench.methods.shared.reinforcement.grpo import aggregate
@@ -55,8 +56,7 @@ class ReasoningMethod(PolicyMethod):
     evaluated: int = hyperparameter(150, ge=1, help="held-out prompts that the policy is judged on, at most")
     samples: int = hyperparameter(32, ge=32, help="responses to each of them")
 
-    @property
-    def environment(self) -> Countdown:
+    def environment_of(self, data: Data) -> Countdown:
         """Chain countdown."""
         return ENVIRONMENT
 

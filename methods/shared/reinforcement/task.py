@@ -98,8 +98,8 @@ class PolicyMethod(MixedPrecisionMethod, StepMethod):
     ℓ, adds a ``penalty``, or changes what is sampled. With several workers, each has groups of its own, and means over tokens
     are taken in each before they are averaged.
 
-    **A track must write** ``environment`` and ``evaluate``. **A method may write** ``build_memory``, ``annotate``, ``collect``,
-    ``token_losses``, ``penalty``, ``remember`` and ``diagnostics``.
+    **A track must write** ``environment_of`` and ``evaluate``. **A method may write** ``build_memory``, ``annotate``,
+    ``collect``, ``token_losses``, ``penalty``, ``remember`` and ``diagnostics``.
     """
 
     layers: int = hyperparameter(2, ge=1, help="of the policy")
@@ -124,10 +124,9 @@ class PolicyMethod(MixedPrecisionMethod, StepMethod):
     kl_weight: float = hyperparameter(0.0, ge=0, help="β_KL, weight of the divergence from the policy that imitates")
     temperature: float = hyperparameter(1.0, gt=0, help="of the evaluation's samples; training samples at 1")
 
-    @property
     @abstractmethod
-    def environment(self) -> Environment:
-        """What the policy acts in."""
+    def environment_of(self, data: Data) -> Environment:
+        """What the policy acts in on a data set."""
 
     @abstractmethod
     def evaluate(self, network: Any, split: TensorDataset, run: Run) -> Metrics:
@@ -135,7 +134,7 @@ class PolicyMethod(MixedPrecisionMethod, StepMethod):
 
     def build_model(self, data: Data) -> GPT:
         """A copy of the policy that imitates the demonstrations."""
-        found = warm_started(data, self.environment, self.layers, self.width, self.heads, self.warm_steps)
+        found = warm_started(data, self.environment_of(data), self.layers, self.width, self.heads, self.warm_steps)
         return copy.deepcopy(found)
 
     def build_memory(self) -> Memory:
@@ -208,11 +207,10 @@ class PolicyMethod(MixedPrecisionMethod, StepMethod):
     def collect(self, network: GPT, reference: GPT | None, memory: Memory, step: int, means: Means, run: Run) -> Batch:
         """Samples this worker's groups of a step, rewards them and looks at them with the policy that sampled them."""
         problems = self.draw(run)
-        found = roll_out(
-            network, self.environment, problems.repeat_interleave(self.group, 0), run.generator("rollouts", run.device)
-        )
+        environment, stream = self.environment_of(run.data), run.generator("rollouts", run.device)
+        found = roll_out(network, environment, problems.repeat_interleave(self.group, 0), stream)
         advantages = group_advantages(found.rewards, self.group, self.advantage)
-        batch, logits = self.look(network, reference, found, advantages)
+        batch, logits = self.look(network, reference, found, advantages, environment)
         entropy = aggregate(token_entropies(logits), batch.mask, "token_mean")
         means.add(reward=found.rewards.mean(), entropy=entropy, length=found.mask.sum(1).mean())
         return self.annotate(batch, logits, memory, step, run)
@@ -222,9 +220,11 @@ class PolicyMethod(MixedPrecisionMethod, StepMethod):
         (problems, _) = run.tensors(run.data.train)
         return problems[run.draw(len(problems), self.prompts)]
 
-    def look(self, network: GPT, reference: GPT | None, found: Rollout, advantages: Tensor) -> tuple[Batch, Tensor]:
+    def look(
+        self, network: GPT, reference: GPT | None, found: Rollout, advantages: Tensor, environment: Environment
+    ) -> tuple[Batch, Tensor]:
         """A batch of what was sampled, with the log-probabilities of its tokens at a temperature of 1, and its logits."""
-        longest = self.environment.turns * (self.environment.action + self.environment.observation)
+        longest = environment.turns * (environment.action + environment.observation)
         batch = Batch(found.tokens, found.mask, found.turn, advantages, found.log_probs, None, longest)
         with torch.no_grad():
             logits = response_logits(network, batch)
