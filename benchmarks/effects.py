@@ -1,11 +1,12 @@
 """Measures what each method is worth on its small benchmark: baseline, method and competitors, tuned and confirmed alike.
 
-    python benchmarks/effects.py [METHOD ...]
+    python benchmarks/effects.py [METHOD ...] [--set KEY=VALUE ...]
 
 sweeps the suites that ``benchmarks/effects/claims.yaml`` names (an interrupted one goes on where it was) and writes the rows of
-the methods named, by default of all, into ``benchmarks/effects/effects.csv``. ``regbench compare --effects`` shows them. Beside
-it, ``trade_offs.csv`` and ``spectra.csv`` keep what the sweeps' plots show, for the methods' pages. Suites whose data are not
-below ``REGBENCH_DATA`` are left out, and their rows stay.
+the methods named, by default of all, into ``benchmarks/effects/effects.csv``, with the tuned weights and the design of the
+suite: seeds or replicates, fixed or until decided. ``regbench compare --effects`` shows them. Beside it, ``trade_offs.csv`` and
+``spectra.csv`` keep what the sweeps' plots show, for the methods' pages. Suites whose data are not below ``REGBENCH_DATA`` are
+left out, and their rows stay.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from regbench.platform.comparison.effects import claims
 from regbench.platform.comparison.measurement import PLOTTED, measure
 from regbench.platform.records.storage import Storage
 from regbench.platform.records.sweeps import open_sweep, sweep_names
+from regbench.platform.suite.changes import changed, values
 from regbench.platform.suite.spec import read_suite
 
 RESULTS = Path(__file__).parent / "effects"
@@ -33,6 +35,7 @@ def main() -> None:
     parser.add_argument("methods", nargs="*", metavar="METHOD", help="slugs; by default every method with a claim")
     parser.add_argument("--storage", default="build/effects", help="where the sweeps go")
     parser.add_argument("--cpus", type=int, help="trials at once")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="another value of a key of the suites")
     options = parser.parse_args()
     chosen = [(slug, claim) for slug in options.methods or claims() for claim in claims()[slug]]
     storage, console = Storage(options.storage), Console()
@@ -45,7 +48,8 @@ def main() -> None:
             console.print(f"{suite} is left out: {error}")
             continue
         run = engine.resume if suite in sweep_names(storage) else engine.start
-        outcome = run(suite if run is engine.resume else read_suite(suite), storage, "none", console, cpus=options.cpus)
+        spec = changed(read_suite(suite).model_dump(), values(options.set))
+        outcome = run(suite if run is engine.resume else spec, storage, "none", console, cpus=options.cpus)
         if not outcome.complete or outcome.barren:
             raise SystemExit(f"{suite} is not complete: run this again")
         records = open_sweep(suite, storage)

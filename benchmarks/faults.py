@@ -434,7 +434,7 @@ def _exported(records: Records, tracking: str) -> Counter[Point]:
     client = MlflowClient(tracking)
     identity = json.loads(records.storage.read("suite.json"))["id"]
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    chosen = f"tags.`regbench.id` = '{identity}' AND tags.stage != 'sweep'"
+    chosen = f"tags.`regbench.id` = '{identity}' AND tags.stage != 'sweep' AND tags.stage != 'study'"
     found: Counter[Point] = Counter()
     for run in client.search_runs(experiments, chosen, max_results=1000):
         key = run.data.tags["regbench.key"].partition("/")[2]

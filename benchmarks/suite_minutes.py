@@ -3,9 +3,9 @@
     python benchmarks/suite_minutes.py [SUITE ...]
 
 trains the default of each study for a few rounds, takes the processor time of a round from that (the first round, which builds
-and loads, apart), and adds up what the whole sweep trains: tuning, confirmation, ablation. What a scheduler stops early is
-counted as trained to the end, so sweeps with one take less. Two trainings run at once. The result is
-``search_spaces/suites/minutes.csv``.
+and loads, apart), and adds up what the whole sweep trains: tuning, choice, confirmation, ablation, in all replicates; where
+more is run until all is decided, also how long at most. What a scheduler stops early is counted as trained to the end, so
+sweeps with one take less. Two trainings run at once. The result is ``search_spaces/suites/minutes.csv``.
 """
 
 import argparse
@@ -18,9 +18,9 @@ from rich.console import Console
 from regbench.methods.errors import DataError
 from regbench.methods.run import Run
 from regbench.platform.execution.trial import reset_process
-from regbench.platform.suite.outline import outline
+from regbench.platform.suite.outline import StudyOutline, outline
 from regbench.platform.suite.plan import Study, studies
-from regbench.platform.suite.spec import read_suite
+from regbench.platform.suite.spec import Suite, read_suite
 from regbench.search_spaces import ready_made_suites
 
 FILE = Path(__file__).parents[1] / "search_spaces" / "suites" / "minutes.csv"
@@ -45,17 +45,31 @@ def training_seconds(study: Study) -> float:
     return whole + (method.rounds - rounds) * (moments[-1] - moments[-2])
 
 
-def minutes(name: str) -> float:
-    """Minutes of a suite on two cores."""
+def minutes(name: str) -> tuple[str, str]:
+    """Minutes of a suite on two cores, of what is run in any case and at most; "" where there is no more."""
     suite = read_suite(name)
-    total = 0.0
-    for study, planned in zip(studies(suite), outline(suite).studies, strict=True):
-        trainings = planned.tune + planned.confirm + planned.ablate
-        if planned.searched and study.learning_rounds:
-            # A tuning trial that learns weights takes as long as all that another sampler would train.
-            trainings += suite.trials - 1
-        total += trainings * training_seconds(study)
-    return (total / (1 if suite.execution == "inline" else CORES) + AROUND) / 60
+    planned = outline(suite)
+    total = suite.replicates * sum(
+        _seconds(suite, study, of) for study, of in zip(studies(suite), planned.studies, strict=True)
+    )
+    sure, most = (
+        (share * total / (1 if suite.execution == "inline" else CORES) + AROUND) / 60
+        for share in (1, 1 + planned.further / planned.trainings)
+    )
+    return _shown(sure), _shown(most) if planned.further else ""
+
+
+def _shown(minutes: float) -> str:
+    return f"{minutes:.1f}" if minutes < 9.5 else f"{minutes:.0f}"
+
+
+def _seconds(suite: Suite, study: Study, planned: StudyOutline) -> float:
+    """Processor seconds of a study's trainings in one replicate."""
+    trainings = planned.trainings
+    if planned.searched and study.learning_rounds:
+        # A tuning trial that learns weights takes as long as all that another sampler would train.
+        trainings += suite.trials - 1
+    return trainings * training_seconds(study)
 
 
 def main() -> None:
@@ -64,20 +78,19 @@ def main() -> None:
     parser.add_argument("suites", nargs="*", metavar="SUITE", help="by default all that are not of a paper's size")
     options = parser.parse_args()
     with FILE.open(encoding="utf-8", newline="") as file:
-        known = {row["suite"]: row["minutes"] for row in csv.DictReader(file)}
+        known = {row["suite"]: (row["minutes"], row["at_most"]) for row in csv.DictReader(file)}
     console = Console()
     for name in options.suites or [name for name in ready_made_suites() if "/" not in name]:
         try:
-            found = minutes(name)
+            known[name] = minutes(name)
         except DataError as error:
             console.print(f"{name} is left out: {error}", markup=False)
             continue
-        known[name] = f"{found:.1f}" if found < 9.5 else f"{found:.0f}"
-        console.print(f"{name}: {known[name]} minutes", markup=False)
+        console.print(f"{name}: {' to '.join(filter(None, known[name]))} minutes", markup=False)
         with FILE.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
-            writer.writerow(["suite", "minutes"])
-            writer.writerows(sorted(known.items()))
+            writer.writerow(["suite", "minutes", "at_most"])
+            writer.writerows((suite, *found) for suite, found in sorted(known.items()))
 
 
 if __name__ == "__main__":

@@ -7,31 +7,28 @@ A test fails when a page is not what this script writes.
 
 import inspect
 import json
-import math
 import re
-import textwrap
 import tomllib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from functools import cache, partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, get_args
 
 import matplotlib as mpl
-import pandas as pd
 import pyarrow as pa
-from matplotlib.figure import Figure
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from regbench.methods.method import Paper
 from regbench.methods.registry import all_methods, tracks
-from regbench.platform.comparison import plots
-from regbench.platform.comparison.drawing import styles
-from regbench.platform.comparison.effects import Claim, cells, effects_of, measured_claims, measured_methods, note
-from regbench.platform.comparison.frames import rows_of
-from regbench.platform.comparison.measurement import PLOTTED, plotted
+from regbench.platform.comparison import diagnosis_charts, result_charts
+from regbench.platform.comparison.charts import standalone
+from regbench.platform.comparison.effects import Claim, cells, effects_of, how, measured_claims, measured_methods, note
+from regbench.platform.comparison.effects_plots import claims_plot, effect_plot
+from regbench.platform.comparison.looks import looks
+from regbench.platform.comparison.measurement import plotted
+from regbench.platform.comparison.papers import LEGEND, Headline, cost_text, effect_text, headlines
 from regbench.platform.records.tables import CURVES, SCHEMA_VERSION, TRIALS
 from regbench.platform.suite.spec import Sampler, SamplerName, Scheduler, SchedulerName, Suite, incompatibilities
 from regbench.search_spaces import ready_made_suites
@@ -51,8 +48,14 @@ DRAWN = {
         "dependency_curves.svg",
     ),
 }
-# What an SVG file needs that one inside a page does not.
-STANDALONE = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" style="background: white"'
+# What is drawn of the sweeps, with words for it.
+DRAWINGS = {
+    "trade_offs": (result_charts.trade_offs, "trade-off of the tuning trials"),
+    "spectra": (
+        diagnosis_charts.spectra,
+        "spectra of the operators (filled: confirmation seeds; hollow: tuned configuration; crosses: the system's own)",
+    ),
+}
 NOTE = "<!-- Written by docs/generate.py: change the code, then run it again. -->\n"
 
 
@@ -75,6 +78,7 @@ def suite_page() -> str:
         "## What works together\n",
         *_pairs(),
         (DOCS / "parts" / "searching.md").read_text(encoding="utf-8"),
+        (DOCS / "parts" / "deciding.md").read_text(encoding="utf-8"),
         "## A ready-made suite\n",
         "`regbench sweep quickstart` runs this one:\n",
         f"```yaml\n{ready_made_suites()['quickstart'].rstrip()}\n```",
@@ -263,14 +267,14 @@ def _cell(text: str) -> str:
 def _effects(slug: str) -> Iterator[str]:
     """What is claimed and what was measured, for each claim."""
     for claim in measured_claims(slug):
-        yield from _claim(claim)
+        yield from _claim(slug, claim)
         yield from _effect_rows(slug, claim)
         yield ""
 
 
-def _claim(claim: Claim) -> Iterator[str]:
+def _claim(slug: str, claim: Claim) -> Iterator[str]:
     yield f"The paper: {claim.claim}\n"
-    yield f"Measured by `regbench sweep {claim.suite}` on {claim.data}, tuned under an equal budget, over fresh seeds:\n"
+    yield f"Measured by `regbench sweep {claim.suite}` on {claim.data}, tuned under an equal budget; {how(slug, claim)}:\n"
 
 
 def _effect_rows(slug: str, claim: Claim) -> Iterator[str]:
@@ -280,49 +284,46 @@ def _effect_rows(slug: str, claim: Claim) -> Iterator[str]:
 
 
 def effects_page() -> str:
-    """Every measured effect beside its claim."""
+    """Every headline claim beside what was measured of it; below, folded, every measured effect."""
+    shown = headlines()
     parts = [
         NOTE,
         "# Measured effects\n",
-        "Each method on its small benchmark, beside its track's baseline, its competitors, and itself with its weights off.",
-        "All were tuned under an equal budget and confirmed on fresh seeds; differences are paired by seed, with 95 % t",
-        "intervals and the p-value of the paired t test, not corrected over the page. `regbench compare --effects` shows the",
-        "same; `benchmarks/effects.py` measures it. What was tried where an effect is absent stands on the method's page, as",
-        "do plots: trade-offs of two metrics, and spectra of linear operators.\n",
+        "What was measured here of each paper's own claim, on a small benchmark: the metric, the opponent and the direction",
+        "that the claim names. The method, its opponents and itself with its weights off were tuned under an equal budget and",
+        "confirmed on fresh seeds; differences are paired by seed or replicate. `regbench compare --effects` shows the same;",
+        "`benchmarks/effects.py` measures it, each row by the design that it names.\n",
+        "![forest plot of standardized effects, to the right what the paper claims](effects.svg)\n",
+        "| method | task, data | tuned weights | effect on the claim | verdict | cost | measured by | paper |",
+        "|---|---|---|---|---|---|---|---|",
+        *map(_headline_row, shown),
+        "",
+        f"{LEGEND[0].upper()}{LEGEND[1:]}. Where a suite of another size or other data was measured, too, it is below.\n",
+        "## All measured effects, by method\n",
+        "95 % intervals are of t or, where it was measured until decided, valid at any stopping time; p-values are of the",
+        "tests that belong to them, not corrected over the page. What was tried where an effect is absent stands on the",
+        "method's page, as do plots: trade-offs of two metrics, and spectra of linear operators.\n",
     ]
+    findings = {headline.slug: headline.finding for headline in shown}
     for slug in measured_methods():
-        parts += [f"## {slug}\n", f"[What it is](methods/{slug}.md)\n", *_effects(slug)]
+        parts += ["<details>", f"<summary>{slug}: {findings[slug]}</summary>\n", f"[What it is](methods/{slug}.md)\n"]
+        parts += [*_effects(slug), "</details>\n"]
     return "\n".join(parts).rstrip() + "\n"
 
 
-def effect_plot(slug: str) -> Figure:
-    """Differences of a method to its opponents, a panel for each metric on each data set of each suite that measured it."""
-    rows = pd.DataFrame(effects_of(slug))
-    shown = list(rows[["suite", "data", "metric"]].drop_duplicates().itertuples(index=False, name=None))
-    opponents = list(dict.fromkeys(rows["against"]))
-    several = rows["data"].nunique() > 1
-    again = len(rows[["suite", "data"]].drop_duplicates()) > rows["data"].nunique()
-    columns = min(4, len(shown))
-    lines = math.ceil(len(shown) / columns)
-    figure = Figure(figsize=(2.4 + 2.6 * columns, lines * (1.4 + 0.36 * len(opponents))), layout="constrained")
-    panels = figure.subplots(lines, columns, sharey=True, squeeze=False).ravel()
-    for axes in panels[len(shown) :]:
-        axes.set_axis_off()
-    for axes, (suite, data, metric) in zip(panels, shown, strict=False):
-        here = rows[(rows["suite"] == suite) & (rows["data"] == data) & (rows["metric"] == metric)]
-        axes.axvline(0, color="0.4", linestyle="--", linewidth=1)
-        for row in rows_of(here):
-            place = opponents.index(row["against"])
-            axes.plot([row["difference_low"], row["difference_high"]], [place, place], color="#0072B2", linewidth=2)
-            axes.plot(row["difference"], place, "o", color="#0072B2", markersize=7)
-        better = "right" if here["mode"].iloc[0] == "max" else "left"
-        title = f"difference in {metric.replace('_', ' ')}" + (f" on {data}" if several else "")
-        title += f", {suite.replace('_', ' ')}" if again else ""
-        axes.set_title("\n".join(textwrap.wrap(title, 24)), fontsize=10, loc="left")
-        axes.set(xlabel=f"{better} is better", ylim=(len(opponents) - 0.5, -0.5))
-        axes.set_yticks(range(len(opponents)), [f"to {name}" for name in opponents])
-        axes.locator_params(axis="x", nbins=4)
-    return figure
+def _headline_row(headline: Headline) -> str:
+    row, method = headline.row, all_methods()[headline.slug]
+    cells = [f"[{headline.slug}](methods/{headline.slug}.md)", f"{method.track.name}, {row['data']}", row["weights"]]
+    cells += [effect_text(headline), f"**{headline.finding}**", cost_text(row), row["design"], _short_source(method.paper)]
+    return f"| {' | '.join(map(_cell, cells))} |"
+
+
+def _short_source(paper: Paper | None) -> str:
+    """Venue and year, as a link where there is one."""
+    if paper is None:
+        return ""
+    place = f"{paper.venue} {paper.year}"
+    return f"[{place}](https://arxiv.org/abs/{paper.arxiv})" if paper.arxiv else place
 
 
 @cache
@@ -330,11 +331,10 @@ def sweep_plots(slug: str) -> list[tuple[str, str, str]]:
     """File name, label and SVG of each plot that was kept of the sweeps which measured a method."""
     track, found = all_methods()[slug].track.name, []
     for data in dict.fromkeys(claim.data for claim in measured_claims(slug)):
-        look = styles(replace(plotted(), entries=plotted().of("entries", track, data)))
-        for name in PLOTTED:
-            if svg := getattr(plots, name)(plotted(), track, data, look):
-                words = "trade-off of the tuning trials" if name == "trade_offs" else "spectra of the operators"
-                found.append((f"{name}_{track}_{data}.svg", f"{words} on {data}", svg.replace("<svg", f"<svg {STANDALONE}", 1)))
+        look = looks(plotted().of("entries", track, data)["entry"])
+        for name, (draw, words) in DRAWINGS.items():
+            if charts := draw(plotted(), track, data, look):
+                found.append((f"{name}_{track}_{data}.svg", f"{words} on {data}", standalone(charts, columns=4)))
     return found
 
 
@@ -378,6 +378,7 @@ if __name__ == "__main__":
     for page, text in PAGES.items():
         (DOCS / page).write_text(text(), encoding="utf-8")
         print(f"wrote docs/{page}")
+    claims_plot(headlines()).savefig(DOCS / "effects.svg", metadata={"Date": None})
     for slug in measured_methods():
         effect_plot(slug).savefig(DOCS / "methods" / f"{slug}.svg", metadata={"Date": None})
         for file, _, svg in sweep_plots(slug):

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from regbench.methods.shared.data import data_root
+from regbench.platform.comparison.text import duration
 from regbench.platform.inventory.facts import MethodFacts
 from regbench.platform.inventory.inventory import inventory
 from regbench.platform.suite.outline import Outline, outline
@@ -59,8 +60,14 @@ def method_page(method: MethodFacts) -> Group:
     return Group(*parts, table, Text(method.learning))
 
 
-def plan_table(suite: Suite, found: Outline) -> Group:
-    """What a suite would run: its studies, what each searches, how many trials there are, and how many may be stopped."""
+def plan_table(suite: Suite, found: Outline, timed: tuple[str, float] | None = None) -> Group:
+    """What a suite would run: its studies, what each searches, how many trials there are, and how many may be stopped.
+
+    Args:
+        suite: the suite.
+        found: its studies.
+        timed: the name of a sweep of it that is there, and the mean seconds of a training in that.
+    """
     table = Table(
         title=Text.assemble(
             (suite.name, "bold"),
@@ -76,17 +83,28 @@ def plan_table(suite: Suite, found: Outline) -> Group:
         rounds = " to ".join(map(str, dict.fromkeys((study.fewest, study.rounds))))
         numbers = [getattr(study, stage) for stage in stages]
         table.add_row(study.name, study.objectives, rounds, *map(str, numbers), "\n".join(study.searched))
-    return Group(table, *(Text(line) for line in _remarks(suite, found)))
+    return Group(table, *(Text(line) for line in _remarks(suite, found, timed)))
 
 
-def _remarks(suite: Suite, found: Outline) -> list[str]:
-    """How many trainings there are in all, and which of them are surely trained to the end."""
+def _durations(found: Outline, timed: tuple[str, float]) -> str:
+    """How long trainings took in an earlier sweep, and how long all of them would take one after the other."""
+    name, seconds = timed
+    most = f" to {duration(seconds * (found.trainings + found.further))}" if found.further else ""
+    return f"a training took {duration(seconds)} in {name}: {duration(seconds * found.trainings)}{most} of training in all"
+
+
+def _remarks(suite: Suite, found: Outline, timed: tuple[str, float] | None) -> list[str]:
+    """How many trainings there are in all, how long that takes, and which of them are surely trained to the end."""
     lines = [f"{found.trainings} trainings" + (f", in {found.replicates} replicates" if found.replicates > 1 else "")]
     if suite.until:
         units = "replicates" if found.replicates > 1 else "seeds"
         lines.append(
             f"then {units} one by one of what is not decided, up to {suite.at_most}: at most {found.further} trainings more"
         )
+    if suite.name in ready_made_suites() and read_suite(suite.name) == suite and (minutes := _minutes().get(suite.name)):
+        lines.append(f"on two cores: {' to '.join(minutes)} minutes")
+    elif timed:
+        lines.append(_durations(found, timed))
     few = [f"{study.name} {study.tune}" for study in found.studies if study.tune < suite.trials]
     if few and suite.sampler.name != "bilevel":
         lines.append(f"fewer points to search than {suite.trials} trials, each trained once: {', '.join(few)}")
@@ -132,15 +150,15 @@ def suites_table() -> Table:
             list(dict.fromkeys(getattr(study, part) for study in found.studies)) for part in ("method", "entry", "data")
         )
         compares = ", ".join(methods) + (f" in {len(entries)} entries" if len(entries) > len(methods) else "")
-        time = "made for GPUs" if "/" in name else minutes.get(name, "")
+        time = "made for GPUs" if "/" in name else " to ".join(minutes.get(name, ()))
         table.add_row(name, compares, ", ".join(data), str(found.trainings), time)
     return table
 
 
-def _minutes() -> dict[str, str]:
-    """How long each suite takes, as ``benchmarks/suite_minutes.py`` measured it."""
+def _minutes() -> dict[str, list[str]]:
+    """How long each suite takes, and at most where that differs, as ``benchmarks/suite_minutes.py`` measured it."""
     text = (files("regbench.search_spaces.suites") / "minutes.csv").read_text(encoding="utf-8")
-    return {row["suite"]: row["minutes"] for row in csv.DictReader(io.StringIO(text))}
+    return {row["suite"]: list(filter(None, (row["minutes"], row["at_most"]))) for row in csv.DictReader(io.StringIO(text))}
 
 
 def data_table() -> Table:

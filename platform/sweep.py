@@ -48,6 +48,7 @@ class Outcome:
         barren: studies none of whose trials was trained to the end, so that there is nothing to confirm.
         unconfirmed: studies none of whose confirmations succeeded, though there were some.
         untuned: studies whose tuning the time limit has ended, with how many of their trials have ended.
+        undecided: how many comparisons the time limit has left open.
         tracking_problem: why MLflow is not up to date, or None.
         begun: whether there is anything that could be continued.
     """
@@ -57,6 +58,7 @@ class Outcome:
     barren: list[str] = field(default_factory=list)
     unconfirmed: list[str] = field(default_factory=list)
     untuned: dict[str, str] = field(default_factory=dict)
+    undecided: int = 0
     tracking_problem: str | None = None
     begun: bool = True
 
@@ -245,6 +247,7 @@ def _outcome(search: Search, comparison: "Comparison | None", tracking_problem: 
             for state in search.in_any_case()
             if not state.tuned
         },
+        undecided=len(search.open()),
         tracking_problem=tracking_problem,
         begun=begun,
     )

@@ -17,6 +17,7 @@ PROCESSES = {
     "subprocess",
     "multiprocessing",
     "ray",
+    "playwright.sync_api",
     "regbench.platform.execution.ray_cluster",
     "regbench.platform.tracking.live",
 }

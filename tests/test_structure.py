@@ -56,8 +56,8 @@ ROOMS = {
     "suite": {"inventory", "records"},
     "search": {"suite", "records", "verdicts"},
     "execution": {"search", "suite", "records"},
-    "tracking": {"records"},
-    "comparison": {"execution", "suite", "records", "verdicts"},
+    "comparison": {"execution", "suite", "records", "verdicts", "inventory"},
+    "tracking": {"comparison", "records"},
 }
 
 

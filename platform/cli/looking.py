@@ -119,8 +119,13 @@ def compare(
         raise ConfigError("name one or more sweeps (see `regbench status`), or ask for --effects alone")
     if effects:
         from regbench.platform.comparison.effects import effects_page, measured_methods
+        from regbench.platform.comparison.papers import LEGEND, headlines, headlines_table
 
-        terminal().print(effects_page(measured_methods()))
+        console = terminal()
+        console.print("What was measured of each paper's own claim", style="bold")
+        console.print(headlines_table(headlines()))
+        console.print(f"{LEGEND}\n", style="dim", highlight=False)
+        console.print(effects_page(measured_methods()))
         return
     from regbench.platform.records.storage import Storage
     from regbench.platform.records.sweeps import open_sweep

@@ -167,6 +167,14 @@ SetOption = Annotated[
         autocompletion=lambda ctx, incomplete: _starting(_settings(ctx), incomplete),
     ),
 ]
+ChangesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="another value of a key of the suite, such as replicates=5 or confirm.seeds=10; may be given several times",
+    ),
+]
 AddressOption = Annotated[
     str | None, typer.Option(help="address of a running Ray cluster; default: a private one on this machine")
 ]

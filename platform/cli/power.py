@@ -48,7 +48,8 @@ def _pilot(suite: str, store: "Storage", cpus: int | None) -> "Records":
     if pilot.name in sweep_names(store):
         outcome = engine.resume(pilot.name, store, "none", console, cpus=cpus)
     else:
-        console.print(f"No sweep {suite} in {store.uri}: running its pilot, two replicates of two seeds, as {pilot.name}")
+        said = f"No sweep {suite} in {store.uri}: running its pilot, two replicates of two seeds, as {pilot.name}"
+        console.print(said, soft_wrap=True)
         outcome = engine.start(pilot, store, "none", console, cpus=cpus)
     if not outcome.complete:
         console.print(f"Stopped. Nothing is lost: the same command goes on with {pilot.name}", soft_wrap=True)

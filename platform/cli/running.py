@@ -9,6 +9,7 @@ from regbench.platform.cli.looking import print_comparison
 from regbench.platform.cli.options import (
     DEFAULT_STORAGE,
     AddressOption,
+    ChangesOption,
     ClusterOption,
     ContinueThereOption,
     CpusOption,
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from regbench.platform.launched import Distant
-    from regbench.platform.records.records import Records
     from regbench.platform.records.storage import Storage
     from regbench.platform.suite.spec import Suite
     from regbench.platform.sweep import Outcome
@@ -47,14 +47,15 @@ def run(
 ) -> None:
     """Train one method once, here, and print its metrics."""
     from regbench.platform.inventory.inventory import inventory
+    from regbench.platform.suite.changes import values
 
-    found, values = inventory().method(method), _settings(settings or [])
-    found.require_settings(values)
+    found, given = inventory().method(method), values(settings or [])
+    found.require_settings(given)
     if data is not None:
         inventory().require_fitting(data, found.track)
     from regbench.platform.execution.single import run_once
 
-    run_once(method, values, data, seed=seed, device=device, test=test, off=off, console=terminal())
+    run_once(method, given, data, seed=seed, device=device, test=test, off=off, console=terminal())
 
 
 @app.command()
@@ -65,23 +66,21 @@ def sweep(
     name: Annotated[str | None, typer.Option(help="name of the sweep; default: the suite's")] = None,
     continue_: Annotated[bool, typer.Option("--continue", help="continue the sweep if it exists already")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="check everything and show what would run")] = False,
+    changes: ChangesOption = None,
     address: AddressOption = None,
     cpus: CpusOption = None,
     gpus: GpusOption = None,
 ) -> None:
     """Run a suite: tune every method under the same budget, confirm on fresh seeds, compare."""
     from regbench.platform.suite.names import check_names, check_new
-    from regbench.platform.suite.spec import read_suite
 
-    spec, console = read_suite(suite), terminal()
-    if name is not None:
-        spec = _renamed(spec, name)
+    spec, console = _suite(suite, name, changes), terminal()
     if dry_run:
         from regbench.platform.catalog import plan_table
         from regbench.platform.suite.outline import outline
 
         check_new(spec)
-        console.print(plan_table(spec, outline(spec)))
+        console.print(plan_table(spec, outline(spec), _timed(spec, storage)))
         return
     check_names(spec)
     from regbench.platform import sweep as engine
@@ -100,6 +99,22 @@ def sweep(
     _conclude(spec.name, outcome, store, storage, tracking, console)
 
 
+def _timed(spec: "Suite", storage: str) -> "tuple[str, float] | None":
+    """A sweep of a suite, or its pilot, and the mean seconds of the trainings there; None where there is none."""
+    from statistics import fmean
+
+    from regbench.platform.records.storage import Storage
+    from regbench.platform.records.sweeps import open_sweep, sweep_names
+
+    store = Storage(storage)
+    there = sweep_names(store)
+    for name in (spec.name, f"{spec.name}-pilot"):
+        seconds = [row["seconds"] for row in open_sweep(name, store).summary() if row["seconds"]] if name in there else []
+        if seconds:
+            return name, fmean(seconds)
+    return None
+
+
 @app.command()
 def resume(
     name: SweepArgument,
@@ -115,8 +130,8 @@ def resume(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="a key of the suite from now on: how it is run (execution, workers, resources.cpu, …), or more trials or "
-            "confirm.seeds",
+            help="a key of the suite from now on: how it is run (execution, workers, resources.cpu, …), more trials, "
+            "replicates or confirm.seeds, or until, at_most and relevant",
         ),
     ] = None,
     retry_failed: Annotated[
@@ -129,12 +144,14 @@ def resume(
 ) -> None:
     """Continue an interrupted sweep: nothing that has ended is run again."""
     from regbench.platform.records.storage import Storage
+    from regbench.platform.records.suite_file import read_suite_file
     from regbench.platform.records.sweeps import open_sweep
+    from regbench.platform.suite.changes import changed, values
 
     place = _place(cluster, storage) if cluster is not None else None
     store, console = Storage(place.storage if place else storage), terminal()
     records = open_sweep(name, store)
-    suite = _changed(records, _settings(changes)) if changes else None
+    suite = changed(read_suite_file(records.storage, "suite")["suite"], values(changes)) if changes else None
     if place:
         from regbench.platform.launch import relaunch
 
@@ -163,12 +180,11 @@ def extend(
     from regbench.platform.records.storage import Storage
     from regbench.platform.records.sweeps import open_sweep
     from regbench.platform.suite.names import check_names
-    from regbench.platform.suite.spec import read_suite
 
     place = _place(cluster, storage) if cluster is not None else None
     store, console = Storage(place.storage if place else storage), terminal()
     open_sweep(name, store)
-    spec = _renamed(read_suite(suite), name)
+    spec = _suite(suite, name, None)
     check_names(spec)
     if place:
         from regbench.platform.launch import relaunch
@@ -190,18 +206,16 @@ def launch(
         bool, typer.Option("--dry-run", help="check everything, show every file and command, start nothing")
     ] = False,
     detach: DetachOption = False,
+    changes: ChangesOption = None,
 ) -> None:
     """Run a suite on a cluster, as a job that does not need this terminal."""
     from regbench.clusters.kinds import Local, read_cluster
     from regbench.platform import launch as launcher
-    from regbench.platform.suite.spec import read_suite
 
-    spec, place = read_suite(suite), read_cluster(cluster)
-    if name is not None:
-        spec = _renamed(spec, name)
+    spec, place = _suite(suite, name, changes), read_cluster(cluster)
     if isinstance(place, Local):
         launcher.pass_on_here(place)
-        sweep(suite, place.storage, place.tracking, name, dry_run=dry_run, cpus=place.cpus, gpus=place.gpus)
+        sweep(suite, place.storage, place.tracking, name, dry_run=dry_run, changes=changes, cpus=place.cpus, gpus=place.gpus)
         return
     raise typer.Exit(launcher.launch(spec, place, terminal(), dry_run=dry_run, detach=detach))
 
@@ -225,46 +239,15 @@ def stop(name: SweepArgument, storage: StorageOption = DEFAULT_STORAGE) -> None:
     terminal().print(f"Stopping. Continue with: regbench resume {name} --cluster FILE", soft_wrap=True, highlight=False)
 
 
-def _settings(pairs: list[str]) -> dict[str, Any]:
-    import yaml
+def _suite(source: str, name: str | None, changes: list[str] | None) -> "Suite":
+    """A suite under another name, and with other values of some keys."""
+    from regbench.platform.suite.changes import changed, values
+    from regbench.platform.suite.spec import parse_suite, read_suite
 
-    from regbench.methods.errors import ConfigError
-    from regbench.methods.strict import Loader
-
-    found = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals:
-            raise ConfigError(f"--set takes KEY=VALUE, not '{pair}'")
-        try:
-            found[key.strip()] = yaml.load(value, Loader)
-        except yaml.YAMLError:
-            raise ConfigError(f"--set {key.strip()}: '{value}' is not a YAML value") from None
-    return found
-
-
-def _renamed(suite: "Suite", name: str) -> "Suite":
-    from regbench.platform.suite.spec import parse_suite
-
-    return parse_suite(suite.model_dump() | {"name": name}, "--name")
-
-
-def _changed(records: "Records", changes: dict[str, Any]) -> "Suite":
-    """A sweep's suite with other values of some keys; a key in a key is named with a dot."""
-    from regbench.methods.errors import ConfigError
-    from regbench.platform.records.suite_file import read_suite_file
-    from regbench.platform.suite.spec import parse_suite
-
-    raw = read_suite_file(records.storage, "suite")["suite"]
-    for path, value in changes.items():
-        *outer, key = path.split(".")
-        inner = raw
-        for step in outer:
-            inner = inner.get(step)
-            if not isinstance(inner, dict):
-                raise ConfigError(f"--set {path}: a suite has no such key")
-        inner[key] = value
-    return parse_suite(raw, "--set")
+    suite = read_suite(source)
+    if changes:
+        suite = changed(suite.model_dump(), values(changes))
+    return suite if name is None else parse_suite(suite.model_dump() | {"name": name}, "--name")
 
 
 def _place(cluster: str, storage: str) -> "Distant":
@@ -298,6 +281,9 @@ def _conclude(name: str, outcome: "Outcome", store: "Storage", storage: str, tra
     if outcome.untuned:
         studies = ", ".join(f"{study} {ended}" for study, ended in outcome.untuned.items())
         say(f"The time limit has ended tuning: {studies}")
+    if outcome.undecided:
+        say(f"The time limit has left {outcome.undecided} comparisons open (see `regbench status {name}{place}`).")
+    if outcome.untuned or outcome.undecided:
         say("Go on with ", (f"regbench resume {name}{place}", "bold"))
     for key, reason in outcome.failed.items():
         say(("failed", "yellow"), f" {key}: {reason}")

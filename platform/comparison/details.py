@@ -39,7 +39,8 @@ def facts(candidate: Candidate, baseline: Candidate | None) -> Row:
         "configuration": json.dumps(candidate.configuration),
         "learned": candidate.learned,
         **{status: sum(row["status"] == status for row in tuning) for status in ("completed", "stopped", "failed")},
-        "tuning_seconds": sum(row["seconds"] for row in tuning),
+        "choices": len(candidate.stage("choose")),
+        "tuning_seconds": sum(row["seconds"] for row in [*tuning, *candidate.stage("choose")]),
         "training_seconds": seconds,
     }
 
@@ -122,6 +123,7 @@ def sensitivity(candidate: Candidate) -> Iterable[Row]:
             numeric = isinstance(value, int | float) and not isinstance(value, bool)
             limits = space.get(setting)
             yield {
+                "trial": row["key"],
                 "setting": setting,
                 "symbol": weights[setting].symbol if setting in weights else "",
                 "weight": setting in weights,

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import Field
@@ -21,13 +21,21 @@ from regbench.platform.comparison.text import difference_text, mean_text, p_text
 FOLDER = "regbench.effects"
 Effect = dict[str, Any]
 COLUMNS = [
-    "method", "suite", "data", "metric", "mode", "entry", "against", "seeds", "mean", "low", "high",
-    "other_mean", "difference", "difference_low", "difference_high", "p", "verdict", "cost",
+    "method", "suite", "data", "metric", "mode", "entry", "against", "weights", "design", "unit", "units", "seeds",
+    "mean", "low", "high", "other_mean", "difference", "difference_low", "difference_high", "standardized", "p", "verdict",
+    "relevant", "cost",
 ]  # fmt: skip
-"""Of the measured effects: a row for each method, metric and opponent. ``cost`` is that of a training relative to the baseline,
+"""Of the measured effects: a row for each method, metric and opponent.
 
-without evaluations; see ``training_seconds``. It is empty where it has not been measured so."""
-TEXT = ("method", "suite", "data", "metric", "mode", "entry", "against", "verdict")
+``weights`` are the tuned ones, as text; ``design`` says how it was measured, in words, ``unit`` and ``units`` what tests count
+and how many, ``seeds`` how many trainings of each side were paired. ``standardized`` is the difference over the standard
+deviation of the paired differences, ``relevant`` the half-width of what counts as equivalent. ``cost`` is that of a training
+relative to the baseline, without evaluations; see ``training_seconds``. What was not recorded is empty."""
+LEGEND = (
+    "[ ]: 95 % interval of the paired difference, of t or, where it was measured until decided, valid at any stopping time; p: "
+    "of the test that belongs to it, not corrected over the page; cost: of training, the baseline's is 1"
+)
+TEXT = ("method", "suite", "data", "metric", "mode", "entry", "against", "weights", "design", "unit", "verdict")
 
 
 class Claim(Strict):
@@ -37,7 +45,11 @@ class Claim(Strict):
     entry: str = Field(description="the method's entry in it")
     competitors: list[str] = Field([], description="entries that it is compared with besides its track's baseline")
     data: str = Field(description="data set")
-    metrics: list[str] = Field(min_length=1, description="test metrics, the one that the claim is about first")
+    metrics: list[str] = Field(min_length=1, description="test metrics that are measured")
+    metric: str = Field(description="the one of them that the claim is about")
+    direction: Literal["higher", "lower"] = Field(description="what is claimed of its value for the method")
+    against: str = Field("baseline", description="than that of whom: a competitor, `baseline`, or `its weights off`")
+    headline: bool = Field(False, description="whether this is the one of a method's claims that stands for it")
     claim: str = Field(description="what the paper says, with its place there")
 
 
@@ -96,12 +108,19 @@ def effects_page(slugs: Iterable[str]) -> RenderableType:
             table.add_row(*cells(row))
         parts += [
             Text(f"Measured effect of {slug}", style="bold"),
-            Text(f"on {claim.data} (suite {claim.suite}), tuned under an equal budget, over fresh seeds"),
+            Text(f"on {claim.data} (suite {claim.suite}), tuned under an equal budget; {how(slug, claim)}"),
             Text(f"The paper: {claim.claim}", style="italic"),
             table,
         ]
-    legend = "[ ]: 95 % t interval of the difference, paired by seed; p: paired t test; cost: of training, the baseline's is 1"
-    return Group(*parts, Text(legend, style="dim"))
+    return Group(*parts, Text(LEGEND, style="dim"))
+
+
+def how(slug: str, claim: Claim) -> str:
+    """By which design a claim was measured, and with which tuned weights, as far as that was recorded."""
+    rows = effects_of(slug, claim)
+    designs = dict.fromkeys(row["design"] for row in rows)
+    weights = dict.fromkeys(row["weights"] for row in rows if row["weights"])
+    return "; ".join([" or ".join(designs), *weights])
 
 
 def cells(row: Effect) -> list[str]:

@@ -33,7 +33,7 @@ FRAMES: dict[str, dict[str, str]] = {
     | _columns(float64="rank relevant cost")
     | {f"difference_{name}": kind for name, kind in PAIRED.items()}
     | {f"ablation_{name}": kind for name, kind in PAIRED.items()}
-    | _columns(str="tuned_metric configuration learned", float64="tuned_value tuning_seconds training_seconds")
+    | _columns(str="tuned_metric configuration learned", float64="tuned_value tuning_seconds training_seconds", int64="choices")
     | _STATUSES,
     "metrics": _PLACE | _columns(str="stage metric mode") | _ESTIMATE,
     "seeds": _PLACE | _columns(str="stage metric", int64="seed", float64="value"),
@@ -43,7 +43,9 @@ FRAMES: dict[str, dict[str, str]] = {
     "curves": _PLACE | _columns(str="metric", int64="seed round", float64="value"),
     "spectra": _PLACE | _columns(str="stage eigenvalue", int64="seed", float64="real imag"),
     "sensitivity": _PLACE
-    | _columns(str="setting symbol value objective_name status", bool="weight log", float64="number objective", int64="rounds"),
+    | _columns(
+        str="trial setting symbol value objective_name status", bool="weight log", float64="number objective", int64="rounds"
+    ),
     "importance": _PLACE | _columns(str="setting missing", float64="importance", int64="trials"),
     "learning": _PLACE
     | _columns(str="quantity how", int64="round", float64="cost lower_iterations linear_iterations seconds value"),
@@ -71,7 +73,8 @@ class Comparison:
     Attributes:
         entries: one row per (track, data, entry): the estimate of the track's judged test metric, differences with their
             simultaneous intervals, verdicts, tuned configuration, effort; ``unit`` is what tests count, ``cost`` the time of a
-            training relative to the baseline's. Confirmed entries come first, the best of them at the top.
+            training relative to the baseline's, ``choices`` how many trainings decided between the best tuning trials.
+            Confirmed entries come first, the best of them at the top.
         metrics: every test metric of the confirmed configurations and of their ablations.
         seeds: the same, seed by seed.
         differences: differences of the judged test metric seed by seed (with replicates, in column ``seed`` too, replicate by

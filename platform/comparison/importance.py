@@ -30,7 +30,7 @@ def importance_of(candidate: Candidate) -> list[Row]:
     if not space:
         missing = "the sweep's suite.json does not tell its search space"
     elif len(rows) < IMPORTANCE_TRIALS:
-        missing = f"{len(rows)} fully trained trials inside the search space, {IMPORTANCE_TRIALS} are needed"
+        missing = f"fewer than {IMPORTANCE_TRIALS} fully trained trials inside the search space"
     elif len({row["values"][0] for row in rows}) == 1:
         missing = f"all {len(rows)} fully trained trials have the same {rows[0]['objectives'][0]}"
     if missing:

@@ -2,17 +2,20 @@
 
 import io
 import json
+import math
 from functools import cache
 from importlib.resources import files
+from statistics import fmean
 
 import pandas as pd
+import torch
 
 from regbench.methods.errors import ConfigError, nearest
 from regbench.methods.registry import create
 from regbench.methods.run import Run
+from regbench.platform.comparison.effect import Measured, Units, effect
 from regbench.platform.comparison.effects import COLUMNS, FOLDER, Claim
-from regbench.platform.comparison.frames import FRAMES, Comparison, Row, rows_of
-from regbench.platform.comparison.statistics import Paired, estimate, paired, verdict
+from regbench.platform.comparison.frames import FRAMES, Comparison, rows_of
 from regbench.platform.execution.training_cost import training_seconds
 from regbench.platform.records.records import Records
 
@@ -46,67 +49,53 @@ def measure(slug: str, claim: Claim, records: Records, found: Comparison) -> pd.
     rows = found.entries[(found.entries["data"] == claim.data) & (found.entries["entry"] == claim.entry)]
     if rows.empty:
         raise ConfigError(f"claim of {slug}: suite {claim.suite} has no entry '{claim.entry}' on {claim.data}")
-    baseline = str(rows.iloc[0]["compared_with"])
+    judged = rows_of(rows)[0]
+    baseline = str(judged["compared_with"])
+    sweep = Measured(records, found, claim.data)
     cost = _cost(records, claim.data, claim.entry, baseline)
     opponents = [(name, name, "confirm") for name in dict.fromkeys([baseline, *claim.competitors])]
-    opponents.append((WEIGHTS_OFF, claim.entry, "ablate"))
+    if sweep.has(claim.entry, "ablate"):
+        opponents.append((WEIGHTS_OFF, claim.entry, "ablate"))
     measured = []
     for metric in claim.metrics:
-        mode, own = _values(found, claim, metric, claim.entry, "confirm", slug)
+        own = _values(sweep, slug, claim, metric, claim.entry, "confirm")
+        # What is relevant is said in the unit of the metric by which the sweep judges, or as a percentage.
+        known = metric == judged["metric"] or isinstance(sweep.design.relevant, str)
         for against, entry, stage in opponents:
-            if against == WEIGHTS_OFF and not _has(found, claim, entry, stage):
-                continue
-            other = _values(found, claim, metric, entry, stage, slug)[1]
-            pair = paired(own, other)
+            other = _values(sweep, slug, claim, metric, entry, stage)
+            relevant = sweep.design.amount([fmean(values.values()) for values in other.values()]) if known else math.nan
             measured.append(
-                {"method": slug, "suite": claim.suite, "data": claim.data, "metric": metric, "mode": mode}
-                | {"entry": claim.entry, "against": against}
-                | _figures(own, other, pair, mode)
-                | {"cost": cost}
+                {"method": slug, "suite": claim.suite, "data": claim.data, "metric": metric, "mode": sweep.mode(metric)}
+                | {"entry": claim.entry, "against": against, "weights": sweep.weights(claim.entry), "cost": cost}
+                | effect(own, other, sweep.mode(metric), sweep.design, relevant, sweep.correlation(claim.entry))
             )
     return pd.DataFrame(measured, columns=COLUMNS)
 
 
-def _figures(own: dict[int, float], other: dict[int, float], pair: Paired, mode: str) -> Row:
-    alone = estimate(list(own.values()))
-    shared = pair.differences.keys()
-    return {
-        "seeds": pair.estimate.n,
-        "mean": alone.mean,
-        "low": alone.low,
-        "high": alone.high,
-        "other_mean": sum(other[seed] for seed in shared) / len(shared),
-        "difference": pair.estimate.mean,
-        "difference_low": pair.estimate.low,
-        "difference_high": pair.estimate.high,
-        "p": pair.p,
-        "verdict": verdict(pair, pair.p, mode),
-    }
-
-
-def _has(found: Comparison, claim: Claim, entry: str, stage: str) -> bool:
-    seeds = found.seeds
-    return bool(((seeds["data"] == claim.data) & (seeds["entry"] == entry) & (seeds["stage"] == stage)).any())
-
-
-def _values(found: Comparison, claim: Claim, metric: str, entry: str, stage: str, slug: str) -> tuple[str, dict[int, float]]:
-    """A test metric's mode, and its values by seed."""
-    seeds, metrics = found.seeds, found.metrics
-    here = seeds[(seeds["data"] == claim.data) & (seeds["entry"] == entry) & (seeds["stage"] == stage)]
-    chosen = here[here["metric"] == metric]
-    if chosen.empty:
-        known = sorted(set(here["metric"])) or sorted(set(seeds["entry"]))
-        raise ConfigError(f"claim of {slug}: no confirmed {metric} of '{entry}' on {claim.data}; {nearest(metric, known)}")
-    mode = str(metrics["mode"][metrics["metric"] == metric].iloc[0])
-    return mode, {int(row["seed"]): float(row["value"]) for row in rows_of(chosen)}
+def _values(sweep: Measured, slug: str, claim: Claim, metric: str, entry: str, stage: str) -> Units:
+    if found := sweep.values(metric, entry, stage):
+        return found
+    known = sweep.metrics(entry, stage) or sorted(set(sweep.found.seeds["entry"]))
+    raise ConfigError(f"claim of {slug}: no confirmed {metric} of '{entry}' on {claim.data}; {nearest(metric, known)}")
 
 
 def _cost(records: Records, data: str, entry: str, baseline: str) -> float:
-    """Processor time of a training of an entry as confirmed, relative to one of the baseline; the least of three each."""
+    """Processor time of a training of an entry as confirmed, relative to one of the baseline; the least of three each.
+
+    In turn, and in one thread: on a busy machine threads wait for each other, which takes processor time, too.
+    """
     trials = records.trials().to_pylist()
-    seconds: dict[str, float] = {}
+    methods = {}
     for name in (baseline, entry):
         row = next(row for row in trials if (row["data"], row["stage"], row["entry"]) == (data, "confirm", name))
-        method = create(row["method"], json.loads(row["settings"]))
-        seconds[name] = min(training_seconds(method, Run(data, seed=seed)) for seed in range(COST_REPEATS))
+        methods[name] = create(row["method"], json.loads(row["settings"]))
+    seconds = dict.fromkeys(methods, math.inf)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for seed in range(COST_REPEATS):
+            for name, method in methods.items():
+                seconds[name] = min(seconds[name], training_seconds(method, Run(data, seed=seed)))
+    finally:
+        torch.set_num_threads(threads)
     return seconds[entry] / seconds[baseline]

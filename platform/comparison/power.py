@@ -111,52 +111,42 @@ def power_page(records: Records, difference: float, power: float) -> RenderableT
         baselines = baselines_of(candidates)
         others = [c for c in candidates if c.confirmed and baselines and c is not baselines[c.source.name]]
         spreads = [found for c in others if (found := spread(c, baselines[c.source.name]))]
-        if spreads:
-            metric = candidates[0].yardstick.metric
-            parts += [
-                _table(
-                    f"{track} on {data}: to show a difference of {difference:g} in test {metric}", spreads, difference, power
-                )
-            ]
-            if any(math.isnan(found.between) for found in spreads):
-                parts += [
-                    Text("One replicate tells nothing of tuning's luck: these are seeds of the configurations as tuned.", "dim")
-                ]
+        if not spreads:
+            continue
+        metric = candidates[0].yardstick.metric
+        title = f"{track} on {data}: to show a difference of {difference:g} in test {metric}"
+        repeated = not any(math.isnan(found.between) for found in spreads)
+        parts.append(_table(title, spreads, difference, power, SEEDS if repeated else None))
+        if not repeated:
+            parts.append(Text("One replicate tells nothing of tuning's luck: the seeds are of one tuned configuration.", "dim"))
     if not parts:
         raise ConfigError(
-            "no entry was confirmed beside its baseline on two seeds or more, so that nothing is known of how differences vary: "
-            "run a pilot with `replicates: 2` and `confirm: {seeds: 2}`"
+            "no entry was confirmed beside its baseline on two seeds or more, so that nothing is known of how differences "
+            "vary: run a pilot with `replicates: 2` and `confirm: {seeds: 2}`"
         )
-    told = f"chance to show it: {power:.0%}; Holm's first step at 5 % over the entries of a table; –: more than can be meant"
+    told = f"{power:.0%} chance to show it at Holm's first step; fixed / until decided; –: over {MOST_UNITS} / {UNITS}"
     return Group(*parts, Text(told, style="dim"))
 
 
-def _table(title: str, spreads: list[Spread], difference: float, power: float) -> Table:
-    repeated = not any(math.isnan(found.between) for found in spreads)
+def _table(title: str, spreads: list[Spread], difference: float, power: float, seeds: tuple[int, ...] | None) -> Table:
+    """Args: ``seeds`` of a replicate; None where there is one replicate, so that the unit is the seed."""
     alpha = ALPHA / len(spreads)
-    table = Table(
-        title=Text(title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD, header_style="dim", min_width=len(title)
-    )
-    table.add_column("entry")
-    table.add_column("sd of tuning" if repeated else "sd of a seed", justify="right")
-    if repeated:
-        table.add_column("sd of a seed", justify="right")
-    for seeds in SEEDS if repeated else (1,):
-        what = f"replicates of {seeds}" if repeated else "seeds"
-        table.add_column(what, justify="right")
-        table.add_column("until decided", justify="right")
+    table = Table(title=Text(title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD, header_style="dim")
+    table.min_width = min(len(title) + 2, 96)
+    table.add_column("entry", no_wrap=True)
+    units = [f"replicates of {count}" for count in seeds] if seeds else ["seeds"]
+    for column in [*(["sd of tuning"] if seeds else []), "sd of a seed", *units]:
+        table.add_column(column, justify="right")
     for found in spreads:
-        cells = [number(math.sqrt(found.between))] if repeated else []
-        cells.append(number(math.sqrt(found.within)))
-        for seeds in SEEDS if repeated else (1,):
-            unit = found.unit(seeds) if repeated else math.sqrt(found.within)
-            cells += _units(difference / unit if unit else math.inf, alpha, power, found.correlation)
-        table.add_row(Text(found.entry), *cells)
+        deviations = [found.unit(count) for count in seeds] if seeds else [math.sqrt(found.within)]
+        parts = [found.between, found.within] if seeds else [found.within]
+        cells = [_units(difference / sd if sd else math.inf, alpha, power, found.correlation) for sd in deviations]
+        table.add_row(Text(found.entry), *(number(math.sqrt(part)) for part in parts), *cells)
     return table
 
 
-def _units(effect: float, alpha: float, power: float, correlation: float) -> list[str]:
+def _units(effect: float, alpha: float, power: float, correlation: float) -> str:
     if math.isinf(effect):
-        return ["2", str(FIRST_LOOK)]
+        return f"2 / {FIRST_LOOK}"
     found = (units_needed(effect, alpha, power, correlation), units_until_decided(effect, alpha, power, correlation))
-    return [str(n) if n else "–" for n in found]
+    return " / ".join(str(n) if n else "–" for n in found)

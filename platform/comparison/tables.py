@@ -9,35 +9,30 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from regbench.platform.comparison.answer import answer, intervals_text, judged_text, variance_text
 from regbench.platform.comparison.frames import Comparison, rows_of
-from regbench.platform.comparison.text import NONE, difference_text, direction, mean_text, number, p_text
+from regbench.platform.comparison.headline import headline, overview
+from regbench.platform.comparison.outcomes import kind
+from regbench.platform.comparison.text import difference_text, mean_text, number, p_text
 
-STYLES = {"better": "green", "helps": "green", "worse": "red", "hurts": "red", "baseline": "bold"}
-
-
-def seeds_text(table: pd.DataFrame) -> str:
-    """How many seeds the confirmed entries of a table have: ``5 seeds``, ``4 to 5 seeds``."""
-    counts = sorted(set(table["n"][table["confirmed"]]))
-    if not counts:
-        return "no seeds"
-    return "1 seed" if counts == [1] else f"{' to '.join(map(str, sorted({counts[0], counts[-1]})))} seeds"
+STYLES = {"good": "green", "bad": "red", "same": "blue", "open": "dim", "baseline": "bold", "none": "dim"}
 
 
 def terminal(comparison: Comparison) -> RenderableType:
-    """Everything that a terminal shows of a comparison, one table after the other."""
+    """Everything that a terminal shows of a comparison: for each table its answer in words and row by row, then the rest."""
     parts: list[RenderableType] = []
     for track, data in comparison.tables():
         table = comparison.of("entries", track, data)
+        parts += [Text(headline(comparison, track, data), style="bold"), Text()]
         if table["confirmed"].any():
-            parts.append(ranking(comparison, track, data))
-        if (table["ablation_pairs"] > 0).any():
-            parts.append(ablation(comparison, track, data))
+            parts.append(answers(comparison, track, data))
         if not table["confirmed"].all():
             parts.append(unconfirmed(comparison, track, data))
-        parts += [Text(f"• {line}", style="dim") for line in notes(comparison, track, data)]
+        told = [variance_text(comparison, track, data), *notes(comparison, track, data)]
+        parts += [Text(f"• {line}", style="dim") for line in told if line]
         parts.append(Text())
     for track in comparison.friedman["track"]:
-        parts.append(over_data_sets(comparison, track))
+        parts += [Text(overview(comparison, track), style="bold"), Text(), over_data_sets(comparison, track)]
     parts += [Text(f"• {line}", style="dim") for line in comparison.notes["note"][comparison.notes["data"] == ""]]
     return Group(*parts) if parts else Text("no trial has ended yet: nothing to compare")
 
@@ -50,47 +45,32 @@ def notes(comparison: Comparison, track: str, data: str) -> list[str]:
     return [f"{', '.join(entries)}: {note}" if any(entries) else note for note, entries in about.items()]
 
 
-def ranking(comparison: Comparison, track: str, data: str) -> Table:
-    """The confirmed entries of a track on a data set, best first, each against the baseline."""
-    entries = comparison.of("entries", track, data)
-    first = entries.iloc[0]
+def answers(comparison: Comparison, track: str, data: str) -> Table:
+    """The confirmed entries of a track on a data set, best first: weights, mean, differences, verdicts, cost, seeds."""
+    rows = [row for row in answer(comparison, track, data) if row["confirmed"]]
     table = _table(
-        f"{track} on {data}: test {first['metric']} ({direction(first['mode'])}), {seeds_text(entries)}",
-        "±, [ ]: 95 % t intervals over seeds; differences paired by seed; p: paired t test, Holm-corrected",
+        f"{track} on {data}: {judged_text(rows[0])}",
+        f"±: 95 % t interval; [ ]: {intervals_text(rows[0])}; effect of its weights: "
+        "against itself with them off; cost: time of a training, the baseline's is 1",
     )
-    _add_entries(table, entries["entry"])
-    for name in ("mean", "rank", "difference to baseline", "p"):
+    table.padding = (0, 0)
+    table.add_column("entry\nand tuned weights", overflow="fold", min_width=min(20, max(len(row["entry"]) for row in rows)))
+    for name in ("mean", "difference\nto baseline"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict", min_width=13)
-    for row in rows_of(entries[entries["confirmed"]]):
+    table.add_column("effect of\nits weights", min_width=15)
+    table.add_column("cost", justify="right", no_wrap=True)
+    table.add_column(f"{rows[0]['unit']}s", justify="right", min_width=5)
+    for row in rows:
+        effect = difference_text(row["ablation_value"], row["ablation_low"], row["ablation_high"]).partition("[")[0].strip(" –")
         table.add_row(
-            Text(row["entry"]),
-            mean_text(row["mean"], row["low"], row["high"]),
-            NONE if math.isnan(row["rank"]) else f"{row['rank']:.1f}",
-            difference_text(row["difference_value"], row["difference_low"], row["difference_high"]),
-            p_text(row["difference_p_holm"]),
+            Text("\n").join([Text(row["entry"]), *(Text(weight, style="cyan") for weight in row["weights"])]),
+            mean_text(row["mean"], row["low"], row["high"]).replace(" ±", "\n±"),
+            difference_text(row["difference_value"], row["difference_low"], row["difference_high"]).replace(" [", "\n["),
             _verdict(row["difference_verdict"]),
-        )
-    return table
-
-
-def ablation(comparison: Comparison, track: str, data: str) -> Table:
-    """What the weights themselves do: each confirmed configuration against the same with every weight off."""
-    entries = comparison.of("entries", track, data)
-    metrics = comparison.of("metrics", track, data)
-    off = metrics[(metrics["stage"] == "ablate") & (metrics["metric"] == entries.iloc[0]["metric"])].set_index("entry")
-    table = _table(f"{track} on {data}: the same configuration with its weights off", "")
-    _add_entries(table, entries["entry"])
-    for name in ("weights off", "effect of the weights", "p"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("verdict", min_width=13)
-    for row in rows_of(entries[entries["ablation_pairs"] > 0]):
-        table.add_row(
-            Text(row["entry"]),
-            mean_text(*off.loc[row["entry"], ["mean", "low", "high"]]),
-            difference_text(row["ablation_value"], row["ablation_low"], row["ablation_high"]),
-            p_text(row["ablation_p_holm"]),
-            _verdict(row["ablation_verdict"]),
+            Text(" ").join(filter(None, [Text(effect), _verdict(row["ablation_verdict"])])),
+            row["cost_text"],
+            f"{row['units']}" if row["unit"] == "seed" else f"{row['units']}\n({row['seeds']} seeds)",
         )
     return table
 
@@ -137,7 +117,7 @@ def _add_entries(table: Table, names: Iterable[str]) -> None:
 
 
 def _verdict(text: str) -> Text:
-    return Text(text, style=STYLES.get(text.partition(" by")[0], ""))
+    return Text(text, style=STYLES[kind(text)])
 
 
 def _table(title: str, caption: str) -> Table:

@@ -49,6 +49,7 @@ SUMMARY = [
         "number",
         "seed",
         "confirms",
+        "seconds",
         "searched",
         "status",
         "reason",

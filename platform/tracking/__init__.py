@@ -1,4 +1,4 @@
 """MLflow as a projection of the records: the connection, the export, its companion while a sweep runs, the UI.
 
-May import ``records`` and what lies below ``platform``.
+May import ``comparison``, ``records`` and what lies below ``platform``.
 """

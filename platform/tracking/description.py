@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 KEY, SWEEP, STATUS, RUNNING = "regbench.key", "regbench.sweep", "status", "running"
 # A sweep's name is only its owner's: on a shared server two people may both run `quickstart`.
 IDENTITY = "regbench.id"
+NOTE = "mlflow.note.content"
 VERSIONS = ("regbench", "torch", "ray", "optuna")
 
 
@@ -29,7 +30,8 @@ def experiment_name(track: str) -> str:
 
 def title(trial: Trial) -> str:
     """A run's name: what tells runs of a sweep apart comes first, because the UI cuts names off."""
-    return f"{trial.entry} {trial.stage} {trial.number} on {trial.data}"
+    again = f" in replicate {trial.replicate}" if trial.replicate else ""
+    return f"{trial.entry} {trial.stage} {trial.number} on {trial.data}{again}"
 
 
 class SweepDescription:
@@ -67,20 +69,16 @@ class SweepDescription:
         tags |= {f"version.{package}": str(self._provenance[package]) for package in VERSIONS if self._provenance.get(package)}
         return tags | ({"mlflow.source.git.commit": str(self._provenance["git"])} if self._provenance.get("git") else {})
 
-    def sweep_tags(self, page: str) -> dict[str, str]:
-        """Further tags of the sweep's own run in a track.
-
-        Args:
-            page: that compares the track's runs, below the UI's address.
-        """
+    def sweep_tags(self) -> dict[str, str]:
+        """Further tags of the sweep's own run in a track."""
         tags = {name: str(self._provenance[name]) for name in ("host",) if self._provenance.get(name)}
         tags |= {f"version.{name}": str(self._provenance[name]) for name in ("python", "mlflow") if self._provenance.get(name)}
-        description = self._spec.get("description") or ""
-        # MLflow shows this as the run's description.
-        return tags | {
-            "mlflow.note.content": f"{description}\n\n[Compare the confirmed runs]({page})".strip(),
-            "stage": "sweep",
-        }
+        return tags | {NOTE: self.note({}), "stage": "sweep"}
+
+    def note(self, pages: dict[str, str]) -> str:
+        """What the sweep compares, with links to pages by their titles; MLflow shows it beside the sweep's run."""
+        links = (f"[{title}]({page})" for title, page in pages.items())
+        return "\n\n".join([(self._spec.get("description") or "").strip(), *links]).strip()
 
     def trial_tags(self, trial: Trial, parent: str) -> dict[str, str]:
         """Further tags of a trial's run.
@@ -96,6 +94,7 @@ class SweepDescription:
             "data": trial.data,
             "seed": str(trial.seed),
             "stage": trial.stage,
+            "replicate": str(trial.replicate),
             "objective": ", ".join(trial.objectives),
         } | {name: value for name, value in (("arxiv", trial.arxiv), ("learned", trial.learned)) if value}
 

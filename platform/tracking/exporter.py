@@ -1,4 +1,4 @@
-"""MLflow as a projection of the records: one experiment a track, one run a sweep, one nested run a trial.
+"""MLflow as a projection of the records: one experiment a track; one run a sweep, one nested run a trial, one run a study.
 
 Nothing is read back from MLflow but which runs and points are there. A server that was down is caught up by exporting again,
 and exporting twice adds nothing. A run holds exactly what the trial's record holds: where a resumed trial repeated rounds that
@@ -9,17 +9,19 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
 from regbench.platform.records.records import Log, Records, Report, Trial
 from regbench.platform.tracking.connection import connect, explained, sqlite_file
-from regbench.platform.tracking.description import STATUS, SweepDescription, sweep_name, title
+from regbench.platform.tracking.description import NOTE, STATUS, SweepDescription, sweep_name, title
 from regbench.platform.tracking.moved import artifacts_in
 from regbench.platform.tracking.names import mlflow_name
-from regbench.platform.tracking.points import confirmed, milliseconds, points
+from regbench.platform.tracking.points import milliseconds, once, points
 from regbench.platform.tracking.runs import ARTIFACTS, Changes, Run, Runs
-from regbench.platform.tracking.ui import comparison_page
+from regbench.platform.tracking.studies import DIGEST, StudyRun, Tables, compared_at, read_tables, study_runs
+from regbench.platform.tracking.views import comparison_view, trials_view, view_key, view_page
 
 # What a report consists of; whatever else lies in its folder is not ours.
 REPORT = re.compile(r"[a-z_]+\.(html|csv|parquet)")
@@ -125,6 +127,8 @@ class Exporter:
                 self._export(runs, trial, trial.key in ended)
         if final:
             self._upload_report(runs, track)
+            if tables := read_tables(self.records.storage):
+                self._export_studies(runs, track, tables)
             if all(trial.key in ended for trial in trials):
                 self._upload_checkpoints(runs, trials)
                 self._close(runs, track)
@@ -135,8 +139,7 @@ class Exporter:
     def _open_sweep(self, runs: Runs, trial: Trial) -> None:
         """Makes the sweep's own run in the track of a trial, if it is not there."""
         track = trial.track
-        page = comparison_page(self._sweep, trial, runs.experiments[track])
-        run = runs.get(track) or runs.create(track, track, self._sweep.name, self._sweep.started, self._sweep.sweep_tags(page))
+        run = runs.get(track) or runs.create(track, track, self._sweep.name, self._sweep.started, self._sweep.sweep_tags())
         if not run.described:
             runs.log(run, values=self._sweep.shared(track))
 
@@ -189,14 +192,47 @@ class Exporter:
         runs.delete(run)
         return None
 
+    def _export_studies(self, runs: Runs, track: str, tables: Tables) -> None:
+        """The runs and views that compare a track's studies."""
+        tuned = {
+            (trial.data, trial.entry): trial for trial in self._trials.values() if trial.stage == "tune" and trial.searched
+        }
+        views: dict[str, str] = {}
+        pages: dict[str, str] = {}
+        for data, studies in study_runs(tables, track).items():
+            for study in studies:
+                note = ""
+                if trial := tuned.get((data, study.entry)):
+                    key = view_key(self._sweep, track, data, study.entry)
+                    views[key] = trials_view(self._sweep, trial, study.weights)
+                    note = f"[Tuning trials]({view_page(runs.experiments[track], key)})"
+                self._export_study(runs, study, note, compared_at(tables))
+            baseline = next((runs[study.key].run_id for study in studies if study.baseline), "")
+            key = view_key(self._sweep, track, data)
+            views[key] = comparison_view(self._sweep, studies, baseline)
+            pages[f"Compare on {data}"] = view_page(runs.experiments[track], key)
+        runs.share(track, views)
+        if runs[track].tags.get(NOTE) != (note := self._sweep.note(pages)):
+            runs.log(runs[track], tags={NOTE: note})
+
+    def _export_study(self, runs: Runs, study: StudyRun, note: str, when: datetime) -> None:
+        """One study's run; a new one where the comparison has changed, because MLflow does not change parameters."""
+        run = runs.get(study.key)
+        if run and run.ended and run.tags.get(DIGEST) == study.digest:
+            return
+        if run:
+            runs.delete(run)
+        run = runs.create(study.track, study.key, study.name, when.timestamp(), study.tags | {NOTE: note})
+        runs.log(run, once(study.metrics, when), study.params, {STATUS: "completed", DIGEST: study.digest})
+        runs.end(run, "FINISHED", when)
+
     def _close(self, runs: Runs, track: str) -> None:
-        """Ends the sweep's own run in a track whose trials have all ended, with the means over the confirmed seeds."""
+        """Ends the sweep's own run in a track whose trials have all ended."""
         parent = runs[track]
         if parent.ended:
             return
-        rows = [row for row in self.records.trials().to_pylist() if row["track"] == track]
-        runs.log(parent, list(confirmed(rows)), tags={STATUS: "completed"})
-        runs.end(parent, "FINISHED", max(row["ended"] for row in rows))
+        runs.log(parent, tags={STATUS: "completed"})
+        runs.end(parent, "FINISHED", max(row["ended"] for row in self.records.trials().to_pylist() if row["track"] == track))
 
     def _upload_report(self, runs: Runs, track: str) -> None:
         """The report and its tables, with the suite that they came from; again only where they have changed."""

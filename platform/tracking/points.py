@@ -1,10 +1,9 @@
-"""What MLflow's runs hold in numbers: the metric points of a trial's reports, the means of confirmed trials, parameters."""
+"""What MLflow's runs hold in numbers: the metric points of a trial's reports, metrics that a run has once, parameters."""
 
-import statistics
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from regbench.platform.records.choice import best_trial, confirming
 from regbench.platform.records.records import Report, Trial
 from regbench.platform.tracking.names import mlflow_name
 
@@ -42,25 +41,11 @@ def points(trial: Trial, reports: Sequence[Report], after: int, changing: bool) 
             )
 
 
-def confirmed(rows: list[dict[str, Any]]) -> "Iterator[Metric]":
-    """The mean of each test metric over a study's confirmed trials, as metric points; none of a seed that tuning used."""
+def once(values: dict[str, float], when: datetime) -> "list[Metric]":
+    """Metrics that a run has once, as points."""
     from mlflow.entities import Metric
 
-    tuned_with = {row["seed"] for row in rows if row["stage"] == "tune"}
-    studies: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        studies.setdefault(f"{row['entry']}/{row['data']}", []).append(row)
-    for study, found in studies.items():
-        best = best_trial(found)
-        chosen = confirming(found, best) if best else found
-        completed = [row for row in chosen if row["stage"] == "confirm" and row["status"] == "completed"]
-        if not (trials := [row for row in completed if row["seed"] not in tuned_with]):
-            continue
-        stamp = milliseconds(max(row["ended"].timestamp() for row in trials))
-        values = [dict(row["metrics"]) for row in trials]
-        for metric in (name for name in values[0] if name.startswith("test/")):
-            name = mlflow_name(f"confirm/{study}/{metric}")
-            yield Metric(name, statistics.fmean(value[metric] for value in values if metric in value), stamp, ONCE)
+    return [Metric(mlflow_name(name), value, milliseconds(when.timestamp()), ONCE) for name, value in values.items()]
 
 
 def params(values: dict[str, Any]) -> "list[Param]":

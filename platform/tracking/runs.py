@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from regbench.methods.errors import TrackingError
 from regbench.platform.tracking.description import IDENTITY, KEY, RUNNING, STATUS, SweepDescription, experiment_name
 from regbench.platform.tracking.points import milliseconds, params
+from regbench.platform.tracking.views import TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -70,6 +71,7 @@ class Runs:
         self._sweep = sweep
         self._artifacts = artifacts
         self._runs: dict[str, Run] = {}
+        self._views: dict[str, dict[str, str]] = {}
         self.experiments: dict[str, str] = {}
         self.changes = Changes()
 
@@ -91,6 +93,7 @@ class Runs:
         if experiment.lifecycle_stage == "deleted":
             raise TrackingError(f"MLflow's experiment '{name}' is deleted: restore it, or remove it for good with `mlflow gc`")
         self.experiments[track] = experiment.experiment_id
+        self._views[track] = dict(experiment.tags)
         token = None
         while True:
             page = self._client.search_runs(
@@ -187,6 +190,13 @@ class Runs:
         self._client.set_terminated(run.run_id, state, end_time=milliseconds(ended.timestamp()))
         run.ended = True
         self.changes.updated.add(run.tags[KEY])
+
+    def share(self, track: str, views: dict[str, str]) -> None:
+        """Keeps views of the UI, by key, with a track's experiment."""
+        for key, view in views.items():
+            if self._views[track].get(TAG + key) != view:
+                self._client.set_experiment_tag(self.experiments[track], TAG + key, view)
+                self._views[track][TAG + key] = view
 
     def upload(self, run: Run, contents: dict[str, bytes]) -> None:
         """Uploads files as artifacts of a run, unless it has them."""

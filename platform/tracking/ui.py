@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
 from regbench.platform.records.records import Records, Trial
@@ -14,9 +13,7 @@ from regbench.platform.tracking.connection import ENVIRONMENT, connect, explaine
 from regbench.platform.tracking.description import IDENTITY, SweepDescription, experiment_name
 from regbench.platform.tracking.moved import artifacts_in
 from regbench.platform.tracking.names import mlflow_name
-
-if TYPE_CHECKING:
-    from mlflow.entities import Experiment
+from regbench.platform.tracking.views import TAG, view_key, view_page
 
 
 def ui_command(uri: str, host: str = "127.0.0.1", port: int = 5000) -> tuple[list[str], dict[str, str]]:
@@ -55,44 +52,54 @@ def serve(uri: str, host: str = "127.0.0.1", port: int = 5000) -> int:
     return 0 if wanted else status
 
 
-def pages(records: Records, uri: str) -> dict[str, str]:
-    """The comparison page of each track of a sweep that MLflow has, below the UI's address.
+def pages(records: Records, uri: str, trials: bool = False) -> dict[str, str]:
+    """The pages on a sweep that MLflow has, below the UI's address, by what they show.
+
+    A table of studies has a page of its own once it is compared; until then there is the page of all its trials so far.
+
+    Args:
+        records: of the sweep.
+        uri: of MLflow.
+        trials: also the tuning trials of each study.
 
     Raises:
         TrackingError: MLflow cannot be reached.
     """
     sweep = SweepDescription(records)
-    examples = {trial.track: trial for trial in records.planned()}
+    studies = {(trial.track, trial.data, trial.entry): trial for trial in records.planned()}
+    tables = {(trial.track, trial.data): trial for trial in studies.values()}
     with explained(uri, "start the server, or correct --tracking"):
         client = connect(uri)
-        found: dict[str, Experiment | None] = {
-            track: client.get_experiment_by_name(experiment_name(track)) for track in sorted(examples)
-        }
-    return {
-        track: comparison_page(sweep, examples[track], experiment.experiment_id)
-        for track, experiment in found.items()
-        if experiment is not None
-    }
+        experiments = {track: client.get_experiment_by_name(experiment_name(track)) for track, _ in tables}
+    found = {}
+    for (track, data), trial in sorted(tables.items()):
+        if (experiment := experiments[track]) is None:
+            continue
+        key = view_key(sweep, track, data)
+        there = TAG + key in experiment.tags
+        page = view_page(experiment.experiment_id, key) if there else trials_page(sweep, trial, experiment.experiment_id)
+        found[f"{'compare' if there else 'trials of'} {sweep.name} on {data}"] = page
+        for _, _, entry in sorted(study for study in studies if trials and study[:2] == (track, data)):
+            if TAG + (key := view_key(sweep, track, data, entry)) in experiment.tags:
+                found[f"tuning of {entry} on {data}"] = view_page(experiment.experiment_id, key)
+    return found
 
 
-def comparison_page(sweep: SweepDescription, trial: Trial, experiment_id: str) -> str:
-    """The UI's page, below its address, with charts and a ranking of a track's confirmed runs (tuned, if none are planned).
+def trials_page(sweep: SweepDescription, trial: Trial, experiment_id: str) -> str:
+    """The UI's page, below its address, with charts of a table's trials, the best first.
 
     Sorted by the metric: sorted by date, the UI folds the runs into the sweep's own and shows none of them.
 
     Args:
-        sweep: whose runs.
-        trial: one of the track.
+        sweep: whose trials.
+        trial: one of the table.
         experiment_id: of the track's experiment.
     """
-    stage, metric = "confirm", f"test/{trial.objectives[0].partition('/')[2]}"
-    if not sweep.confirms:
-        stage, metric = "tune", f"best/{trial.objectives[0]}"
     query = {
         "workflowType": "machine_learning",
         "compareRunsMode": "CHART",
-        "searchFilter": f"tags.`{IDENTITY}` = '{sweep.identity}' AND tags.stage = '{stage}'",
-        "orderByKey": f"metrics.`{mlflow_name(metric)}`",
+        "searchFilter": f"tags.`{IDENTITY}` = '{sweep.identity}' AND tags.data = '{trial.data}'",
+        "orderByKey": f"metrics.`{mlflow_name(f'best/{trial.objectives[0]}')}`",
         "orderByAsc": "true" if trial.modes[0] == "min" else "false",
     }
     return f"/#/experiments/{experiment_id}/runs?{urlencode(query, quote_via=quote)}"

@@ -26,6 +26,9 @@ from numpy.typing import ArrayLike, NDArray
 PRIOR = 1.0
 """τ², the prior variance of the standardized effect; 0.5 or 4 instead of 1 cost or save a unit or two."""
 
+PRIOR_OF_CORRELATED = 4.0
+"""The same where units share data: small effects can never be shown then, and large ones twice as often as with 1."""
+
 FIRST_LOOK = 3
 """The least number of units that is looked at."""
 
@@ -57,13 +60,13 @@ def moments(differences: ArrayLike) -> tuple[Array, Array]:
     return mean, np.where(sd <= ROUNDING * largest, 0.0 * sd, sd)
 
 
-def e_values(differences: ArrayLike, correlation: float = 0.0, prior: float = PRIOR) -> Array:
+def e_values(differences: ArrayLike, correlation: float = 0.0, prior: float | None = None) -> Array:
     """E_n of the first n differences against a mean of zero, for each n.
 
     Args:
         differences: ``[..., N]``.
         correlation: c, of units that share data; see the module.
-        prior: τ².
+        prior: τ², by default as above.
 
     Returns:
         ``[..., N]``; 1 before ``FIRST_LOOK``, and where all differences are zero. Where all have another same value, the limit
@@ -91,14 +94,14 @@ def p_values(differences: ArrayLike, correlation: float = 0.0) -> Array:
     return np.minimum(1.0, 1.0 / np.maximum.accumulate(e_values(differences, correlation), axis=-1))
 
 
-def half_widths(differences: ArrayLike, alpha: ArrayLike, correlation: float = 0.0, prior: float = PRIOR) -> Array:
+def half_widths(differences: ArrayLike, alpha: ArrayLike, correlation: float = 0.0, prior: float | None = None) -> Array:
     """Half of the width, at each n, of the interval of those means at which E_n is below 1/α; infinite while there is none.
 
     Args:
         differences: ``[..., N]``.
         alpha: ``[...]``, the chance that the sequence of intervals may ever miss the mean.
         correlation: c, of units that share data.
-        prior: τ².
+        prior: τ², by default as above.
     """
     d = np.asarray(differences, dtype=float)
     _, sd = moments(d)
@@ -133,5 +136,7 @@ def interval(differences: Sequence[float], alpha: float, correlation: float = 0.
     return float(low[last]), float(high[last])
 
 
-def _gain(n: NDArray[np.int_], correlation: float, prior: float) -> Array:
+def _gain(n: NDArray[np.int_], correlation: float, prior: float | None) -> Array:
+    if prior is None:
+        prior = PRIOR_OF_CORRELATED if correlation else PRIOR
     return np.asarray((1 + n * (correlation + prior)) / (1 + n * correlation), dtype=float)

@@ -8,12 +8,14 @@ from rich.console import Console
 
 from regbench.methods.classification.label_smoothing import LabelSmoothing
 from regbench.methods.errors import ConfigError
+from regbench.methods.run import Run
 from regbench.platform import sweep as engine
 from regbench.platform.comparison.compare import compare
 from regbench.platform.records.records import Records
 from regbench.platform.records.storage import Storage
 from regbench.platform.status import SweepStatus
 from regbench.platform.suite.growth import growth
+from regbench.platform.suite.names import check_names
 from regbench.platform.suite.spec import Suite, parse_suite
 
 QUIET = Console(quiet=True)
@@ -48,6 +50,12 @@ def table(records: Records) -> list[dict[str, object]]:
         ({}, []),
         ({"trials": 3}, ["trials 2 → 3"]),
         ({"confirm": {"seeds": 3}}, ["confirm.seeds 2 → 3"]),
+        ({"replicates": 3}, ["replicates 1 → 3"]),
+        (
+            {"until": "decided", "at_most": 9, "relevant": "1%"},
+            ["until None → decided", "relevant None → 1%", "at_most None → 9"],
+        ),
+        ({"relevant": 0.01}, ["relevant None → 0.01"]),
         ({"methods": ["label_smoothing", "mixup"]}, ["methods + mixup"]),
         ({"data": ["digits_small", "digits"]}, ["data + digits"]),
         ({"execution": "tune", "retries": 0, "hours": 2}, ["execution inline → tune", "retries 3 → 0", "hours None → 2.0"]),
@@ -71,11 +79,41 @@ def test_growth_is_told(changes, told):
         ({"settings": {"epochs": 3}}, "settings"),
         ({"seed": 1, "sampler": "tpe"}, "sampler, seed"),
         ({"select": "best_round"}, "select"),
+        ({"choose": {"top": 2, "seeds": 1}}, "choose"),
+        ({"replicates": 2, "confirm": {"seeds": 3}}, "confirm.seeds or replicates"),
     ],
 )
 def test_another_suite_is_refused_by_what_differs(changes, named):
     with pytest.raises(ConfigError, match=f"differs in {named}"):
         growth(suite(), suite(**changes))
+
+
+def test_what_a_sweep_has_cannot_become_less():
+    larger = suite(replicates=3, until="decided", at_most=9, relevant=0.01)
+    for changes, named in (({"replicates": 2}, "replicates"), ({"at_most": 8}, "at_most")):
+        with pytest.raises(ConfigError, match=rf"differs in {named} \(there can only be more\)"):
+            growth(larger, suite(**{"replicates": 3, "until": "decided", "at_most": 9, "relevant": 0.01} | changes))
+    assert growth(larger, suite(replicates=3)) == ["until decided → None", "relevant 0.01 → None"]
+
+
+def test_a_replicate_trains_and_tests_on_its_own_split(tmp_path):
+    """With ``resplit``, the second replicate's trainings are those of a run on the second split, number for number."""
+    storage = Storage(tmp_path)
+    assert engine.start(suite(replicates=2, resplit=True, confirm={"seeds": 1}), storage, "none", QUIET).complete
+    records = Records(storage.child("s"))
+    rows = [row for row in records.trials().to_pylist() if row["entry"] == "label_smoothing" and row["stage"] == "confirm"]
+    assert [row["split"] for row in rows] == [0, 1]
+    for row in rows:
+        method = LabelSmoothing(**json.loads(row["settings"]))
+        *_, last = method.train(Run("digits_small", seed=row["seed"], split=row["split"], test=True))
+        assert last == dict(row["metrics"])
+    (study, _) = json.loads(records.storage.read("suite.json"))["studies"]
+    assert study["overlap"] == pytest.approx(597 / 1797)
+
+
+def test_resplit_refuses_data_whose_split_its_publishers_fix():
+    with pytest.raises(ConfigError, match="data set 'fashion_mnist' has one split only"):
+        check_names(suite(replicates=2, resplit=True, data=["fashion_mnist"]))
 
 
 def test_a_sweep_that_has_grown_is_the_larger_sweep_and_keeps_what_had_ended(tmp_path):

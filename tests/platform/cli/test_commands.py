@@ -255,9 +255,16 @@ def test_compare_prints_the_table_again_and_writes_where_it_is_told(swept, here)
 
 def test_sync_makes_what_mlflow_lacks_and_then_adds_nothing(swept, here):
     elsewhere = ["--tracking", f"sqlite:///{swept[0]}/other.db"]
-    # Ten trials, and the sweep's own run.
-    assert "11 runs created" in here.succeeds(swept[0], "sync", "tiny", *elsewhere)
+    # Ten trials, two studies, and the sweep's own run.
+    assert "13 runs created" in here.succeeds(swept[0], "sync", "tiny", *elsewhere)
     assert "up to date" in here.succeeds(swept[0], "sync", "tiny", *elsewhere)
+
+
+def test_sync_compares_anew_what_an_earlier_version_compared(swept, here):
+    report = swept[0] / "regbench-results" / "tiny" / "report"
+    (report / "weights.parquet").unlink()
+    assert "13 runs created" in here.succeeds(swept[0], "sync", "tiny", "--tracking", f"sqlite:///{swept[0]}/again.db")
+    assert (report / "weights.parquet").is_file()
 
 
 def test_a_folder_is_no_tracking_server(swept, here):

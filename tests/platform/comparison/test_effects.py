@@ -34,6 +34,8 @@ CLAIM = Claim(
     competitors=["confidence_penalty"],
     data="digits_noisy",
     metrics=["accuracy", "nll"],
+    metric="accuracy",
+    direction="higher",
     claim="smoothing helps",
 )
 SEEDS = (1000, 1001, 1002)
@@ -77,6 +79,9 @@ def test_an_effect_is_the_paired_difference_of_the_confirmed_runs(records):
         assert row["difference"] == pytest.approx((own - other).mean())
         assert [row["difference_low"], row["difference_high"]] == pytest.approx([interval.low, interval.high])
         assert row["mode"] == {"accuracy": "max", "nll": "min"}[row["metric"]]
+        assert row["standardized"] == pytest.approx((own - other).mean() / (own - other).std(ddof=1), nan_ok=True)
+        assert (row["unit"], row["units"], row["design"]) == ("seed", len(SEEDS), "3 seeds, one tuning")
+        assert row["weights"].startswith("ε = ")
         assert row["cost"] > 0
 
 
@@ -103,6 +108,8 @@ def test_a_claim_names_what_its_suite_has(slug, claim):
     assert study.method is all_methods()[slug]
     assert all((entry, claim.data) in found for entry in claim.competitors)
     assert set(claim.metrics) <= {metric.name for metric in study.method.track.metrics}
+    assert claim.metric in claim.metrics
+    assert claim.against in {"baseline", WEIGHTS_OFF, *claim.competitors}
     assert note(slug)
 
 

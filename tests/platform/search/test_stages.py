@@ -11,9 +11,12 @@ from simulated import Simulated
 from regbench.methods.errors import ConfigError
 from regbench.platform.comparison.compare import compare
 from regbench.platform.provenance import describe
+from regbench.platform.status import SweepStatus
 from regbench.platform.suite.spec import parse_suite
+from regbench.platform.undecided import undecided
 
 UNTIL = {"until": "decided", "at_most": 30, "relevant": 0.01, "confirm": {"seeds": 5}}
+REPLICATED = {"replicates": 3, "confirm": {"seeds": 2}, "choose": {"top": 2, "seeds": 1}}
 THREE = {"methods": ["label_smoothing", "mixup"]}
 
 
@@ -129,7 +132,7 @@ def test_a_sweep_runs_until_each_comparison_is_decided(tmp_path, by):
         assert decided == (row["difference_verdict"] in ("better", "worse")), "an interval never contradicts its verdict"
 
 
-@pytest.mark.parametrize("by", [{}, {"replicates": 3, "confirm": {"seeds": 2}, "choose": {"top": 2, "seeds": 1}}])
+@pytest.mark.parametrize("by", [{}, REPLICATED])
 def test_neither_order_nor_workers_nor_an_interruption_change_the_outcome(tmp_path, by):
     value, keys = steady({"label_smoothing": 0.02, "mixup": 0.005}, sd=0.005), THREE | UNTIL | {"at_most": 12} | by
     runs = [
@@ -148,6 +151,33 @@ def test_what_is_not_decided_ends_at_its_limit(tmp_path):
     suite = UNTIL | {"at_most": 8, "relevant": 0.0001}
     found = verdicts(Simulated(tmp_path, steady({}), **THREE, **suite).run())
     assert {row["difference_verdict"] for name, row in found.items() if name != "cross_entropy"} == {"undecided at 8 seeds"}
+
+
+@pytest.mark.parametrize(("by", "units"), [({}, "5 of at most 30 seeds"), (REPLICATED, "3 of at most 30 replicates")])
+def test_status_says_what_is_not_decided_and_why(tmp_path, by, units):
+    sweep = Simulated(tmp_path, steady({"label_smoothing": 0.01}), **THREE, **UNTIL | by, workers=1)
+    while sweep.search.total > len(sweep.ended()):
+        sweep.end(sweep.search.next())
+    described = [study.describe() for study in sweep.studies]
+    rows = sweep.records.summary()
+    told = undecided(described, sweep.suite.model_dump(), rows)
+    assert len(told) == len(sweep.search.open()) >= 2
+    assert all(line.startswith("not decided: ") and units in line for line in told)
+    assert any("against its weights off" in line for line in told)
+    sweep.records.storage.write("suite.json", json.dumps(describe(sweep.suite, sweep.studies)).encode())
+    assert SweepStatus("sweep", sweep.records).state != "complete"
+    sweep.resumed().run()
+    assert SweepStatus("sweep", sweep.records).state == "complete"
+    assert SweepStatus("sweep", sweep.records).open == []
+
+
+def test_a_sweep_with_more_replicates_keeps_those_that_it_had(tmp_path):
+    value, keys = steady({"label_smoothing": 0.02}), THREE | {"confirm": {"seeds": 1}}
+    small = Simulated(tmp_path / "grown", value, **keys, replicates=2).run()
+    had = {row["key"] for row in small.ended()}
+    grown = Simulated(tmp_path / "grown", value, **keys, replicates=4).run()
+    assert had.isdisjoint(trial.key for trial in grown.handed)
+    assert verdicts(grown) == verdicts(Simulated(tmp_path / "whole", value, **keys, replicates=4).run())
 
 
 def test_an_amount_in_percent_is_one_of_the_baselines_mean(tmp_path):
@@ -189,7 +219,7 @@ def test_entries_that_no_seed_moves_are_not_tested(tmp_path):
     """Each gives one value at every seed: more of the same would tell nothing."""
     sweep = Simulated(tmp_path, lambda t: 0.9 if t.entry == "mixup" else 0.8, **THREE, **UNTIL).run()
     found = verdicts(sweep)
-    assert found["mixup"]["difference_verdict"] == "better by the same amount at all 5 seeds: nothing to test"
+    assert found["mixup"]["difference_verdict"] == "better by the same amount at all 6 seeds: nothing to test"
     assert found["label_smoothing"]["difference_verdict"] == "equivalent"
     assert sum(row["entry"] == "mixup" and row["stage"] == "confirm" for row in sweep.ended()) <= 7
 

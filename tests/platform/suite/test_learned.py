@@ -216,6 +216,8 @@ def test_the_comparison_and_the_report_tell_how_weights_were_learned(swept):
     assert comparison.sensitivity.empty
     page = render(comparison)
     assert "Learned weights" in page
+    assert "upper loss over passes over the data" in page
+    assert "not drawn" not in page
     assert f"label_smoothing: {NO_GUARANTEE}" in page
 
 

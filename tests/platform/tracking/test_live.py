@@ -86,6 +86,15 @@ def test_what_is_there_is_exported_when_told(tmp_path):
     assert live.problem is None
 
 
+def test_a_companion_starts_without_pytorch():
+    """Nor does it import what draws: a sweep waits for the last export."""
+    code = (
+        "import sys, regbench.platform.tracking.companion as c; print(*sorted({'torch', 'altair', 'ray'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
 def test_a_companion_without_a_sweep_leaves_nothing_behind(tmp_path):
     with LiveExporter(f"sqlite:///{tmp_path}/mlflow.db") as live:
         pass

@@ -16,7 +16,6 @@ from regbench.platform.records.storage import Storage
 from regbench.platform.tracking.connection import check, default_uri, sqlite_file, sqlite_uri
 from regbench.platform.tracking.exporter import Exporter
 from regbench.platform.tracking.names import mlflow_name
-from regbench.platform.tracking.points import confirmed
 
 NAMES = [
     *("val/accuracy", "val/acc@5 (%)", "val/acc@5 [%]", "val/acc_5 ___", "α_T", "val/F₁", "val/é", "val/𝓛", "a\nb", "a\\b"),
@@ -31,7 +30,7 @@ def test_every_name_becomes_one_that_mlflow_takes_and_no_other_does():
         _validate_metric_name(name)
         assert len(name) <= 250
     assert len(set(made)) == len(NAMES)
-    for kept in ("val/accuracy", "val/acc_5 ___", "α_T", "confirm/ps_kd/digits/test/accuracy", "best/val/x: y"):
+    for kept in ("val/accuracy", "val/acc_5 ___", "α_T", "ps_kd/digits/test/accuracy", "best/val/x: y"):
         assert mlflow_name(kept) == kept
 
 
@@ -52,16 +51,7 @@ def test_metrics_with_names_that_mlflow_refuses_are_exported_apart(tmp_path):
     values = {name: points[-1][2] for name, points in run.items()}
     assert values == {mlflow_name(name): value for name, value in ((f"best/{odd}", 0.25), (odd, 0.25), (alike, 0.5),
                                                                    ("test/acc@5 (%)", 0.75))}  # fmt: skip
-    mean = found["regbench/classification/classification"]["metrics"]
-    assert [points[-1][2] for points in mean.values()] == [0.75]
     assert str(Exporter(records, uri).sync(final=True)) == "MLflow is up to date"
-
-
-def test_confirmations_on_a_seed_of_tuning_have_no_mean(tmp_path):
-    records = finished(tmp_path)
-    assert [metric.value for metric in confirmed(records.trials().to_pylist())] == [0.75]
-    rows = [row | {"seed": 0} for row in records.trials().to_pylist()]
-    assert list(confirmed(rows)) == []
 
 
 def artifacts(uri: str) -> list[Path]:

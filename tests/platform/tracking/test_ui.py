@@ -7,26 +7,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from urllib.parse import parse_qs
 
-from mlflow import MlflowClient
-from tracked_sweep import finished
+from tracked_sweep import compared
 
 from regbench.platform.tracking.exporter import Exporter
-from regbench.platform.tracking.ui import pages
-
-
-def test_the_comparison_page_filters_the_confirmed_runs_of_this_sweep(tmp_path):
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    records = finished(tmp_path)
-    assert pages(records, uri) == {}
-    Exporter(records, uri).sync(final=True)
-    Exporter(finished(tmp_path / "other"), uri).sync(final=True)
-    (page,) = pages(records, uri).values()
-    experiment, _, query = page.removeprefix("/#/experiments/").partition("/runs?")
-    asked = {name: values[0] for name, values in parse_qs(query).items()}
-    found = MlflowClient(uri).search_runs([experiment], asked["searchFilter"], order_by=[asked["orderByKey"]])
-    assert [run.info.run_name for run in found] == ["ps_kd confirm 0 on digits"]
 
 
 def listens(port: int) -> bool:
@@ -42,8 +26,8 @@ def alive(group: int) -> bool:
     return True
 
 
-def test_the_ui_ends_with_all_that_it_started(tmp_path):
-    Exporter(finished(tmp_path), f"sqlite:///{tmp_path}/mlflow.db").sync(final=True)
+def test_the_ui_names_its_pages_and_ends_with_all_that_it_started(tmp_path):
+    Exporter(compared(tmp_path), f"sqlite:///{tmp_path}/mlflow.db").sync(final=True)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     regbench = Path(sys.executable).parent / "regbench"
@@ -62,6 +46,8 @@ def test_the_ui_ends_with_all_that_it_started(tmp_path):
     finally:
         process.kill()
     assert process.returncode == 0, output
+    for page in ("compare demo on digits", "tuning of cross_entropy on digits", "tuning of label_smoothing on digits"):
+        assert f"{page}: http://127.0.0.1:{port}/#/experiments/" in output
     while alive(server):
         assert time.monotonic() < end, "a process is left behind"
         time.sleep(0.1)

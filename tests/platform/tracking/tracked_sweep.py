@@ -2,12 +2,14 @@
 
 import json
 import uuid
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from mlflow import MlflowClient
 
-from regbench.platform.records.records import Records, Report, Trial
+from regbench.platform.comparison.compare import compare
+from regbench.platform.records.records import Records, Report, Stage, Trial
 from regbench.platform.records.storage import Storage
 
 TRIAL = Trial(
@@ -73,6 +75,32 @@ def finished(folder: Path) -> Records:
     records.finish(confirmed, "completed")
     records.storage.write("report/report.html", b"<p>report</p>")
     return records
+
+
+def compared(folder: Path, data: Sequence[str] = ("digits",), gain: float = 0.06) -> Records:
+    """A sweep with its comparison: a baseline, and label smoothing that is better by ``gain`` on each of three seeds."""
+    records = sweep(folder)
+    for place in data:
+        for entry, better in (("cross_entropy", 0.0), ("label_smoothing", gain)):
+            common = replace(TRIAL, entry=entry, method=entry, arxiv=None, data=place, planned_rounds=1)
+            for number, rate in enumerate((0.01, 0.1, 0.3)):
+                searched = {"learning_rate": rate} | ({"smoothing": rate} if better else {})
+                _train_once(records, common, "tune", number, number, searched, 0.8 - abs(rate - 0.1))
+            chosen = {"learning_rate": 0.1} | ({"smoothing": 0.1} if better else {})
+            for number in range(3):
+                accuracy = 0.8 + better + 0.01 * number + better * number / 10
+                _train_once(records, common, "confirm", number, 1000 + number, chosen, accuracy)
+    compare(records).write(records.storage.child("report"))
+    return records
+
+
+def _train_once(records: Records, common: Trial, stage: Stage, number: int, seed: int, searched: dict, accuracy: float) -> None:
+    key = f"{common.entry}-{common.data}-{stage}-{number:04d}"
+    trial = replace(common, key=key, stage=stage, number=number, seed=seed, searched=searched, settings=searched)
+    records.plan(trial)
+    metrics = {"val/accuracy": accuracy} | ({"test/accuracy": accuracy} if stage == "confirm" else {})
+    records.start_attempt(key, host="here", device="cpu").report(Report(1, 1.7e9 + number, 1.0, metrics, searched))
+    records.finish(trial, "completed")
 
 
 def dump(uri: str) -> dict[str, object]:
