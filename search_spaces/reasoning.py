@@ -12,6 +12,7 @@ SPACES: dict[str, dict[str, BaseDistribution]] = {
     "entropy_bonus": TRAINING | {"entropy_weight": FloatDistribution(1e-4, 0.3, log=True)},
     "entropy_advantage": TRAINING
     | {"alpha": FloatDistribution(0.01, 1.0, log=True), "kappa": FloatDistribution(1.0, 4.0, log=True)},
+    "high_entropy_tokens": TRAINING | {"token_share": FloatDistribution(0.05, 1.0)},
     "siren": TRAINING
     | {
         "entropy_weight": FloatDistribution(1e-3, 3.0, log=True),

@@ -31,8 +31,8 @@ TRACK = Track(
         "warm_steps": 700,
         "prompts": 8,
         "group": 8,
-        "iterations": 2,
-        "report_every": 1,
+        "iterations": 4,
+        "report_every": 2,
         "learning_rate": 1e-3,
         "evaluated": 2,
         # Of a few hundred tokens the lowest hundredth is noise.
