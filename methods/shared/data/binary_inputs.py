@@ -11,7 +11,6 @@ from torch.utils.data import TensorDataset
 from regbench.methods.shared.data import Data, dataset
 
 BITS = 12
-SPLIT_SEED = 0
 # Rows of the training split, as published, four fifths; the others are halved.
 TRAINING = 3277
 # A bit for each input, in the order of binary counting, first bit first.
@@ -38,10 +37,10 @@ def all_inputs() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @dataset("binary_inputs", help="all 4,096 inputs of 12 bits, 2 classes by a symmetric rule: 3277 / 410 / 409 rows")
-def binary_inputs() -> Data:
+def binary_inputs(split: int = 0) -> Data:
     """The rows in random order; the released code trains on the first four fifths, with 44 % ones against 84 % in the rest."""
     x, y = all_inputs()
-    order = torch.from_numpy(np.random.default_rng(SPLIT_SEED).permutation(len(y)))
+    order = torch.from_numpy(np.random.default_rng(split).permutation(len(y)))
     train, validation, test = order.split([TRAINING, 410, len(y) - TRAINING - 410])
     return Data(
         name="binary_inputs",
@@ -49,4 +48,5 @@ def binary_inputs() -> Data:
         validation=TensorDataset(x[validation], y[validation]),
         test=TensorDataset(x[test], y[test]),
         meta={"classes": 2, "shape": (BITS,)},
+        pool=len(y),
     )
