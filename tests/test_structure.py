@@ -20,7 +20,19 @@ DATA = {"regbench.effects": "benchmarks/effects"}
 
 # annotated_types are the limits of pydantic's fields.
 METHODS = {
-    *("torch", "numpy", "scipy", "sklearn", "skimage", "pyarrow", "pydantic", "annotated_types", "yaml", "regbench.methods")
+    *(
+        "torch",
+        "numpy",
+        "scipy",
+        "sklearn",
+        "skimage",
+        "pyarrow",
+        "pydantic",
+        "annotated_types",
+        "yaml",
+        "platformdirs",
+        "regbench.methods",
+    )
 }
 # What a floor of the house may import, besides the standard library.
 MAY_IMPORT = {

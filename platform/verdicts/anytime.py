@@ -116,7 +116,9 @@ def half_widths(differences: ArrayLike, alpha: ArrayLike, correlation: float = 0
 
 
 def interval(differences: Sequence[float], alpha: float, correlation: float = 0.0) -> tuple[float, float]:
-    """The confidence sequence of the mean after these differences: what every interval so far has in common.
+    """The confidence sequence of the mean after these differences: what every interval so far has in common, and their mean.
+
+    Outliers that come late may move the mean out of earlier intervals; an interval that holds it, too, misses no more often.
 
     Args:
         differences: of the units, in their order.
@@ -133,7 +135,7 @@ def interval(differences: Sequence[float], alpha: float, correlation: float = 0.
     half = half_widths(differences, alpha, correlation)
     low, high = np.maximum.accumulate(mean - half), np.minimum.accumulate(mean + half)
     last = int(np.flatnonzero(low <= high)[-1])
-    return float(low[last]), float(high[last])
+    return float(min(low[last], mean[-1])), float(max(high[last], mean[-1]))
 
 
 def _gain(n: NDArray[np.int_], correlation: float, prior: float | None) -> Array:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -49,7 +49,7 @@ class Decision:
 
     Attributes:
         end: ``above`` or ``below`` zero, ``equivalent``, ``constant``, ``undecided`` at the limit, or ``open``.
-        units: how many of its units count: those up to the decision, whatever was trained ahead; lost ones among them.
+        units: how many of its units count, lost ones among them: those up to the decision, whatever was trained ahead.
         p: anytime-valid p-value.
         p_holm: the same, corrected over the table.
         low: end of the simultaneous confidence sequence.
@@ -115,7 +115,7 @@ def decide(series: Mapping[str, Series], rules: Rules) -> dict[str, Decision]:
         series: of the comparisons, by name.
         rules: when one is decided.
     """
-    p = {name: _running_p(found.differences, rules) for name, found in series.items()}
+    p = _all_running(series, rules)
     decided: dict[str, Decision] = {}
     look, latest = rules.first, dict.fromkeys(series, 0)
     while waiting := [name for name in series if name not in decided]:
@@ -133,9 +133,43 @@ def decide(series: Mapping[str, Series], rules: Rules) -> dict[str, Decision]:
     return {name: decided[name] for name in series}
 
 
+def settle(
+    series: Mapping[str, Series], decisions: Mapping[str, Decision], units: Mapping[str, int], rules: Rules
+) -> dict[str, Decision]:
+    """The decisions of a table with the figures of all units that were trained in the end, which may be more than decided it.
+
+    p-values only fall, and intervals narrow, but for those that outliers have moved; where these would contradict a decision,
+    it keeps the figures that it was made on.
+
+    Args:
+        series: of the comparisons.
+        decisions: of ``decide``.
+        units: how many units of each count.
+        rules: of the decisions.
+    """
+    p = [found[units[name] - 1] if units[name] else 1.0 for name, found in _all_running(series, rules).items()]
+    settled = {}
+    for name, value, corrected, alpha in zip(series, p, holm(p), levels(p), strict=True):
+        low, high = interval(_kept(series[name].differences[: units[name]]), alpha, rules.correlation)
+        end = decisions[name].end
+        moved = low <= 0 <= high if end in ("above", "below") else max(-low, high) > rules.relevant
+        contradicted = moved and end in ("above", "below", "equivalent")
+        figures = replace(decisions[name], units=units[name], p=value, p_holm=corrected, low=low, high=high)
+        settled[name] = decisions[name] if contradicted else figures
+    return settled
+
+
+def _all_running(series: Mapping[str, Series], rules: Rules) -> dict[str, list[float]]:
+    return {name: _running_p(found.differences, rules) for name, found in series.items()}
+
+
+def _kept(differences: Sequence[float]) -> list[float]:
+    return [value for value in differences if math.isfinite(value)]
+
+
 def _running_p(differences: Sequence[float], rules: Rules) -> list[float]:
     """P after each unit; a lost one tells nothing."""
-    kept = [value for value in differences if math.isfinite(value)]
+    kept = _kept(differences)
     found = iter(p_values(kept, rules.correlation).tolist()) if kept else iter(())
     running, last = [], 1.0
     for value in differences:
@@ -150,7 +184,7 @@ def _look(
     p = [running[name][latest[name] - 1] if latest[name] else 1.0 for name in series]
     decisions = {}
     for name, value, corrected, alpha in zip(series, p, holm(p), levels(p), strict=True):
-        differences = [d for d in series[name].differences[: latest[name]] if math.isfinite(d)]
+        differences = _kept(series[name].differences[: latest[name]])
         low, high = interval(differences, alpha, rules.correlation)
         if latest[name] and not differences:
             # Every unit so far is lost: further ones would be, too.

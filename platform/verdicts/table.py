@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from regbench.platform.verdicts.family import Decision, Series, decide
+from regbench.platform.verdicts.family import Decision, Series, decide, settle
 from regbench.platform.verdicts.units import Design, Rows, barren, series, units
 
 
@@ -67,8 +67,13 @@ def standings(
         for side in sides
         if side.ablated
     }
-    first, second = (
-        {name: Standing(decision, family[name]) for name, decision in decide(family, rules).items()}
-        for family in (against_baseline, against_itself)
-    )
-    return first, second
+    first, second = decide(against_baseline, rules), decide(against_itself, rules)
+    # An entry has as many units as the longer of its comparisons took, the baseline as the longest of all.
+    counted = {side.name: max((d[side.name].units for d in (first, second) if side.name in d), default=0) for side in sides}
+    of_baseline = max([counted[baseline], *(decision.units for decision in first.values())])
+    first = settle(against_baseline, first, {name: min(counted[name], of_baseline) for name in first}, rules)
+    return _standings(first, against_baseline), _standings(second, against_itself)
+
+
+def _standings(decisions: Mapping[str, Decision], family: Mapping[str, Series]) -> dict[str, Standing]:
+    return {name: Standing(decision, family[name]) for name, decision in decisions.items()}

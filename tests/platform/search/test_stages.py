@@ -219,7 +219,7 @@ def test_entries_that_no_seed_moves_are_not_tested(tmp_path):
     """Each gives one value at every seed: more of the same would tell nothing."""
     sweep = Simulated(tmp_path, lambda t: 0.9 if t.entry == "mixup" else 0.8, **THREE, **UNTIL).run()
     found = verdicts(sweep)
-    assert found["mixup"]["difference_verdict"] == "better by the same amount at all 5 seeds: nothing to test"
+    assert found["mixup"]["difference_verdict"] == "better by the same amount at all 6 seeds: nothing to test"
     assert found["label_smoothing"]["difference_verdict"] == "equivalent"
     assert sum(row["entry"] == "mixup" and row["stage"] == "confirm" for row in sweep.ended()) <= 7
 

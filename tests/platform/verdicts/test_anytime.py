@@ -61,6 +61,14 @@ def test_p_is_below_alpha_if_and_only_if_the_interval_excludes_zero():
         assert (p_values(d)[-1] < 0.05) == (not low <= 0 <= high)
 
 
+def test_the_interval_holds_the_mean_that_a_late_outlier_has_moved():
+    steady = np.random.default_rng(5).normal(1.0, 0.1, 12).tolist()
+    low, high = interval(steady, 0.05)
+    moved = interval([*steady, 30.0], 0.05)
+    assert high < np.mean([*steady, 30.0]) == moved[1]
+    assert moved[0] == pytest.approx(low)
+
+
 def test_units_and_signs_do_not_matter_and_no_digits_are_lost():
     scaled = e_values(1e-9 * DIFFERENCES)
     np.testing.assert_allclose(scaled, e_values(DIFFERENCES), rtol=1e-12)

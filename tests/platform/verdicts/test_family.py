@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from regbench.platform.verdicts.anytime import p_values
-from regbench.platform.verdicts.family import ALPHA, Rules, Series, decide, holm, levels
+from regbench.platform.verdicts.family import ALPHA, Rules, Series, decide, holm, levels, settle
 
 RULES = Rules(first=5, at_most=20, relevant=0.1)
 
@@ -79,3 +79,22 @@ def test_levels_reject_what_holm_rejects():
         for value, corrected, level in zip(p, holm(p), levels(p), strict=True):
             if math.isfinite(value):
                 assert (corrected < ALPHA) == (value < level)
+
+
+def test_figures_of_all_units_that_were_trained_contradict_no_decision():
+    """What a second comparison of the same entry took narrows the interval of the first."""
+    for seed in range(30):
+        whole = table(seed, [0.0, 0.7, 1.4, -2.0, 0.02])
+        decisions = decide(whole, RULES)
+        settled = settle(whole, decisions, dict.fromkeys(whole, 20), RULES)
+        for name, found in settled.items():
+            before = decisions[name]
+            assert (found.end, found.units) == (before.end, 20)
+            assert found.p <= before.p
+            if found.end in ("above", "below"):
+                assert found.p_holm < ALPHA
+                assert not found.low <= 0 <= found.high
+            if found.end == "equivalent":
+                assert max(-found.low, found.high) <= RULES.relevant
+    unchanged = settle(whole, decisions, {name: decision.units for name, decision in decisions.items()}, RULES)
+    assert {name: decision.p for name, decision in unchanged.items()} == {name: d.p for name, d in decisions.items()}
