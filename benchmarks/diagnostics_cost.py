@@ -3,9 +3,9 @@
     python benchmarks/diagnostics_cost.py
 
 trains the plain method of each track that has a network, on the track's default data and with its default settings, for at most
-``--rounds`` rounds, and writes ``benchmarks/results/diagnostics_cost.csv``: the seconds of a round and of a measurement of each
-family of diagnostics on the default number of rows, the first round left out, and the share of a whole training that
-measurements take at the default period. Uses one thread.
+``--rounds`` rounds, and writes ``benchmarks/results/diagnostics_cost.csv``: the processor seconds of a round and of a
+measurement of each family of diagnostics on the default number of rows, the first round left out, and the share of a whole
+training that measurements take at the default period. Uses one thread.
 """
 
 import argparse
@@ -33,16 +33,16 @@ def cost(slug: str, names: list[str], rounds: int) -> tuple[float, float] | None
     method = method_class(slug)()
     run = Run(method.track.data[0])
     watch = Watch(Diagnostics(names=names, every=1), method, run)
-    trained, measured, before = 0.0, 0.0, time.perf_counter()
+    trained, measured, before = 0.0, 0.0, time.process_time()
     for number, _ in enumerate(islice(method.train(run), rounds)):
-        between = time.perf_counter()
+        between = time.process_time()
         found = watch.measure()
-        after = time.perf_counter()
+        after = time.process_time()
         if not found:
             return None
         if number:
             trained, measured = trained + between - before, measured + after - between
-        before = time.perf_counter()
+        before = time.process_time()
     return trained / (rounds - 1), measured / (rounds - 1)
 
 
