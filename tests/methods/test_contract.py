@@ -252,6 +252,17 @@ class SetsEnvironment(ClassificationMethod):
         return {}
 
 
+class Touches(ClassificationMethod):
+    """Who looks at its representation moves its network."""
+
+    paper: ClassVar[Paper | None] = None
+
+    def hidden(self, run: Any, count: int) -> Any:
+        for parameter in run.network.parameters():
+            parameter.data.add_(0.01)
+        return super().hidden(run, count)
+
+
 class StaysOn(LabelSmoothing):
     """Smooths a little more than its weight says."""
 
@@ -333,6 +344,7 @@ BROKEN = {
     "follows_seed": [OneSeed],
     "resumes": [Forgets, Pickles],
     "goes_on_changed": [StartsFrom, Reshapes, Lengthens],
+    "is_watched": [Touches],
     "leaves_no_trace": [PythonRandom, NumpyRandom, YieldsWithoutGradients, SetsEnvironment],
     "off": [StaysOn, NeverOff],
     "differentiable": [Detached, Rounded],

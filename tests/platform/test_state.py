@@ -194,7 +194,7 @@ def test_mlflow_is_shown_and_synchronized_without_the_sweep_that_is_damaged(reco
     status, shown = run(storage, "ui")
     assert status == 0
     assert "small/suite.json" in shown
-    assert "compare other, classification: http" in shown
+    assert "compare other on digits_small: http" in shown
 
 
 @pytest.mark.parametrize("kind", [*(kind for kind in DAMAGE if kind != "newer"), "missing"])
