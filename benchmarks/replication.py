@@ -88,7 +88,7 @@ def main() -> None:
     parser.add_argument("--fixed", type=int, metavar="SEEDS", help="one tuning, and so many confirmed seeds")
     parser.add_argument("--storage", default="replication", help="where the sweeps are kept")
     options = parser.parse_args()
-    console, storage = Console(), Storage(options.storage)
+    console, storage = Console(width=110), Storage(options.storage)
     design = "as in the suite" if options.fixed is None else f"one tuning, {options.fixed} seeds"
     rows: list[dict[str, Any]] = []
     if RESULTS.exists():
