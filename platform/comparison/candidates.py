@@ -18,7 +18,7 @@ from regbench.platform.comparison.frames import Row
 from regbench.platform.records.choice import chosen_trial, confirming
 from regbench.platform.records.records import Records, Stage
 from regbench.platform.records.suite_file import FILE, DamagedSuiteError, read_suite_file
-from regbench.platform.verdicts.units import Design
+from regbench.platform.verdicts.units import Design, correlation
 from regbench.search_spaces.space import SearchSpace, read_space
 
 
@@ -65,6 +65,10 @@ class Source:
     def overlap(self, entry: str, data: str) -> float:
         """The share of the rows behind a data set that each replicate's split tests on, where these overlap, and else 0."""
         return float(self.study(entry, data).get("overlap", 0.0))
+
+    def correlation(self, entry: str, data: str) -> float:
+        """Of differences of replicates whose splits overlap; see `regbench.platform.verdicts.anytime`."""
+        return correlation(self.overlap(entry, data))
 
     def space(self, entry: str, data: str) -> SearchSpace:
         """The search space of an entry on a data set; empty where ``suite.json`` does not tell."""
@@ -170,11 +174,20 @@ class Candidate:
         values = {seed: value for seed, value in self.scores(stage, metric).items() if kept is None or seed in kept}
         if not self.source.design.by_replicate:
             return values
+        return {number: fmean(of_seeds) for number, of_seeds in self.by_replicate(values, stage).items()}
+
+    def by_replicate(self, values: Mapping[int, float], stage: Stage = "confirm") -> dict[int, list[float]]:
+        """Values by seed, those of a replicate together."""
         found: dict[int, list[float]] = defaultdict(list)
         for row in self.stage(stage, "completed"):
             if row["seed"] in values:
                 found[row["replicate"] or 0].append(values[row["seed"]])
-        return {number: fmean(of_seeds) for number, of_seeds in sorted(found.items())}
+        return dict(sorted(found.items()))
+
+    @property
+    def correlation(self) -> float:
+        """Of its replicates, whose splits may overlap."""
+        return self.source.correlation(self.name, self.data)
 
     @cached_property
     def stale(self) -> list[int]:

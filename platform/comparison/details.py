@@ -12,8 +12,7 @@ from optuna.distributions import FloatDistribution, IntDistribution
 
 from regbench.platform.comparison.candidates import Candidate
 from regbench.platform.comparison.frames import Row
-from regbench.platform.comparison.statistics import Estimate, estimate
-from regbench.platform.verdicts.units import correlation
+from regbench.platform.comparison.statistics import estimate
 
 
 def facts(candidate: Candidate, baseline: Candidate | None) -> Row:
@@ -22,8 +21,8 @@ def facts(candidate: Candidate, baseline: Candidate | None) -> Row:
     units = candidate.unit_scores("confirm", candidate.yardstick.metric)
     seconds = _training_seconds(candidate)
     return {
-        **vars(_estimate(candidate, units)),
-        "unit": "replicate" if candidate.source.design.by_replicate else "seed",
+        **vars(estimate(list(units.values()), candidate.correlation)),
+        "unit": candidate.source.design.unit_name,
         "units": len(units),
         "seeds": len(candidate.confirmed),
         "design": "fixed" if candidate.source.design.at_most is None else "until decided",
@@ -49,12 +48,6 @@ def _training_seconds(candidate: Candidate) -> float:
     """Of a confirmation, on average; nan where there is none."""
     confirming = candidate.stage("confirm", "completed")
     return float(np.mean([row["seconds"] for row in confirming])) if confirming else math.nan
-
-
-def _estimate(candidate: Candidate, units: Mapping[int, float]) -> Estimate:
-    source = candidate.source
-    c = correlation(source.overlap(candidate.name, candidate.data)) if source.design.by_replicate else 0.0
-    return estimate(list(units.values()), c)
 
 
 def tuned_weights(candidate: Candidate) -> Iterable[Row]:
@@ -89,7 +82,12 @@ def test_metrics(candidate: Candidate) -> Iterable[Row]:
         for metric in _test_metrics(candidate):
             if values := candidate.unit_scores(stage, metric):
                 mode = candidate.yardstick.modes.get(metric, "")
-                yield {"stage": stage, "metric": metric, "mode": mode, **vars(_estimate(candidate, values))}
+                yield {
+                    "stage": stage,
+                    "metric": metric,
+                    "mode": mode,
+                    **vars(estimate(list(values.values()), candidate.correlation)),
+                }
 
 
 def test_values(candidate: Candidate) -> Iterable[Row]:

@@ -14,7 +14,7 @@ from regbench.platform.comparison.text import weights_text
 from regbench.platform.records.records import Records
 from regbench.platform.verdicts import anytime
 from regbench.platform.verdicts.family import ALPHA
-from regbench.platform.verdicts.units import Design, correlation, mean_difference
+from regbench.platform.verdicts.units import Design, mean_difference
 
 Units = dict[int, dict[int, float]]
 """Values by seed, by the unit (seed or replicate) to which they belong."""
@@ -49,7 +49,7 @@ class Measured:
 
     def correlation(self, entry: str) -> float:
         """Of differences of replicates, whose splits of the data overlap."""
-        return correlation(self._source.overlap(entry, self.data)) if self.design.by_replicate else 0.0
+        return self._source.correlation(entry, self.data)
 
     def has(self, entry: str, stage: str) -> bool:
         """Whether an entry has values of a stage."""
@@ -114,7 +114,7 @@ def effect(own: Units, other: Units, mode: str, design: Design, relevant: float,
         "other_mean": fmean(second.values()) if second else math.nan,
         "verdict": _verdict(pair, p, low, high, mode, design, relevant),
         "relevant": relevant,
-        "unit": "replicate" if design.by_replicate else "seed",
+        "unit": design.unit_name,
         "units": len(differences),
         "seeds": seeds,
         "design": design_text(design, len(differences), seeds),
@@ -145,14 +145,13 @@ def _anytime(differences: list[float], correlation: float) -> tuple[float, float
 
 
 def _verdict(pair: Paired, p: float, low: float, high: float, mode: str, design: Design, relevant: float) -> str:
-    unit = "replicate" if design.by_replicate else "seed"
     if max(-low, high) <= relevant:
         return "equivalent"
     if design.at_most is None:
-        return verdict(pair, p, mode, unit=unit)
+        return verdict(pair, p, mode, unit=design.unit_name)
     # Without enough units for a first look nothing is shown; differences that never vary are said to be such.
     shown = pair.p if math.isnan(pair.p) else 1.0 if math.isnan(p) else p
-    return verdict(pair, shown, mode, ("better", "worse", "undecided"), unit)
+    return verdict(pair, shown, mode, ("better", "worse", "undecided"), design.unit_name)
 
 
 def design_text(design: Design, units: int, seeds: int) -> str:

@@ -10,13 +10,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from regbench.platform.comparison.candidates import Candidate, Source
+from regbench.platform.comparison.candidates import Candidate
 from regbench.platform.comparison.frames import Row
 from regbench.platform.comparison.statistics import Paired, estimate, paired, verdict
 from regbench.platform.records.records import Stage
 from regbench.platform.verdicts.family import holm, levels
 from regbench.platform.verdicts.table import Side, Standing, standings
-from regbench.platform.verdicts.units import correlation
 
 BASELINE = ("better", "worse", "no difference shown")
 ABLATION = ("helps", "hurts", "no effect shown")
@@ -82,7 +81,7 @@ def _judge_decided(candidates: list[Candidate], baseline: Candidate, to_baseline
 
 def _decided_row(standing: Standing, baseline: Candidate, words: tuple[str, str, str]) -> Row:
     decision = standing.decision
-    unit = unit_of(baseline.source)
+    unit = baseline.source.design.unit_name
     kept = [value for value in standing.differences if math.isfinite(value)]
     good, bad, _ = words
     mean = fmean(kept) if kept else math.nan
@@ -127,7 +126,7 @@ def _pair(own: Candidate, scores: Mapping[int, float], other: Candidate, others:
         return paired(scores, others)
     seeds, metric = scores.keys() & others.keys(), own.yardstick.metric
     first, second = own.unit_scores("confirm", metric, seeds), other.unit_scores(stage, metric, seeds)
-    return paired(first, second, correlation(own.source.overlap(own.name, own.data)))
+    return paired(first, second, own.correlation)
 
 
 def _fixed_row(
@@ -138,10 +137,8 @@ def _fixed_row(
     baselines: Mapping[str, Candidate],
     words: tuple[str, str, str],
 ) -> Row:
-    source = candidate.source
-    c = correlation(source.overlap(candidate.name, candidate.data)) if source.design.by_replicate else 0.0
-    interval = estimate(list(pair.differences.values()), c, alpha)
-    said = verdict(pair, corrected, candidate.yardstick.mode, words, unit_of(source))
+    interval = estimate(list(pair.differences.values()), candidate.correlation, alpha)
+    said = verdict(pair, corrected, candidate.yardstick.mode, words, candidate.source.design.unit_name)
     if pair.estimate.n > 1 and max(-interval.low, interval.high) <= relevant(candidate, baselines):
         said = "equivalent"
     return {"pairs": pair.estimate.n, "value": pair.estimate.mean, "low": interval.low, "high": interval.high} | {
@@ -149,11 +146,6 @@ def _fixed_row(
         "p_holm": corrected,
         "verdict": said,
     }
-
-
-def unit_of(source: Source) -> str:
-    """What the tests of a sweep count."""
-    return "replicate" if source.design.by_replicate else "seed"
 
 
 def relevant(candidate: Candidate, baselines: Mapping[str, Candidate]) -> float:

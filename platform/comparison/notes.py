@@ -5,9 +5,7 @@ from collections.abc import Iterable, Mapping
 
 from regbench.methods.registry import find_method
 from regbench.platform.comparison.candidates import Candidate, on_shared_units
-from regbench.platform.comparison.judging import unit_of
 from regbench.platform.records.choice import refusals
-from regbench.platform.verdicts.units import correlation
 from regbench.search_spaces.ranges import searched_text
 from regbench.search_spaces.space import SearchSpace
 
@@ -24,7 +22,7 @@ def notes_on(candidates: list[Candidate], baselines: Mapping[str, Candidate]) ->
         yield "", f"no confirmed baseline ({yardstick.baseline or 'the track is not installed here'}): no paired differences"
     units = {unit for c in confirmed for unit in c.unit_scores("confirm", yardstick.metric)}
     if len(confirmed) > 1 and len(blocks := on_shared_units(candidates)) < len(units):
-        what = unit_of(confirmed[0].source)
+        what = confirmed[0].source.design.unit_name
         yield "", f"ranks are over the {len(blocks)} of {len(units)} {what}s that every confirmed entry has"
     if any(c.stage("tune", "stopped") for c in candidates):
         yield (
@@ -43,16 +41,16 @@ def _design_notes(confirmed: list[Candidate]) -> Iterable[str]:
         tuned = any(c.source is source and len(c.stage("tune")) > 1 for c in confirmed)
         if tuned and not design.by_replicate:
             yield "each entry was tuned once: how lucky that was is in no interval (the suite's `replicates` measures it)"
-        overlaps = sorted({source.overlap(c.name, c.data) for c in confirmed if c.source is source} - {0.0})
-        for overlap in overlaps if design.by_replicate else ():
+        correlations = sorted({c.correlation for c in confirmed if c.source is source} - {0.0})
+        for correlation in correlations:
             yield (
                 "replicates' splits overlap: variances are corrected after Nadeau and Bengio (2003), test rows / other rows "
-                f"= {correlation(overlap):.2f}"
+                f"= {correlation:.2f}"
             )
         if design.at_most is not None:
             yield (
                 "run until decided: tests and intervals hold whenever one stops (anytime-valid t tests, arXiv:2310.03722; "
-                f"Holm), {design.first} to {design.at_most} {unit_of(source)}s"
+                f"Holm), {design.first} to {design.at_most} {design.unit_name}s"
             )
 
 

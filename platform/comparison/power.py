@@ -1,7 +1,6 @@
 """How many replicates and seeds it takes to show a difference, from the variances of a sweep that has been run."""
 
 import math
-from collections import defaultdict
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -14,11 +13,11 @@ from scipy import stats
 
 from regbench.methods.errors import ConfigError
 from regbench.platform.comparison.candidates import Candidate, baselines_of, grouped, read_sources
+from regbench.platform.comparison.statistics import pooled_variance
 from regbench.platform.comparison.text import number
 from regbench.platform.records.records import Records
 from regbench.platform.verdicts.anytime import FIRST_LOOK, p_values
 from regbench.platform.verdicts.family import ALPHA
-from regbench.platform.verdicts.units import correlation
 
 POWER = 0.8
 MOST_UNITS = 1000
@@ -51,19 +50,13 @@ class Spread:
 def spread(candidate: Candidate, baseline: Candidate) -> Spread | None:
     """The spread of a candidate; None where fewer than two differences tell nothing of it."""
     own, other = candidate.confirmed, baseline.confirmed
-    groups: dict[int, list[float]] = defaultdict(list)
-    for row in candidate.stage("confirm", "completed"):
-        if row["seed"] in own.keys() & other.keys():
-            groups[row["replicate"] or 0].append(own[row["seed"]] - other[row["seed"]])
-    several = [group for group in groups.values() if len(group) > 1]
-    freedom = sum(len(group) - 1 for group in several)
-    within = math.fsum(float(np.var(group)) * len(group) for group in several) / freedom if freedom else math.nan
-    overlap = candidate.source.overlap(candidate.name, candidate.data)
+    groups = candidate.by_replicate({seed: own[seed] - other[seed] for seed in own.keys() & other.keys()}).values()
+    within = pooled_variance(groups)
     if len(groups) < 2:
-        return Spread(candidate.label, math.nan, within, 0.0) if freedom else None
-    means = float(np.var([fmean(group) for group in groups.values()], ddof=1))
-    shared = within / fmean(len(group) for group in groups.values()) if freedom else 0.0
-    return Spread(candidate.label, max(0.0, means - shared), within, correlation(overlap))
+        return None if math.isnan(within) else Spread(candidate.label, math.nan, within, 0.0)
+    means = float(np.var([fmean(group) for group in groups], ddof=1))
+    shared = 0.0 if math.isnan(within) else within / fmean(map(len, groups))
+    return Spread(candidate.label, max(0.0, means - shared), within, candidate.correlation)
 
 
 def units_needed(effect: float, alpha: float, power: float = POWER, correlation: float = 0.0) -> int | None:

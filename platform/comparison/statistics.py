@@ -9,7 +9,7 @@
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,6 +59,13 @@ def estimate(values: Sequence[float], correlation: float = 0.0, alpha: float = A
     std = float(np.std(values, ddof=1))
     half = float(stats.t.ppf(1 - alpha / 2, n - 1)) * std * math.sqrt(1 / n + correlation)
     return Estimate(n, mean, std, mean - half, mean + half)
+
+
+def pooled_variance(groups: Iterable[Sequence[float]]) -> float:
+    """The variance within groups, over all of them; nan where none has two values."""
+    several = [group for group in groups if len(group) > 1]
+    freedom = sum(len(group) - 1 for group in several)
+    return math.fsum(float(np.var(group)) * len(group) for group in several) / freedom if freedom else math.nan
 
 
 def paired(first: Mapping[int, float], second: Mapping[int, float], correlation: float = 0.0) -> Paired:

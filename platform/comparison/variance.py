@@ -4,11 +4,11 @@ import math
 from collections.abc import Iterable
 from statistics import fmean
 
-import numpy as np
 import pandas as pd
 
 from regbench.platform.comparison.candidates import Candidate
 from regbench.platform.comparison.frames import Row
+from regbench.platform.comparison.statistics import pooled_variance
 
 
 def variance(candidates: list[Candidate]) -> Iterable[Row]:
@@ -27,27 +27,14 @@ def variance(candidates: list[Candidate]) -> Iterable[Row]:
     interaction = own - own.mean(axis=0) - own.mean(axis=1, keepdims=True) + own.mean()
     of_interaction = float((interaction**2).sum() / ((replicates - 1) * (entries - 1)))
     of_replicates = float(entries * own.mean(axis=1).var(ddof=1))
-    within, seeds = _within(repeated)
-    found = {"tuning": max(0.0, of_interaction - (within / seeds if seeds > 1 else 0.0))}
+    groups = [group for c in repeated for group in c.by_replicate(c.confirmed).values()]
+    within = pooled_variance(groups)
+    of_seeds = 0.0 if math.isnan(within) else within / fmean(map(len, groups))
+    found = {"tuning": max(0.0, of_interaction - of_seeds)}
     if any((c.source.suite.get("suite") or {}).get("resplit") for c in repeated):
         found["split"] = max(0.0, (of_replicates - of_interaction) / entries)
-    if seeds > 1:
+    if not math.isnan(within):
         found["seed"] = within
     total = math.fsum(found.values())
     for name, value in found.items():
         yield {"component": name, "variance": value, "share": value / total if total else math.nan}
-
-
-def _within(candidates: list[Candidate]) -> tuple[float, float]:
-    """The variance over the seeds of a replicate, pooled, and how many seeds a replicate has on average; nan and 1 for one."""
-    groups = []
-    for c in candidates:
-        scores = c.confirmed
-        for number in c.replicates:
-            rows = c.stage("confirm", "completed")
-            groups.append([scores[row["seed"]] for row in rows if (row["replicate"] or 0) == number and row["seed"] in scores])
-    several = [group for group in groups if len(group) > 1]
-    if not several:
-        return math.nan, 1.0
-    squares = math.fsum(float(np.var(group)) * len(group) for group in several)
-    return squares / sum(len(group) - 1 for group in several), fmean(len(group) for group in groups if group)

@@ -14,9 +14,9 @@ from regbench.platform.records.records import Records, Stage, Status, Trial, stu
 from regbench.platform.search.after_tuning import choosing, confirmation
 from regbench.platform.search.study_state import StudyState
 from regbench.platform.search.tuning import Tuning
-from regbench.platform.search.until import Contrast, Until
 from regbench.platform.suite.plan import Study
 from regbench.platform.suite.spec import Suite
+from regbench.platform.verdicts.contrasts import Contrast, open_contrasts
 
 
 class Search:
@@ -39,7 +39,9 @@ class Search:
         self._deadline = math.inf
         self._tuning = Tuning(suite, records)
         self._studies = {study.name: study for study in studies}
-        self._until = Until(suite, studies) if suite.until else None
+        self._keys = suite.model_dump()
+        self._described = [study.describe() for study in studies]
+        self._plain = {study.method.track.name: study.method.track.baseline for study in studies}
         self._open: tuple[int, list[Contrast]] = (-1, [])
         self.states: dict[str, StudyState] = {}
         for replicate in range(suite.replicates):
@@ -118,12 +120,12 @@ class Search:
 
     def open(self) -> list[Contrast]:
         """The comparisons that are not decided, the closest to a decision first; none where nothing depends on that."""
-        if self._until is None:
+        if not self.suite.until:
             return []
         ended = sum(len(state.ended) for state in self.states.values())
         if self._open[0] != ended:
             rows = [row for state in self.states.values() for row in (*state.ended.values(), *state.refusals)]
-            self._open = ended, self._until.open(rows)
+            self._open = ended, open_contrasts(self._described, self._keys, rows, self._plain)
         return self._open[1]
 
     def _unfinished(self) -> list[Trial]:
@@ -137,7 +139,7 @@ class Search:
             trial.stage in ("tune", "choose") or trial.seed in self.suite.confirming_seeds(trial.replicate)
         ):
             return True
-        stages = {stage for c in self.open() for stage in c.sides.get(study_name(trial.entry, trial.data, 0), ())}
+        stages = {stage for c in self.open() for stage in c.stages.get(study_name(trial.entry, trial.data, 0), ())}
         return trial.stage in stages or bool(stages and trial.stage in ("tune", "choose"))
 
     def exhausted(self, state: StudyState) -> bool:
@@ -213,7 +215,7 @@ class Search:
         found = self.open()
         for unit in range(self.suite.units, self.suite.limit if found else 0):
             for contrast in found:
-                for name, stages in contrast.sides.items():
+                for name, stages in contrast.stages.items():
                     if trial := self._of_unit(self._studies[name], unit, stages):
                         return trial
         return None

@@ -242,12 +242,6 @@ def with_overlaps(suite: Suite, planned: list[Study]) -> list[Study]:
     return [replace(study, overlap=shares[study.data]) for study in planned]
 
 
-def baseline_among(found: list[Study]) -> Study | None:
-    """The study with which others on the data set are compared: that of the track's plain method, under its own name first."""
-    plain = [study for study in found if study.method.slug == study.method.track.baseline]
-    return min(plain, key=lambda study: study.entry != study.method.slug, default=None)
-
-
 def comparable(found: list[Study], study: Study) -> bool:
     """Whether a study is compared with a baseline beside it, or with its own weights off."""
     beside = (study.method.track, study.data)

@@ -54,6 +54,11 @@ class Design:
         return self.replicates > 1
 
     @property
+    def unit_name(self) -> str:
+        """What tests count: ``seed`` or ``replicate``."""
+        return "replicate" if self.by_replicate else "seed"
+
+    @property
     def first(self) -> int:
         """How many units there are in any case."""
         return self.replicates if self.by_replicate else self.seeds
