@@ -11,7 +11,7 @@ from rich.text import Text
 from regbench.methods.errors import RegbenchError
 from regbench.platform.records.choice import chosen_trial, confirming, contenders
 from regbench.platform.records.lease import last_driver
-from regbench.platform.records.records import Records, study_name, study_of
+from regbench.platform.records.records import COMPARED, Records, study_name, study_of
 from regbench.platform.records.storage import Storage
 from regbench.platform.records.suite_file import DamagedSuiteError, read_suite_file
 from regbench.platform.records.sweeps import open_sweep, sweep_names
@@ -85,7 +85,7 @@ class SweepStatus:
     def __init__(self, name: str, records: Records) -> None:
         self.name, self.records = name, records
         recorded = read_suite_file(records.storage, "suite", "studies", "provenance")
-        self.rows = records.summary()
+        self.rows = records.summary(*(COMPARED if recorded["suite"].get("until") else ()))
         try:
             self.started = recorded["provenance"]["started"]
             described = _described(recorded, records)

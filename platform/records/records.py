@@ -38,24 +38,11 @@ Status = Literal["completed", "stopped", "failed", "refused"]
 UPLOAD_SECONDS = 5.0
 READERS = 16
 SUMMARY = [
-    *(
-        "key",
-        "stage",
-        "track",
-        "entry",
-        "method",
-        "data",
-        "replicate",
-        "number",
-        "seed",
-        "confirms",
-        "seconds",
-        "searched",
-        "status",
-        "reason",
-    ),
-    *("objectives", "modes", "values", "metrics"),
+    *("key", "stage", "entry", "data", "replicate", "number", "confirms", "seconds", "searched", "status", "reason"),
+    *("modes", "values"),
 ]
+# Also where comparisons are looked at while a sweep runs.
+COMPARED = ("seed", "metrics")
 KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*-(tune|choose|confirm|ablate)-\d{4,}")
 # What a trial may have none of.
 UNTOLD = ("arxiv", "learned", "confirms")
@@ -400,15 +387,20 @@ class Records:
         keys = sorted(self._keys("records/curves", ".parquet"))
         return read_table(self.storage, "records/curves", keys, CURVES).sort_by([("key", "ascending"), ("round", "ascending")])
 
-    def summary(self) -> list[dict[str, Any]]:
-        """What is told of each trial that has ended while a sweep runs, sorted by key; damaged records are left out."""
-        with ThreadPoolExecutor(READERS) as threads:
-            return [row for rows in threads.map(self._summary, sorted(self.ended())) for row in rows]
+    def summary(self, *more: str) -> list[dict[str, Any]]:
+        """What is told of each trial that has ended while a sweep runs, sorted by key; damaged records are left out.
 
-    def _summary(self, key: str) -> list[dict[str, Any]]:
+        Args:
+            *more: further columns of ``trials``.
+        """
+        with ThreadPoolExecutor(READERS) as threads:
+            found = threads.map(lambda key: self._summary(key, [*SUMMARY, *more]), sorted(self.ended()))
+            return [row for rows in found for row in rows]
+
+    def _summary(self, key: str, columns: list[str]) -> list[dict[str, Any]]:
         try:
             file = pq.ParquetFile(io.BytesIO(self.storage.read(f"records/trials/{key}.parquet")))
-            rows: list[dict[str, Any]] = file.read(columns=SUMMARY).to_pylist()
+            rows: list[dict[str, Any]] = file.read(columns=columns).to_pylist()
         except (pa.ArrowInvalid, FileNotFoundError):
             return []
         return [row for row in rows if row.get("key") == key]

@@ -11,6 +11,7 @@ from simulated import Simulated
 from regbench.methods.errors import ConfigError
 from regbench.platform.comparison.compare import compare
 from regbench.platform.provenance import describe
+from regbench.platform.records.records import COMPARED
 from regbench.platform.status import SweepStatus
 from regbench.platform.suite.spec import parse_suite
 from regbench.platform.undecided import undecided
@@ -159,7 +160,7 @@ def test_status_says_what_is_not_decided_and_why(tmp_path, by, units):
     while sweep.search.total > len(sweep.ended()):
         sweep.end(sweep.search.next())
     described = [study.describe() for study in sweep.studies]
-    rows = sweep.records.summary()
+    rows = sweep.records.summary(*COMPARED)
     told = undecided(described, sweep.suite.model_dump(), rows)
     assert len(told) == len(sweep.search.open()) >= 2
     assert all(line.startswith("not decided: ") and units in line for line in told)
