@@ -1,6 +1,6 @@
 """EPO: an entropy bonus over turns, with a corridor around the entropy's history."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import ClassVar, Literal
 
@@ -68,9 +68,8 @@ class EPO(AgentMethod):
         reference = sum(history) / len(history) if history else 0.0
         smoothing = smoothing_weight(step - 1, self.iterations, self.decay, self.schedule) if history else 0.0
         batch = super().annotate(batch, logits, memory, step, run)
-        columns = {field.name: getattr(batch, field.name) for field in fields(Batch)}
         return HistoryBatch(
-            **columns,
+            **vars(batch),
             reference=torch.tensor(reference, device=logits.device),
             smoothing=torch.tensor(smoothing, device=logits.device),
         )

@@ -1,6 +1,6 @@
 """Lp-Reg: rare tokens that are no noise are kept alive."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import ClassVar, Literal
 
@@ -82,7 +82,7 @@ class LpReg(ReasoningMethod):
         proxy = proxy_log_probs(logits, self.threshold, self.threshold_type, inclusive=self.divergence == "k3_sample")
         if self.divergence == "k3_sample":
             proxy = proxy.gather(2, batch.responses[..., None])[..., 0]
-        return ProxyBatch(**{field.name: getattr(batch, field.name) for field in fields(batch)}, proxy=proxy)
+        return ProxyBatch(**vars(batch), proxy=proxy)
 
     def regularized(self, log_probs: Tensor, batch: Batch) -> Tensor:
         """I ``[N, T]``, bool: which tokens are regularized."""

@@ -1,6 +1,6 @@
 """SIREN: entropy where it means something stays near what it was."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -83,7 +83,7 @@ class Siren(ReasoningMethod):
         if "anchor" not in memory:
             memory["anchor"] = mean_of_workers(self.entropy(logits, batch.mask), run)
         anchor = torch.tensor(memory["anchor"], device=logits.device)
-        return AnchoredBatch(**{field.name: getattr(batch, field.name) for field in fields(batch)}, anchor=anchor)
+        return AnchoredBatch(**vars(batch), anchor=anchor)
 
     def penalty(self, seen: Seen, batch: Batch, weights: SimpleNamespace) -> Tensor | None:
         """β (H - s H_anchor)², or -β H without an anchor."""

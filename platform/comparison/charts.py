@@ -7,14 +7,14 @@ highlighted and of those that are filtered out. Text and axes have the colour of
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import vl_convert
 
 from regbench.platform.comparison.frames import Row
-from regbench.platform.comparison.looks import Look
+from regbench.platform.comparison.looks import Look, Looks
 from regbench.platform.comparison.slim import slim
 
 Spec = dict[str, Any]
@@ -109,13 +109,13 @@ def numeric(value: float) -> float | None:
     return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
-def colour(look: Mapping[str, Look]) -> Spec:
+def colour(look: Looks) -> Spec:
     """The colour of each entry, as an encoding."""
     scale = {"domain": list(look), "range": [item.colour for item in look.values()]}
     return {"field": "entry", "type": "nominal", "scale": scale, "legend": None}
 
 
-def shape(look: Mapping[str, Look]) -> Spec:
+def shape(look: Looks) -> Spec:
     """The mark of each entry, as an encoding."""
     scale = {"domain": list(look), "range": [item.mark for item in look.values()]}
     return {"field": "entry", "type": "nominal", "scale": scale, "legend": None}
@@ -184,7 +184,7 @@ def good_side(mode: str) -> str:
     return {"max": "right is better", "min": "left is better"}.get(mode, "")
 
 
-def only(look: Mapping[str, Look], rows: Iterable[Row]) -> dict[str, Look]:
+def only(look: Looks, rows: Iterable[Row]) -> dict[str, Look]:
     """The looks of the entries that are in these rows."""
     present = {row["entry"] for row in rows}
     return {entry: item for entry, item in look.items() if entry in present}

@@ -4,7 +4,6 @@ Every function returns its charts, or none where there is nothing to draw.
 """
 
 import math
-from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -26,10 +25,8 @@ from regbench.platform.comparison.charts import (
     tooltip,
 )
 from regbench.platform.comparison.frames import Comparison, rows_of
-from regbench.platform.comparison.looks import Look
+from regbench.platform.comparison.looks import Looks
 from regbench.platform.comparison.text import mean_text
-
-Looks = Mapping[str, Look]
 
 CROSS = "M-1,-1L1,1M-1,1L1,-1"
 

@@ -3,8 +3,6 @@
 Every function returns its charts, or none where there is nothing to draw.
 """
 
-from collections.abc import Mapping
-
 import pandas as pd
 
 from regbench.platform.comparison.charts import (
@@ -24,11 +22,9 @@ from regbench.platform.comparison.charts import (
     tooltip,
 )
 from regbench.platform.comparison.frames import Comparison, Row, rows_of
-from regbench.platform.comparison.looks import Look
+from regbench.platform.comparison.looks import Look, Looks
 from regbench.platform.comparison.statistics import estimate
 from regbench.platform.comparison.text import mean_text
-
-Looks = Mapping[str, Look]
 
 # Diagnostics whose pairs are a plane: information about inputs, and about labels.
 PLANES = {

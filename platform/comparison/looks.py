@@ -6,7 +6,7 @@ names of one report are hashed to the same look, the one that sorts first keeps 
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from regbench.platform.inventory.inventory import inventory
@@ -43,6 +43,9 @@ class Look(NamedTuple):
 
     colour: str
     mark: str
+
+
+Looks = Mapping[str, Look]
 
 
 def looks(entries: Iterable[str]) -> dict[str, Look]:

@@ -4,7 +4,6 @@ Every function returns its charts, or none where there is nothing to draw.
 """
 
 import math
-from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -28,12 +27,10 @@ from regbench.platform.comparison.charts import (
     tooltip,
 )
 from regbench.platform.comparison.frames import Comparison, Row, rows_of
-from regbench.platform.comparison.looks import Look
+from regbench.platform.comparison.looks import Looks
 from regbench.platform.comparison.outcomes import symbol
 from regbench.platform.comparison.statistics import estimate
 from regbench.platform.comparison.text import difference_text, mean_text, number
-
-Looks = Mapping[str, Look]
 
 # From so large a ratio of its values on, an axis of a trade-off is logarithmic: one diverged trial would hide all others.
 WIDE = 100

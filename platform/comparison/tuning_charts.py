@@ -4,7 +4,6 @@ Every function returns its charts, or none where there is nothing to draw.
 """
 
 import math
-from collections.abc import Mapping
 
 import pandas as pd
 
@@ -26,10 +25,8 @@ from regbench.platform.comparison.charts import (
     tooltip,
 )
 from regbench.platform.comparison.frames import Comparison, Row, rows_of
-from regbench.platform.comparison.looks import Look
+from regbench.platform.comparison.looks import Look, Looks
 from regbench.platform.comparison.text import number
-
-Looks = Mapping[str, Look]
 
 # A setting is named in its bar where it has more than this share.
 NAMED = 0.2
