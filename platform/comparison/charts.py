@@ -184,6 +184,27 @@ def good_side(mode: str) -> str:
     return {"max": "right is better", "min": "left is better"}.get(mode, "")
 
 
+def banded(base: Spec, title: str, band: Spec) -> list[Spec]:
+    """Lines of ``value``, each with a band from ``low`` to ``high`` where there is one.
+
+    Args:
+        base: what both encode besides.
+        title: of the axis.
+        band: opacity of the bands.
+    """
+    return [
+        {
+            "transform": [{"filter": "isValid(datum.low)"}],
+            "mark": "area",
+            "encoding": base | {"y": measure("low", title), "y2": {"field": "high"}, "opacity": band},
+        },
+        {
+            "mark": {"type": "line", "strokeWidth": 1.8},
+            "encoding": base | {"y": measure("value", title), "opacity": fade()},
+        },
+    ]
+
+
 def only(look: Looks, rows: Iterable[Row]) -> dict[str, Look]:
     """The looks of the entries that are in these rows."""
     present = {row["entry"] for row in rows}

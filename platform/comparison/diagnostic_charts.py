@@ -11,6 +11,7 @@ from regbench.platform.comparison.charts import (
     Chart,
     Spec,
     across,
+    banded,
     colour,
     fade,
     in_rows,
@@ -50,17 +51,7 @@ def over_training(comparison: Comparison, track: str, data: str, look: Looks) ->
         looked = only(look, rows)
         x = measure("round", "round", ticks=4, axis={"format": "d"}, nice=False)
         base = {"x": x, "color": colour(looked), "tooltip": tooltip(entry="entry", round="round", shown=name)}
-        layers: list[Spec] = [
-            {
-                "transform": [{"filter": "isValid(datum.low)"}],
-                "mark": "area",
-                "encoding": base | {"y": measure("low", "bits"), "y2": {"field": "high"}, "opacity": fade(0.14)},
-            },
-            {
-                "mark": {"type": "line", "strokeWidth": 1.8},
-                "encoding": base | {"y": measure("value", "bits"), "opacity": fade()},
-            },
-        ]
+        layers = banded(base, "bits", fade(0.14))
         spec = {"title": name, "height": 170, "data": {"values": rows}, "transform": [VISIBLE], "layer": layers}
         charts.append(Chart(f"{name} over training on {data}", "small", spec))
     return charts

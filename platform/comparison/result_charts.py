@@ -14,6 +14,7 @@ from regbench.platform.comparison.charts import (
     Chart,
     Spec,
     across,
+    banded,
     colour,
     fade,
     good_side,
@@ -142,12 +143,7 @@ def _curves(title: str, rows: list[Row], metric: str, look: Looks) -> Spec:
         "data": {"values": rows},
         "transform": [VISIBLE],
         "layer": [
-            {
-                "transform": [{"filter": "isValid(datum.low)"}],
-                "mark": "area",
-                "encoding": base | {"y": measure("low", metric), "y2": {"field": "high"}, "opacity": band},
-            },
-            {"mark": {"type": "line", "strokeWidth": 1.8}, "encoding": base | {"y": y, "opacity": fade()}},
+            *banded(base, metric, band),
             {
                 "transform": [{"filter": "datum.marked"}],
                 "mark": {"type": "point", "filled": True, "size": 26},
