@@ -69,16 +69,16 @@ def mend_suite_file(suite: Suite, records: Records, console: Console) -> None:
                 f"{FILE} cannot be written anew from this suite: trial {trial.key} was planned by another ({difference})"
             )
     # A draw that the method refused has no rounds, and is none of a study's trials.
-    tuned = Counter(trial.study for trial in trials if trial.stage == "tune" and trial.planned_rounds)
-    replicates: dict[str, set[str]] = {name: set() for name in planned}
-    for trial in trials:
-        replicates[study_name(trial.entry, trial.data, 0)].add(trial.study)
-    for name, study in planned.items():
-        most = max((tuned[of] for of in replicates[name]), default=0)
-        if most > study.trials:
+    tuned = Counter(
+        (study_name(trial.entry, trial.data, 0), trial.replicate)
+        for trial in trials
+        if trial.stage == "tune" and trial.planned_rounds
+    )
+    for (name, _), count in tuned.items():
+        if count > planned[name].trials:
             raise ConfigError(
-                f"this is not the suite of the sweep, whose {FILE} is damaged: {name} has {most} trials there, "
-                f"{study.trials} here"
+                f"this is not the suite of the sweep, whose {FILE} is damaged: {name} has {count} trials there, "
+                f"{planned[name].trials} here"
             )
     content = describe(suite, with_overlaps(suite, list(planned.values())))
     content["id"] = _identity(records) or content["id"]
