@@ -323,7 +323,8 @@ def fill_storage(sweep: Sweep, kills: int, dice: random.Random) -> int:
 
     def resize(free: int) -> None:
         size = shutil.disk_usage(sweep.storage).used + free
-        subprocess.run(["mount", "-o", f"remount,size={size}", sweep.storage], check=True)
+        # With source and type: else `mount` looks both up among all mounts, and misses some while others come and go.
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"remount,size={size}", "tmpfs", sweep.storage], check=True)
 
     process = sweep.start()
     assert wait_until(lambda: bool(sweep.records.ended() and sweep.under_way()), process)
@@ -381,8 +382,8 @@ def interrupt(sweep: Sweep, kills: int, dice: random.Random) -> int:
     os.killpg(process.pid, signal.SIGINT)
     assert wait_until(lambda: "Stopping" in sweep.output.read_text(), process)
     os.killpg(process.pid, signal.SIGINT)
-    assert process.wait(DEADLINE_SECONDS) == 130
-    assert "Traceback" not in sweep.output.read_text()
+    assert process.wait(DEADLINE_SECONDS) == 130, sweep.output.read_text()
+    assert "Traceback" not in sweep.output.read_text(), sweep.output.read_text()
     return 2
 
 

@@ -44,3 +44,10 @@ def main() -> None:
         if not interrupted:
             raise
         sys.exit(130)
+    except KeyboardInterrupt:
+        # Between the last command's end and here.
+        sys.exit(130)
+    finally:
+        if interrupted:
+            # All is done, and Python takes a moment to end: one more Ctrl-C must not become a traceback or another status.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)

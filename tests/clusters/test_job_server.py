@@ -179,9 +179,9 @@ def test_a_job_outlives_its_client_is_stopped_and_continues(desk, head):
     assert json.loads((results / "long" / "job.json").read_text())["id"] != job
     rows = records.trials().to_pylist()
     assert [(row["key"], row["status"], row["attempts"], row["rounds"]) for row in rows] == [(key, "completed", 2, 400)]
-    # The second attempt began where the first one was stopped.
+    # The second attempt began where the first one was stopped, but for a round that its end may have kept from the checkpoint.
     times = {row["round"]: row["time"] for row in records.curves().to_pylist()}
-    assert times[stopped_after] < resumed < times[400]
+    assert times[stopped_after - 1] < resumed < times[stopped_after + 1]
     answers_from_anywhere_and_leaves_no_secret(desk, head, shown)
 
 
