@@ -41,6 +41,7 @@ from regbench.methods.contract_trainings import (
 from regbench.methods.diagnostics import Diagnostics
 from regbench.methods.errors import ContractError
 from regbench.methods.method import Method, Metrics, Paper
+from regbench.methods.metrics import metrics_of
 from regbench.methods.objectives import CASES, LARGEST_SINGLE, CaughtObjective, is_pure, weight_cases
 from regbench.methods.registry import method_class
 from regbench.methods.run import ProcessGroup
@@ -369,7 +370,7 @@ def _require(method: type[Method], holds: bool, problem: str) -> None:
 
 
 def _require_metrics(method: type[Method], instance: Method, metrics: Metrics, split: str) -> None:
-    for metric in method.track.metrics:
+    for metric in metrics_of(method.track):
         if metric.needs is None or getattr(instance, metric.needs, 0) > 0:
             _require(method, f"{split}/{metric.name}" in metrics, f"it does not report {split}/{metric.name}")
 

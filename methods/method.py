@@ -70,6 +70,7 @@ class Track:
         iterative: whether rounds train one model further, so that its state can be handed to another configuration;
             False where each round is a problem of its own.
         trade_off: names of two metrics that are drawn against each other; None: the objectives, where a suite has two.
+        predictions: what a metric that a plugin adds is given, such as "logits [N, K], labels [N]"; "" where it takes none.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Track:
     smoke: Mapping[str, Any]
     iterative: bool = True
     trade_off: tuple[str, str] | None = None
+    predictions: str = ""
 
     @property
     def primary(self) -> Metric:
@@ -109,7 +111,15 @@ class Weight:
 
 
 def weight(
-    default: Any, *, off: Any, symbol: str, help: str, differentiable: bool, may_change: bool = True, **limits: Any
+    default: Any,
+    *,
+    off: Any,
+    symbol: str,
+    help: str,
+    differentiable: bool,
+    may_change: bool = True,
+    search: Any = None,
+    **limits: Any,
 ) -> Any:
     """Declares a regularization weight of a method.
 
@@ -121,14 +131,16 @@ def weight(
         differentiable: whether the training objective is differentiable in it.
         may_change: whether it may change while a model trains, as objectives that read it in each step allow; see
             ``hyperparameter``.
+        search: its range by default, as a suite writes one, such as ``{"low": 1e-3, "high": 1, "log": True}`` or a list; the
+            product's own methods have theirs in ``search_spaces/``.
         **limits: pydantic's ``ge``, ``gt``, ``le``, ``lt``.
     """
     marks = {"off": off, "symbol": symbol, "differentiable": differentiable}
-    extra: dict[str, Any] = {"weight": marks, "may_change": may_change}
+    extra: dict[str, Any] = {"weight": marks, "may_change": may_change, "search": search}
     return Field(default, description=help, json_schema_extra=extra, **limits)
 
 
-def hyperparameter(default: Any, *, help: str, may_change: bool = False, **limits: Any) -> Any:
+def hyperparameter(default: Any, *, help: str, may_change: bool = False, search: Any = None, **limits: Any) -> Any:
     """Declares any other hyperparameter of a method.
 
     Args:
@@ -137,9 +149,10 @@ def hyperparameter(default: Any, *, help: str, may_change: bool = False, **limit
         may_change: whether a model that is half trained can go on with another value, as population-based training asks:
             the training reads it anew, after ``run.restore``. What gives the network its shape, the optimizer its kind, a
             memory its size, the data their layout or the training its length cannot change; nor can what a model is judged by.
+        search: as for ``weight``.
         **limits: pydantic's ``ge``, ``gt``, ``le``, ``lt``.
     """
-    extra: dict[str, Any] = {"may_change": may_change}
+    extra: dict[str, Any] = {"may_change": may_change, "search": search}
     return Field(default, description=help, json_schema_extra=extra, **limits)
 
 
@@ -165,7 +178,7 @@ class Method(BaseModel):
     ``regbench.methods.contract`` examines all this: ``regbench check METHOD``.
 
     Attributes:
-        slug: its name everywhere: the module's.
+        slug: its name everywhere: the module's. A plugin, whose module may hold several methods, may set another.
         track: its family.
         paper: where it was published; None for a classic without a paper.
         off_equals: slug of the method whose curve ``baseline()`` repeats exactly, by default the track's baseline; None for a
@@ -181,7 +194,8 @@ class Method(BaseModel):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls.slug = cls.__module__.rpartition(".")[2]
+        if "slug" not in vars(cls):
+            cls.slug = cls.__module__.rpartition(".")[2]
         if "track" in vars(cls) and "off_equals" not in vars(cls):
             cls.off_equals = cls.track.baseline
 
@@ -227,6 +241,12 @@ class Method(BaseModel):
                     help=field.description or "",
                 )
         return found
+
+    @classmethod
+    def searched(cls) -> dict[str, Any]:
+        """The ranges that are declared beside the settings, by field name, as a suite writes them."""
+        marked = ((name, field.json_schema_extra) for name, field in cls.model_fields.items())
+        return {name: extra["search"] for name, extra in marked if isinstance(extra, dict) and extra.get("search") is not None}
 
     @property
     def changeable(self) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""Finds methods: one public method a module, ``methods/<track>/<slug>.py``. A file dropped into place is found."""
+"""Finds methods: one public method a module, ``methods/<track>/<slug>.py``, and those of plugins. A file in place is found."""
 
 import importlib
 import pkgutil
@@ -9,12 +9,14 @@ from typing import Any
 from pydantic import ValidationError
 
 import regbench.methods
+from regbench.methods import plugins
 from regbench.methods.errors import ConfigError, nearest
 from regbench.methods.method import Method, Track
+from regbench.methods.shared.data import sources
 from regbench.methods.strict import explain
 
 # The one folder that is no track.
-SHARED = "regbench.methods.shared"
+SHARED = "shared"
 
 
 @cache
@@ -23,22 +25,61 @@ def all_methods() -> dict[str, type[Method]]:
     found: dict[str, type[Method]] = {}
     for module in _modules():
         found |= methods_in(module)
+    found |= _of_plugins()
     return dict(sorted(found.items(), key=lambda item: (item[1].track.name, item[0] != item[1].track.baseline, item[0])))
 
 
 def _modules() -> Iterator[str]:
     """The import name of every module of a track."""
-    for package in pkgutil.iter_modules(regbench.methods.__path__, "regbench.methods."):
-        if package.ispkg and package.name != SHARED:
-            path = importlib.import_module(package.name).__path__
-            yield from (module.name for module in pkgutil.iter_modules(path, f"{package.name}."))
+    for name in track_names():
+        package = f"regbench.methods.{name}"
+        path = importlib.import_module(package).__path__
+        yield from (module.name for module in pkgutil.iter_modules(path, f"{package}."))
+
+
+def track_names() -> list[str]:
+    """The names of the product's own tracks."""
+    packages = pkgutil.iter_modules(regbench.methods.__path__)
+    return [package.name for package in packages if package.ispkg and package.name != SHARED]
+
+
+def _of_plugins() -> dict[str, type[Method]]:
+    """The methods of plugins, none of which may have another one's name.
+
+    Raises:
+        ConfigError: a name is taken, or a method belongs to a second track of one name.
+    """
+    found: dict[str, type[Method]] = {}
+    for module in plugins.modules():
+        name = module.__name__.removeprefix(f"{plugins.HOME}.")
+        for slug, method in methods_in(module.__name__).items():
+            if slug in found or any(own.rpartition(".")[2] == slug for own in _modules()):
+                raise ConfigError(f"plugin {name}: there is a method called '{slug}' already; give yours another slug")
+            track = method.track
+            if track.name in track_names() and track is not _track_of(track.name):
+                raise ConfigError(f"plugin {name}: there is a track called '{track.name}' already; give yours another name")
+            found[slug] = method
+    return found
+
+
+def _track_of(name: str) -> Track:
+    return importlib.import_module(f"regbench.methods.{name}.task").TRACK
 
 
 def methods_in(module: str) -> dict[str, type[Method]]:
-    """The methods defined in a module (by import name) whose class has a track and nothing left abstract."""
+    """The methods defined in a module or package (by import name) whose class has a track and nothing left abstract.
+
+    Raises:
+        ConfigError: two of them have one slug.
+    """
     members = vars(importlib.import_module(module)).values()
-    classes = [m for m in members if isinstance(m, type) and issubclass(m, Method) and m.__module__ == module]
-    return {cls.slug: cls for cls in classes if hasattr(cls, "track") and "paper" in vars(cls)}
+    classes = [member for member in members if isinstance(member, type) and issubclass(member, Method)]
+    own = [cls for cls in classes if f"{cls.__module__}.".startswith(f"{module}.")]
+    public = [cls for cls in own if hasattr(cls, "track") and "paper" in vars(cls)]
+    found = {cls.slug: cls for cls in public}
+    if len(found) < len(set(public)):
+        raise ConfigError(f"{module} has two methods of one slug: set the class variable `slug` of each")
+    return found
 
 
 def method_class(slug: str) -> type[Method]:
@@ -54,14 +95,19 @@ def method_class(slug: str) -> type[Method]:
 
 @cache
 def find_method(slug: str) -> type[Method] | None:
-    """The method of that slug, or None; imports its module alone."""
+    """The method of that slug, or None; imports its module alone, or all plugins where it is none of the product's."""
     found = (methods_in(module) for module in _modules() if module.rpartition(".")[2] == slug)
-    return next((methods[slug] for methods in found if slug in methods), None)
+    return next((methods[slug] for methods in found if slug in methods), None) or _of_plugins().get(slug)
 
 
 def tracks() -> dict[str, Track]:
     """Every track that has a method, by name."""
     return {cls.track.name: cls.track for cls in all_methods().values()}
+
+
+def data_of(track: Track) -> list[str]:
+    """The names of the data sets that fit a track: its own, then those of plugins that say so."""
+    return [*track.data, *(name for name, source in sources().items() if track.name in source.tracks)]
 
 
 def create(slug: str, settings: Mapping[str, Any]) -> Method:

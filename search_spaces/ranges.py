@@ -32,7 +32,7 @@ DRAWS = 1000
 
 @cache
 def all_spaces() -> dict[str, Space]:
-    """The default search space of every method, by slug."""
+    """The default search space of each of the product's own methods, by slug."""
     found: dict[str, Space] = {}
     for module in pkgutil.iter_modules(regbench.search_spaces.__path__, "regbench.search_spaces."):
         if not module.ispkg:
@@ -44,13 +44,29 @@ def space(slug: str) -> Space:
     """The default search space of a method.
 
     Raises:
-        ConfigError: it has none.
+        ConfigError: it has none, or declares a range that is none.
     """
-    if slug not in all_spaces():
-        raise ConfigError(
-            f"{slug} has no search space: add an entry to SPACES in search_spaces/{method_class(slug).track.name}.py"
-        )
-    return dict(all_spaces()[slug])
+    return {name: found.limits for name, found in default_ranges(slug).items()}
+
+
+def default_ranges(slug: str) -> dict[str, Range]:
+    """What a method searches by default.
+
+    A plugin's method declares ranges beside its settings, and trains as its track's baseline does: it searches what that
+    searches of the settings that both have.
+
+    Raises:
+        ConfigError: it has no search space, or declares a range that is none.
+    """
+    own = all_spaces()
+    if slug in own:
+        return {name: Range(limits) for name, limits in own[slug].items()}
+    method = method_class(slug)
+    if method.__module__.startswith("regbench.methods."):
+        raise ConfigError(f"{slug} has no search space: add an entry to SPACES in search_spaces/{method.track.name}.py")
+    of_training = own.get(method.track.baseline, {})
+    found = {name: Range(limits) for name, limits in of_training.items() if name in method.model_fields}
+    return found | {name: read_range(slug, name, value) for name, value in method.searched().items()}
 
 
 def resolve(slug: str, fixed: Mapping[str, Any], ranges: Mapping[str, Any], only: Collection[str] | None = None) -> SearchSpace:
@@ -72,7 +88,7 @@ def resolve(slug: str, fixed: Mapping[str, Any], ranges: Mapping[str, Any], only
             raise ConfigError(f"{slug} has no setting '{name}'; {nearest(name, fields)}")
         if name in fixed:
             raise ConfigError(f"{slug}: '{name}' is both fixed to {fixed[name]!r} and searched; keep one")
-    given = {name: Range(limits) for name, limits in space(slug).items() if name not in fixed}
+    given = {name: found for name, found in default_ranges(slug).items() if name not in fixed}
     given |= {name: read_range(slug, name, value) for name, value in ranges.items()}
     if only is not None:
         if without := [name for name in only if name not in given]:

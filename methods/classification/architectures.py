@@ -1,8 +1,10 @@
 """The networks of the classification track. Each takes images ``[B, C, H, W]`` and returns logits ``[B, K]``."""
 
 import math
-from typing import Literal
+from collections.abc import Mapping
+from typing import Annotated, Any
 
+from pydantic import AfterValidator
 from torch import nn
 
 from regbench.methods.classification.activations import ACTIVATIONS, Activation
@@ -10,57 +12,60 @@ from regbench.methods.classification.preactivation import PreActivationResNet
 from regbench.methods.classification.resnet import ResNet
 from regbench.methods.classification.transformer import VisionTransformer
 from regbench.methods.errors import ConfigError
-
-Architecture = Literal[
-    "mlp",
-    "deep_mlp",
-    "tapered_mlp",
-    "cnn",
-    "tiny_vit",
-    "deit_ti",
-    "resnet18",
-    "resnet34",
-    "resnet50",
-    "preact_resnet18",
-    "wide_resnet34_10",
-]
+from regbench.methods.shared import factories
 
 # Hidden widths. "deep_mlp" is the deep narrow network of CRReLU's small benchmark, hard to train with plain ReLU; "tapered_mlp"
 # that in which information was first followed through layers (Shwartz-Ziv and Tishby, 2017).
-WIDTHS: dict[Architecture, tuple[int, ...]] = {"mlp": (256, 256), "deep_mlp": (24,) * 10, "tapered_mlp": (10, 7, 5, 4, 3)}
+WIDTHS = {"mlp": (256, 256), "deep_mlp": (24,) * 10, "tapered_mlp": (10, 7, 5, 4, 3)}
 # Channels of both convolutions of "cnn", and units of its dense layer.
 CNN = (32, 64, 64)
 # Blocks in each stage, and whether they are bottlenecks.
-RESNETS: dict[Architecture, tuple[tuple[int, ...], bool]] = {
+RESNETS = {
     "resnet18": ((2, 2, 2, 2), False),
     "resnet34": ((3, 4, 6, 3), False),
     "resnet50": ((3, 4, 6, 3), True),
 }
 # Channels of the stem, channels and blocks of each stage.
-PREACTIVATION: dict[Architecture, tuple[int, tuple[int, ...], int]] = {
+PREACTIVATION = {
     "preact_resnet18": (64, (64, 128, 256, 512), 2),
     "wide_resnet34_10": (16, (160, 320, 640), 5),
 }
 CONVOLUTIONAL = ("cnn", *RESNETS, *PREACTIVATION)
 # Side of a patch, width, heads and blocks. For images of 32 x 32 pixels, DeiT-Ti's patches are a quarter of its own.
-TRANSFORMERS: dict[Architecture, tuple[int, int, int, int]] = {"tiny_vit": (2, 32, 4, 2), "deit_ti": (4, 192, 3, 12)}
+TRANSFORMERS = {"tiny_vit": (2, 32, 4, 2), "deit_ti": (4, 192, 3, 12)}
+OWN = (*WIDTHS, *CONVOLUTIONAL, *TRANSFORMERS)
+
+Architecture = Annotated[str, AfterValidator(lambda name: factories.require_known(name, OWN))]
+"""One of ``OWN``, the name of one that a plugin registers, ``module:factory``, ``timm:NAME`` or ``torchvision:NAME``."""
 
 
-def build(architecture: Architecture, shape: tuple[int, ...], classes: int, activation: Activation) -> nn.Module:
+def build(
+    architecture: Architecture,
+    shape: tuple[int, ...],
+    classes: int,
+    activation: Activation,
+    settings: Mapping[str, Any] | None = None,
+) -> nn.Module:
     """A network with fresh parameters, with an activation module a layer.
 
     Perceptrons, transformers and ``cnn`` start from PyTorch's default initialization, residual networks from that of He et al.,
     ``tapered_mlp`` as published with adaptive estimators of information, see ``taper``.
 
     Args:
-        architecture: one of ``WIDTHS``, ``CONVOLUTIONAL`` or ``TRANSFORMERS``.
+        architecture: one of ``OWN``, or another one's name, see ``Architecture``.
         shape: shape of one input.
         classes: number of logits.
-        activation: one of ``ACTIVATIONS``.
+        activation: one of ``ACTIVATIONS``; of the others only if their factory has an argument of that name.
+        settings: keyword settings of the others' factories.
 
     Raises:
-        ConfigError: a transformer cannot cut such inputs into patches, or inputs of a convolutional network are no images.
+        ConfigError: a transformer cannot cut such inputs into patches, inputs of a convolutional network are no images, or what
+            is wrong with another one, see ``factories.make``.
     """
+    if architecture not in OWN:
+        return _foreign(architecture, shape, classes, activation, dict(settings or {}))
+    if settings:
+        raise ConfigError(f"architecture_settings are for networks of your own: {architecture} has none")
     active = ACTIVATIONS[activation]
     if architecture in TRANSFORMERS:
         patch, width, heads, depth = TRANSFORMERS[architecture]
@@ -84,6 +89,14 @@ def build(architecture: Architecture, shape: tuple[int, ...], classes: int, acti
     if architecture == "tapered_mlp":
         taper(network, gain=1.0 if activation in ("tanh", "abs") else 2.0)
     return network
+
+
+def _foreign(name: str, shape: tuple[int, ...], classes: int, activation: Activation, settings: dict[str, Any]) -> nn.Module:
+    if factories.takes(name, "activation"):
+        settings["activation"] = ACTIVATIONS[activation]
+    elif activation != "relu":
+        raise ConfigError(f"architecture {name} has activations of its own: its factory has no argument `activation`")
+    return factories.make(name, shape, classes, settings)
 
 
 def taper(network: nn.Module, gain: float) -> None:

@@ -6,9 +6,11 @@ from typing import Any, ClassVar, Literal, Self
 import torch
 from pydantic import field_validator, model_validator
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from regbench.methods.classification import architectures
 from regbench.methods.classification.task import ClassificationMethod
+from regbench.methods.errors import ConfigError
 from regbench.methods.method import Metrics, Paper, hyperparameter, weight
 from regbench.methods.shared.data import Data
 
@@ -96,15 +98,27 @@ class CorrectionRegularizedReLU(ClassificationMethod):
     def build_model(self, data: Data) -> nn.Module:
         """The track's network with a CRReLU in the place of each ReLU."""
         network = super().build_model(data)
+        self._require_rectifiers(network)
         shared = self._epsilon(1)
         width = 1
         for name, layer in list(network.named_modules()):
-            if isinstance(layer, nn.Linear):
-                width = layer.out_features
+            if isinstance(layer, nn.Linear | _ConvNd):
+                width = layer.out_features if isinstance(layer, nn.Linear) else 0
             elif isinstance(layer, nn.ReLU):
+                if self.epsilon_granularity == "channel" and not width:
+                    raise ConfigError(f"ε per channel needs linear layers: {self.architecture} has a ReLU after a convolution")
                 epsilon = shared if self.epsilon_granularity == "network" else self._epsilon(width)
                 network.set_submodule(name, CRReLU(epsilon))
         return network
+
+    def _require_rectifiers(self, network: nn.Module) -> None:
+        """Refuses a network in which there is nothing to replace."""
+        kinds = {type(module) for module in network.modules()}
+        if nn.ReLU not in kinds:
+            found = ", ".join(sorted(kind.__name__ for kind in kinds if kind.__module__.endswith("activation")))
+            raise ConfigError(
+                f"CRReLU takes the place of nn.ReLU modules: {self.architecture} has {found or 'no activation modules'}"
+            )
 
     def _epsilon(self, channels: int) -> nn.Parameter:
         shape = (channels,) if self.epsilon_granularity == "channel" else ()

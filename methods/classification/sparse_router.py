@@ -5,14 +5,13 @@ from types import SimpleNamespace
 from typing import ClassVar, Literal, Self
 
 import torch
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from regbench.methods.classification import architectures
 from regbench.methods.classification.expert_transformer import RoutedExperts, with_experts
-from regbench.methods.classification.metrics import classification_metrics
-from regbench.methods.classification.task import Batch, ClassificationMethod, Logits
+from regbench.methods.classification.task import Batch, ClassificationMethod, Logits, judged
 from regbench.methods.classification.transformer import VisionTransformer
 from regbench.methods.errors import DivergedError
 from regbench.methods.hidden import Hidden, fixed_rows, penultimate
@@ -136,6 +135,13 @@ class SparseRouter(ClassificationMethod):
     expert_width: int = hyperparameter(16, ge=1, help="hidden units of an expert; of deit_ti they are as many as its MLPs have")
     solver_steps: int = hyperparameter(500, ge=1, help="at most so many iterations of L-BFGS on the semi-dual")
 
+    @field_validator("architecture")
+    @classmethod
+    def _has_experts(cls, value: architectures.Architecture) -> architectures.Architecture:
+        if value not in architectures.OWN:
+            raise ValueError(f"sparse_router is made of experts: take mlp, or deit_ti, whose blocks get them, not {value}")
+        return value
+
     @model_validator(mode="after")
     def _limit_fits(self) -> Self:
         if self.max_nonzeros is None:
@@ -203,7 +209,7 @@ class SparseRouter(ClassificationMethod):
                     routed.append(plan > 0)
         loads = torch.stack([part.sum(0) for part in routed]).double()  # [batches, n]
         choices = torch.cat(routed).sum(1).double()  # [N]
-        return classification_metrics(torch.cat(logits), y) | {
+        return judged(torch.cat(logits), y) | {
             "unrouted": (choices == 0).double().mean().item(),
             "load_cv": (loads.std(1, correction=0) / loads.mean(1)).mean().item(),
             "experts_per_token": choices.mean().item(),

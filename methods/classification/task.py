@@ -15,7 +15,9 @@ from regbench.methods.classification.activations import ACTIVATIONS
 from regbench.methods.classification.attacks import robust_accuracy
 from regbench.methods.classification.metrics import classification_metrics
 from regbench.methods.method import Metric, Metrics, Track, hyperparameter
+from regbench.methods.metrics import added_metrics
 from regbench.methods.run import Run
+from regbench.methods.shared import backbone
 from regbench.methods.shared.augmentation import AUGMENTATION_HELP, Augmentation, augment
 from regbench.methods.shared.data import Data
 from regbench.methods.training import MixedPrecisionMethod, NetworkMethod
@@ -38,9 +40,15 @@ TRACK = Track(
     ),
     baseline="cross_entropy",
     smoke={"epochs": 3, "learner": "maid", "budget": 200, "report_every": 100, "decay": 0.05, "solver_steps": 20},
+    predictions="logits [N, K], labels [N]",
 )
 
 Logits = Callable[[Tensor], Tensor]
+
+
+def judged(logits: Tensor, labels: Tensor) -> Metrics:
+    """The track's metrics of logits ``[N, K]`` against labels ``[N]``, with those that plugins have added."""
+    return classification_metrics(logits, labels) | added_metrics(TRACK, logits, labels)
 
 
 @dataclass(frozen=True)
@@ -82,7 +90,14 @@ class ClassificationMethod(MixedPrecisionMethod, NetworkMethod):
         "mlp",
         help="network: mlp (2 x 256), deep_mlp (10 x 24), tapered_mlp (10-7-5-4-3), cnn (2 convolutions), tiny_vit (2 blocks "
         "of width 32 on 2x2 patches), deit_ti (12 of width 192 on 4x4 patches), resnet18, …34 or …50, preact_resnet18, "
-        "wide_resnet34_10",
+        "wide_resnet34_10; or one of your own: a plugin's, module:factory, timm:NAME, torchvision:NAME",
+    )
+    architecture_settings: dict[str, Any] = hyperparameter({}, help="keyword settings of a network of your own")
+    initial_weights: str | None = hyperparameter(
+        None, help="file with a state_dict to start from; the last layer, too, where the shapes fit"
+    )
+    backbone_rate: float = hyperparameter(
+        1.0, ge=0, help="learning rate of all layers but the last, relative to the last one's; 0 keeps them as they are"
     )
     activation: architectures.Activation = hyperparameter("relu", help=f"hidden activation: {', '.join(ACTIVATIONS)}")
     optimizer: Literal["sgd", "adam"] = hyperparameter("sgd", help="sgd (Nesterov momentum 0.9) or adam (decoupled decay)")
@@ -115,7 +130,13 @@ class ClassificationMethod(MixedPrecisionMethod, NetworkMethod):
 
     def build_model(self, data: Data) -> nn.Module:
         """The network, with fresh parameters."""
-        return architectures.build(self.architecture, data.meta["shape"], data.meta["classes"], self.activation)
+        shape, classes = tuple(data.meta["shape"]), data.meta["classes"]
+        network = architectures.build(self.architecture, shape, classes, self.activation, self.architecture_settings)
+        if self.initial_weights is not None:
+            backbone.load_weights(network, self.initial_weights)
+        if not self.backbone_rate:
+            backbone.freeze(network)
+        return network
 
     def build_memory(self, data: Data) -> nn.Module | None:
         """A module whose buffers are remembered across batches and saved in checkpoints; None for most methods."""
@@ -133,6 +154,10 @@ class ClassificationMethod(MixedPrecisionMethod, NetworkMethod):
         """Optimizer parameter groups: ``rate`` multiplies a group's learning rate, ``weight_decay`` replaces the default."""
         return [{"params": list(model.parameters())}]
 
+    def _groups(self, model: nn.Module) -> list[dict[str, Any]]:
+        """The parameter groups, the backbone apart where it has a rate of its own."""
+        return backbone.split_groups(self.parameter_groups(model), model, self.backbone_rate)
+
     def stepped_gradients(self, model: nn.Module) -> list[Tensor]:
         """The gradients by which the optimizer steps; ``gradient_clip`` limits their norm."""
         return [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
@@ -142,7 +167,7 @@ class ClassificationMethod(MixedPrecisionMethod, NetworkMethod):
         x, y = run.tensors(split)[:2]
         with torch.no_grad():
             logits = torch.cat([model(part) for part in x.split(512)])
-        metrics = classification_metrics(logits, y)
+        metrics = judged(logits, y)
         if self.attack_radius:
             # The same start for every worker, epoch and resumed run.
             start = torch.Generator(run.device).manual_seed(run.numpy_seed("attack"))
@@ -172,7 +197,7 @@ class ClassificationMethod(MixedPrecisionMethod, NetworkMethod):
 
     def build_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         """The optimizer over ``parameter_groups``."""
-        groups = self.parameter_groups(model)
+        groups = self._groups(model)
         if self.optimizer == "sgd":
             return torch.optim.SGD(groups, lr=self.learning_rate, momentum=0.9, nesterov=True, weight_decay=self.weight_decay)
         return torch.optim.AdamW(groups, lr=self.learning_rate, weight_decay=self.weight_decay)
@@ -188,6 +213,6 @@ class ClassificationMethod(MixedPrecisionMethod, NetworkMethod):
 
     def set_rates(self, optimizer: torch.optim.Optimizer, network: nn.Module, epoch: int) -> None:
         """Sets each group's learning rate and decay for an epoch from this configuration."""
-        for group, own in zip(optimizer.param_groups, self.parameter_groups(network), strict=True):
+        for group, own in zip(optimizer.param_groups, self._groups(network), strict=True):
             group["lr"] = self.learning_rate * self.rate(epoch) * own.get("rate", 1.0)
             group["weight_decay"] = own.get("weight_decay", self.weight_decay)

@@ -8,8 +8,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 from torch.utils.data import TensorDataset
 
-from regbench.methods.classification.metrics import classification_metrics
-from regbench.methods.classification.task import TRACK
+from regbench.methods.classification.task import TRACK, judged
 from regbench.methods.method import Metrics, Paper, Track, hyperparameter, weight
 from regbench.methods.run import Run
 from regbench.methods.shared.bilevel.learning import DTYPES, LearnedMethod
@@ -170,7 +169,7 @@ class WeightedLogisticRegression(LearnedMethod):
         target = problem.per_sample(self.tolerance)
         x = lbfgs(problem, problem.x0, theta, target, self.max_lower_iterations).x[0]
         features, labels = self._rows(split, run)
-        return classification_metrics(features @ x, labels)
+        return judged(features @ x, labels)
 
     def learned(self, theta: Tensor) -> Metrics:
         """The decays, or where there are many of them, their range."""

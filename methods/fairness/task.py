@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from types import SimpleNamespace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +16,10 @@ from regbench.methods.fairness.metrics import accuracy_metrics, jensen_shannon, 
 from regbench.methods.fairness.targets import Target
 from regbench.methods.hidden import Hidden, fixed_rows, penultimate
 from regbench.methods.method import Metric, Metrics, Track, hyperparameter
+from regbench.methods.metrics import added_metrics
 from regbench.methods.run import Run
 from regbench.methods.shared.data import Data
+from regbench.methods.shared.factories import MLP, Architecture, make
 from regbench.methods.training import NetworkMethod
 
 TRACK = Track(
@@ -34,6 +36,7 @@ TRACK = Track(
     data=("gerrymandering", "compas", "fremtpl2"),
     baseline="plain_prediction",
     smoke={"epochs": 3, "width": 16},
+    predictions="predictions [N] (a value, a probability or a mean count), targets [N]",
 )
 
 # The rows of a split on which dependence is measured, since that compares all pairs.
@@ -75,6 +78,10 @@ class FairnessMethod(NetworkMethod):
 
     track: ClassVar[Track] = TRACK
 
+    architecture: Architecture = hyperparameter(
+        "mlp", help="network: mlp (`layers` of `width`), or one of your own that gives one output: a plugin's, module:factory"
+    )
+    architecture_settings: dict[str, Any] = hyperparameter({}, help="keyword settings of a network of your own")
     layers: int = hyperparameter(2, ge=1, help="hidden layers")
     width: int = hyperparameter(64, ge=1, help="units of a hidden layer")
     dropout: float = hyperparameter(0.0, ge=0, lt=1, help="share of hidden units that a training step leaves out")
@@ -100,6 +107,8 @@ class FairnessMethod(NetworkMethod):
 
     def build_model(self, data: Data) -> nn.Module:
         """The network, with fresh parameters."""
+        if self.architecture != MLP:
+            return nn.Sequential(make(self.architecture, data.meta["shape"], 1, self.architecture_settings), nn.Flatten(0))
         (features,) = data.meta["shape"]
         sizes = [features] + self.layers * [self.width]
         blocks = [
@@ -136,6 +145,7 @@ class FairnessMethod(NetworkMethod):
             score = network(x)
             prediction = targets.response(target, score.double(), exposure.double())
             found = accuracy_metrics(target, prediction, y.double())
+            found |= added_metrics(TRACK, prediction, y)
             prediction, s, groups = prediction[:EVALUATION_ROWS], s[:EVALUATION_ROWS].double(), groups[:EVALUATION_ROWS]
             return found | {
                 "jsd": jensen_shannon(prediction, groups),

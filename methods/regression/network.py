@@ -22,21 +22,25 @@ class Encoding(NamedTuple):
     log_variance: Tensor | None
 
 
+def perceptron(features: int, layers: int, width: int) -> nn.Sequential:
+    """So many ReLU layers on inputs of that length."""
+    sizes = [features] + (layers - 1) * [width]
+    return nn.Sequential(*(nn.Sequential(nn.Linear(size, width), nn.ReLU()) for size in sizes))
+
+
 class Bottleneck(nn.Module):
-    """x → ReLU layers → t, linear, of width K → one ReLU layer → ŷ.
+    """x → encoder → t, linear, of width K → one ReLU layer → ŷ.
 
     Args:
-        features: length of an input.
-        layers: ReLU layers of the encoder.
-        width: of all ReLU layers.
+        encoder: inputs to features ``[B, width]``.
+        width: of the encoder's features and of the decoder's layer.
         bottleneck_dim: K.
         learned_noise: whether a second linear layer beside that of t gives the logarithm of the noise's variance.
     """
 
-    def __init__(self, features: int, layers: int, width: int, bottleneck_dim: int, learned_noise: bool) -> None:
+    def __init__(self, encoder: nn.Module, width: int, bottleneck_dim: int, learned_noise: bool) -> None:
         super().__init__()
-        sizes = [features] + (layers - 1) * [width]
-        self.encoder = nn.Sequential(*(nn.Sequential(nn.Linear(size, width), nn.ReLU()) for size in sizes))
+        self.encoder = encoder
         self.mean = nn.Linear(width, bottleneck_dim)
         self.log_variance = nn.Linear(width, bottleneck_dim) if learned_noise else None
         self.decoder = nn.Sequential(nn.Linear(bottleneck_dim, width), nn.ReLU(), nn.Linear(width, 1), nn.Flatten(0))

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,11 +12,13 @@ from torch.utils.data import TensorDataset
 
 from regbench.methods.hidden import Hidden, fixed_rows
 from regbench.methods.method import Metric, Metrics, Track, hyperparameter
+from regbench.methods.metrics import added_metrics
 from regbench.methods.regression.attacks import fgsm, pgd
 from regbench.methods.regression.kernels import cs_divergence, log_kernel, normalized_cs_qmi
-from regbench.methods.regression.network import Bottleneck, Encoding
+from regbench.methods.regression.network import Bottleneck, Encoding, perceptron
 from regbench.methods.run import Run
 from regbench.methods.shared.data import Data
+from regbench.methods.shared.factories import MLP, Architecture, make
 from regbench.methods.training import NetworkMethod
 
 TRACK = Track(
@@ -45,6 +47,7 @@ TRACK = Track(
     ),
     baseline="mean_squared_error",
     smoke={"epochs": 3, "width": 16, "bottleneck_dim": 4},
+    predictions="predictions [N], targets [N]",
 )
 
 # The rows of a split from whose pairs divergences are estimated.
@@ -85,6 +88,11 @@ class RegressionMethod(NetworkMethod):
 
     track: ClassVar[Track] = TRACK
 
+    architecture: Architecture = hyperparameter(
+        "mlp",
+        help="encoder: mlp (`layers` of `width`), or one of your own that gives `width` features: a plugin's, module:factory",
+    )
+    architecture_settings: dict[str, Any] = hyperparameter({}, help="keyword settings of a network of your own")
     layers: int = hyperparameter(2, ge=1, help="ReLU layers of the encoder")
     width: int = hyperparameter(64, ge=1, help="units of a ReLU layer")
     bottleneck_dim: int = hyperparameter(128, ge=1, help="length K of the code t")
@@ -126,8 +134,11 @@ class RegressionMethod(NetworkMethod):
 
     def build_model(self, data: Data) -> nn.Module:
         """The network, with fresh parameters."""
-        (features,) = data.meta["shape"]
-        return Bottleneck(features, self.layers, self.width, self.bottleneck_dim, self.learned_noise)
+        if self.architecture == MLP:
+            encoder = perceptron(*data.meta["shape"], self.layers, self.width)
+        else:
+            encoder = make(self.architecture, data.meta["shape"], self.width, self.architecture_settings)
+        return Bottleneck(encoder, self.width, self.bottleneck_dim, self.learned_noise)
 
     def rate(self, epoch: int) -> float:
         """The schedule."""
@@ -164,6 +175,7 @@ class RegressionMethod(NetworkMethod):
                 "information": math.log2(y.double().std(correction=0).item() / max(error, 1e-12)),
                 "cs_divergence": cs_divergence(prediction, target, 1.0).item(),
             }
+        metrics |= added_metrics(TRACK, found.prediction, y)
         if self.attack_radius:
             for name, attack in (("fgsm_rmse", fgsm), ("pgd_rmse", pgd)):
                 moved = attack(predict, x, y, self.attack_radius)

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from regbench.methods.diagnostics import Diagnostics
 from regbench.methods.errors import ConfigError, nearest
-from regbench.methods.registry import create
+from regbench.methods.registry import create, data_of
 from regbench.methods.run import Run
 from regbench.methods.watch import Watch
 from regbench.platform.execution.trial import require_finite, reset_process
@@ -48,8 +48,8 @@ def run_once(
     if off:
         method = method.baseline()
     track = method.track
-    if data is not None and data not in track.data:
-        raise ConfigError(f"data set '{data}' does not fit track {track.name}; {nearest(data, track.data)}")
+    if data is not None and data not in (fitting := data_of(track)):
+        raise ConfigError(f"data set '{data}' does not fit track {track.name}; {nearest(data, fitting)}")
     reset_process(seed, threads=1)
     training = Run(data or track.data[0], seed=seed, device=_device(device), test=test)
     watch = Watch(diagnostics, method, training) if diagnostics else None

@@ -5,11 +5,12 @@ import re
 from typing import Any
 
 from regbench.methods.method import Method
-from regbench.methods.registry import all_methods, tracks
+from regbench.methods.metrics import metrics_of
+from regbench.methods.registry import all_methods, data_of, tracks
 from regbench.methods.shared.bilevel.weights import learnable
 from regbench.methods.shared.data import sources
 from regbench.platform.inventory.facts import DataFacts, Inventory, MethodFacts, MetricFacts, SettingFacts, TrackFacts
-from regbench.search_spaces.ranges import all_spaces, range_text
+from regbench.search_spaces.ranges import range_text, space
 
 
 def survey() -> Inventory:
@@ -19,8 +20,8 @@ def survey() -> Inventory:
             name: TrackFacts(
                 name=name,
                 help=track.help,
-                metrics=[MetricFacts(name=metric.name, mode=metric.mode) for metric in track.metrics],
-                data=list(track.data),
+                metrics=[MetricFacts(name=metric.name, mode=metric.mode) for metric in metrics_of(track)],
+                data=data_of(track),
                 baseline=track.baseline,
             )
             for name, track in sorted(tracks().items())
@@ -49,7 +50,7 @@ def _method(method: type[Method]) -> MethodFacts:
 
 
 def _settings(method: type[Method]) -> list[SettingFacts]:
-    weights, space = method.weights(), all_spaces().get(method.slug, {})
+    weights, searched_by_default = method.weights(), space(method.slug)
     inherited = {name for parent in method.__mro__[1:] for name in getattr(parent, "model_fields", {})}
     found = []
     for name in sorted(method.model_fields, key=lambda name: (name not in weights, name in inherited)):
@@ -57,7 +58,7 @@ def _settings(method: type[Method]) -> list[SettingFacts]:
         of_weight: dict[str, Any] = (
             {"symbol": weight.symbol, "off": str(weight.off), "differentiable": weight.differentiable} if weight else {}
         )
-        searched = range_text(space[name]) if name in space else ""
+        searched = range_text(searched_by_default[name]) if name in searched_by_default else ""
         found.append(
             SettingFacts(name=name, default=str(field.default), help=field.description or "", searched=searched, **of_weight)
         )

@@ -10,6 +10,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from regbench.methods.errors import ConfigError
 from regbench.methods.method import Method, Metric, Track
+from regbench.methods.metrics import metrics_of
 from regbench.methods.registry import create, method_class
 from regbench.methods.shared.bilevel.learning import LearnedMethod
 from regbench.methods.shared.data import load
@@ -308,7 +309,7 @@ def draws_for(suite: Suite, space: SearchSpace, trials: int) -> int:
 def _objectives(suite: Suite, track: Track) -> tuple[Metric, ...]:
     if suite.objectives is None:
         return (track.primary,)
-    known = {metric.name: metric for metric in track.metrics}
+    known = {metric.name: metric for metric in metrics_of(track)}
     return tuple(known[name] for name in suite.objectives)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from regbench.methods.errors import ConfigError
 from regbench.methods.method import Method, Metric
+from regbench.methods.metrics import metrics_of
 from regbench.methods.registry import method_class
 from regbench.platform.inventory.inventory import inventory
 from regbench.platform.records.records import Records
@@ -118,7 +119,7 @@ def _space(described: dict[str, Any]) -> SearchSpace:
 
 
 def _objectives(described: dict[str, Any]) -> tuple[Metric, ...]:
-    known = {metric.validation: metric for metric in _method(described).track.metrics}
+    known = {metric.validation: metric for metric in metrics_of(_method(described).track)}
     modes = described.get("modes") or [known[name].mode for name in described["objectives"]]
     return tuple(
         Metric(name.removeprefix("val/"), mode, known[name].needs if name in known else None)

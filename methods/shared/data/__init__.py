@@ -14,12 +14,13 @@ import importlib
 import inspect
 import os
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from regbench.methods import plugins
 from regbench.methods.errors import ConfigError, DataError, nearest
 
 if TYPE_CHECKING:
@@ -54,12 +55,16 @@ class Data:
 
 @dataclass(frozen=True)
 class Source:
-    """A registered data set: its name, what it is, the folder that it needs under ``REGBENCH_DATA`` (None: embedded)."""
+    """A registered data set: its name, what it is, the folder that it needs under ``REGBENCH_DATA`` (None: embedded).
+
+    ``tracks`` are names of tracks that do not know it themselves and that it fits.
+    """
 
     name: str
     help: str
     folder: str | None
     read: Callable[..., Data]
+    tracks: tuple[str, ...] = ()
 
     @property
     def splits(self) -> bool:
@@ -72,27 +77,29 @@ Loader = TypeVar("Loader", bound=Callable[..., Data])
 _sources: dict[str, Source] = {}
 
 
-def dataset(name: str, *, help: str, folder: str | None = None) -> Callable[[Loader], Loader]:
+def dataset(name: str, *, help: str, folder: str | None = None, tracks: Sequence[str] = ()) -> Callable[[Loader], Loader]:
     """Registers a function as the loader of a data set: one with an argument ``split: int = 0`` alone, or with none.
 
     Args:
         name: how suites call it.
         help: one line: what it is, how many rows, where it comes from.
         folder: the folder below ``REGBENCH_DATA`` that it reads; None when it needs no file.
+        tracks: names of tracks that it fits, of a plugin's data set; the product's tracks name theirs.
     """
 
     def register(read: Loader) -> Loader:
         if name in _sources:
             raise ConfigError(f"two data sets are called '{name}': rename the one in {read.__module__}")
-        _sources[name] = Source(name, help, folder, read)
+        _sources[name] = Source(name, help, folder, read, tuple(tracks))
         return read
 
     return register
 
 
 def sources() -> dict[str, Source]:
-    """All registered data sets by name."""
-    _discover()
+    """All registered data sets by name, those of plugins included."""
+    discover()
+    plugins.modules()
     return dict(sorted(_sources.items()))
 
 
@@ -161,6 +168,7 @@ def require_form(folder: str, *files: str) -> Path:
 
 
 @cache
-def _discover() -> None:
+def discover() -> None:
+    """Imports the modules of the product's own data sets, which registers them."""
     for module in pkgutil.iter_modules(__path__):
         importlib.import_module(f"{__name__}.{module.name}")

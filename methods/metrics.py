@@ -1,0 +1,66 @@
+"""Metrics that a plugin adds to a track."""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from torch import Tensor
+
+from regbench.methods.errors import ConfigError, nearest
+from regbench.methods.method import Metric, Track
+
+F = TypeVar("F", bound=Callable[[Tensor, Tensor], Any])
+
+
+@dataclass(frozen=True)
+class Added:
+    """A metric beside a track's own, and what computes it."""
+
+    metric: Metric
+    compute: Callable[[Tensor, Tensor], Any]
+
+
+_added: dict[str, dict[str, Added]] = {}
+
+
+def metric(name: str, *, track: str, mode: Literal["max", "min"]) -> Callable[[F], F]:
+    """Registers a function of predictions and targets as a metric of a track, which suites may take as an objective.
+
+    Args:
+        name: without the split's prefix.
+        track: whose; what the function is given is the track's ``predictions``.
+        mode: whether more or less is better.
+
+    Raises:
+        ConfigError: there is no such track, it has no predictions, or has a metric of that name.
+    """
+
+    def register(compute: F) -> F:
+        found = _track(track)
+        if not found.predictions:
+            raise ConfigError(f"metric '{name}': track {track} has no predictions that a function could judge")
+        if name in (known.name for known in metrics_of(found)):
+            raise ConfigError(f"metric '{name}': track {track} has one of that name; rename yours")
+        _added.setdefault(track, {})[name] = Added(Metric(name, mode), compute)
+        return compute
+
+    return register
+
+
+def _track(name: str) -> Track:
+    from regbench.methods.registry import track_names
+
+    if name not in (known := track_names()):
+        raise ConfigError(f"unknown track '{name}'; {nearest(name, known)}")
+    return importlib.import_module(f"regbench.methods.{name}.task").TRACK
+
+
+def metrics_of(track: Track) -> tuple[Metric, ...]:
+    """A track's own metrics, then those that plugins have added."""
+    return (*track.metrics, *(added.metric for added in _added.get(track.name, {}).values()))
+
+
+def added_metrics(track: Track, predictions: Tensor, targets: Tensor) -> dict[str, float]:
+    """The values of the metrics that plugins have added to a track."""
+    return {name: float(added.compute(predictions, targets)) for name, added in _added.get(track.name, {}).items()}
