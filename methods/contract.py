@@ -28,6 +28,7 @@ import torch.distributed as dist
 from pydantic import ValidationError
 from torch import Tensor
 
+from regbench.methods import plugins
 from regbench.methods.contract_trainings import (
     as_file,
     changed,
@@ -57,7 +58,8 @@ class NotApplicable(Exception):
 
 def described(method: type[Method]) -> None:
     """Its docstring, its paper and a line for each setting say what it is; its defaults and off values are valid."""
-    _require(method, method.slug == method.__module__.rpartition(".")[2], "its slug is not its module's name")
+    if method.__module__.startswith("regbench."):
+        _require(method, method.slug == method.__module__.rpartition(".")[2], "its slug is not its module's name")
     _require(method, bool(vars(method).get("__doc__")), "the class has no docstring")
     paper = vars(method).get("paper", ...)
     _require(method, paper is None or isinstance(paper, Paper), "set `paper` to a Paper, or to None for a classic without one")
@@ -316,19 +318,24 @@ def distributed(*methods: type[Method]) -> None:
     """
     # Importing takes longer than training: a server imports, torch's compiler too, which the first optimizer would import, and
     # these and later workers are forked from it.
-    multiprocessing.set_forkserver_preload([__name__, "torch._dynamo", *{method.__module__ for method in methods}])
+    modules = {method.__module__ for method in methods if not method.__module__.startswith(plugins.HOME)}
+    multiprocessing.set_forkserver_preload([__name__, "torch._dynamo", *modules])
+    # A plugin's are not importable before the plugin is active.
+    known = [method.slug if method.__module__.startswith(plugins.HOME) else method for method in methods]
+    active = list(plugins.active().values())
     with tempfile.TemporaryDirectory() as folder:
-        torch.multiprocessing.start_processes(_worker, (methods, folder), nprocs=2, start_method="forkserver")
+        torch.multiprocessing.start_processes(_worker, (known, active, folder), nprocs=2, start_method="forkserver")
         curves = [json.loads(Path(folder, f"rank{rank}.json").read_text()) for rank in range(2)]
     found = [(method.slug, _disagreement(*pair)) for method, *pair in zip(methods, *curves, strict=True)]
     if problems := [f"{slug}: {problem}" for slug, problem in found if problem]:
         raise ContractError("; ".join(problems))
 
 
-def _worker(rank: int, methods: Sequence[type[Method]], folder: str) -> None:
+def _worker(rank: int, known: Sequence[str | type[Method]], active: Sequence[plugins.Plugin], folder: str) -> None:
+    plugins.activate(*active)
     torch.set_num_threads(1)
     curves: list[list[Metrics] | str] = []
-    for number, method in enumerate(methods):
+    for number, method in enumerate(method_class(item) if isinstance(item, str) else item for item in known):
         # A group for each, so that a worker that fails frees the one that waits for it.
         store = f"file://{folder}/group{number}"
         dist.init_process_group("gloo", init_method=store, rank=rank, world_size=2, timeout=timedelta(seconds=60))

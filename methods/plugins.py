@@ -68,6 +68,12 @@ def find(reference: str, base: Path = Path()) -> Plugin:
     return Plugin(reference, reference, root, digest(root))
 
 
+def located(reference: str, base: Path) -> str:
+    """A reference that means the same from anywhere: a path made absolute, a module's name as it is."""
+    plugin = find(reference, base)
+    return plugin.name if plugin.installed else str(plugin.root)
+
+
 def _at(path: Path, reference: str) -> Plugin:
     code = path / "__init__.py" if path.is_dir() else path
     if not code.is_file():
@@ -128,6 +134,12 @@ def active() -> dict[str, Plugin]:
 @cache
 def _installed() -> dict[str, Plugin]:
     return {entry.value: find(entry.value) for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.value)}
+
+
+def state() -> str:
+    """Which plugins are active, in which state: "" without any, else 16 hexadecimal digits."""
+    lines = [f"{plugin.name} {plugin.digest}\n" for plugin in active().values()]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()[:16] if lines else ""
 
 
 def _forget() -> None:

@@ -24,10 +24,11 @@ from regbench.clusters.kinds import Address, Aws, Gcp, Kubernetes, Local, Slurm
 from regbench.clusters.ship import add_environment, passed_on, zipped
 from regbench.methods.errors import ConfigError, RegbenchError, StorageError
 from regbench.platform.launched import ALIVE, Distant, Job, slurm_log
+from regbench.platform.records.plugins import activate_kept, reconciled
 from regbench.platform.records.storage import Storage
 from regbench.platform.records.suite_file import read_suite_file
 from regbench.platform.records.sweeps import open_sweep
-from regbench.platform.shipment import SUITE_FILE, pack
+from regbench.platform.shipment import PLUGINS, SUITE_FILE, pack
 from regbench.platform.suite.names import check_new
 from regbench.platform.suite.outline import outline
 from regbench.platform.suite.spec import Suite
@@ -83,7 +84,14 @@ def _require_new(name: str, store: Storage) -> None:
 
 
 def relaunch(
-    name: str, cluster: Distant, console: Console, arguments: list[str], suite: Suite | None = None, *, detach: bool = False
+    name: str,
+    cluster: Distant,
+    console: Console,
+    arguments: list[str],
+    suite: Suite | None = None,
+    *,
+    accept_changed_plugin: bool = False,
+    detach: bool = False,
 ) -> int:
     """Continues a sweep on a cluster, the same one or another; returns its exit status.
 
@@ -93,6 +101,7 @@ def relaunch(
         console: where each step is told.
         arguments: of the command line that continues it there.
         suite: what the sweep becomes; by default what it was.
+        accept_changed_plugin: train what is left with what a plugin is now.
         detach: do not wait for the end.
 
     Raises:
@@ -105,7 +114,12 @@ def relaunch(
     store = Storage(cluster.storage)
     _require_here(store)
     records = open_sweep(name, store)
-    before = recorded_suite(read_suite_file(records.storage, "suite"), records)
+    recorded = read_suite_file(records.storage, "suite")
+    kept, changed = reconciled(recorded.get("plugins") or [], grown=suite is not None, accept=accept_changed_plugin)
+    activate_kept(records.storage, kept)
+    if changed:
+        arguments = [*arguments, *(f"--plugin={PLUGINS}/{Path(facts['root']).name}" for facts in kept if facts["kept"])]
+    before = recorded_suite(recorded, records)
     suite = suite or before
     growth(before, suite)
     _require_room(suite, cluster)
@@ -261,8 +275,8 @@ def _to_slurm(
     name, content = zipped(folder)
     sweep = Path(cluster.storage) / job.sweep
     code = sweep / "code" / name.removesuffix(".zip")
-    # A requeued job and one that is resumed find the suite beside the code, wherever they start.
-    command = [str(code / part) if part == SUITE_FILE else part for part in command]
+    # A requeued job and one that is resumed find the suite and plugins beside the code, wherever they start.
+    command = [_beside(code, part) for part in command]
     text = slurm.script(cluster, job.id, command, str(code), slurm_log(cluster, job.sweep))
     file = sweep / "launch.sh"
     _say(console, f"write: {code}/")
@@ -275,6 +289,12 @@ def _to_slurm(
     job = Job(job.sweep, cluster, slurm.submit(str(file)), job.submitted)
     job.write(store)
     return job
+
+
+def _beside(code: Path, part: str) -> str:
+    """A word of the command, its file's path made that of the shipped one."""
+    option, equals, file = part.rpartition("=")
+    return f"{option}{equals}{code / file}" if file == SUITE_FILE or file.startswith(f"{PLUGINS}/") else part
 
 
 def _unpack(code: Path, content: bytes) -> None:

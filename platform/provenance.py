@@ -11,6 +11,8 @@ from typing import Any
 
 from rich.console import Console
 
+from regbench.methods import plugins
+from regbench.platform.records.plugins import describe as describe_plugin
 from regbench.platform.records.records import Records
 from regbench.platform.records.suite_file import FILE, read_suite_file
 from regbench.platform.records.tables import SCHEMA_VERSION
@@ -29,6 +31,7 @@ def describe(suite: Suite, planned: list[Study]) -> dict[str, Any]:
         "id": uuid.uuid4().hex,
         "suite": suite.model_dump(mode="json"),
         "studies": [study.describe() for study in planned],
+        "plugins": [describe_plugin(plugin) for plugin in plugins.active().values()],
         "provenance": provenance(),
     }
 

@@ -14,9 +14,13 @@ import yaml
 import regbench.clusters
 import regbench.methods
 import regbench.search_spaces
+from regbench.methods import plugins
+from regbench.methods.plugins import Plugin
+from regbench.platform.records.plugins import describe
 from regbench.platform.suite.spec import Suite
 
 SUITE_FILE = "suite.yaml"
+PLUGINS = "plugins"
 PARTS = {
     "platform": Path(__file__).parent,
     "methods": Path(regbench.methods.__path__[0]),
@@ -26,7 +30,11 @@ PARTS = {
 
 
 def pack(folder: Path, suite: Suite) -> None:
-    """Fills a folder with what the cluster imports and reads: the package, its version, the suite."""
+    """Fills a folder with what the cluster imports and reads: the package, its version, this process's plugins, the suite.
+
+    Raises:
+        ConfigError: a plugin is too large to travel.
+    """
     for name, source in PARTS.items():
         shutil.copytree(source, folder / "regbench" / name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
     release = version("regbench")
@@ -34,5 +42,20 @@ def pack(folder: Path, suite: Suite) -> None:
     metadata = folder / f"regbench-{release}.dist-info" / "METADATA"
     metadata.parent.mkdir()
     metadata.write_text(f"Metadata-Version: 2.1\nName: regbench\nVersion: {release}\n", encoding="utf-8")
-    text = yaml.safe_dump(suite.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    shipped = suite.model_copy(update={"plugins": [_pack_plugin(folder, plugin) for plugin in plugins.active().values()]})
+    text = yaml.safe_dump(shipped.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     (folder / SUITE_FILE).write_text(text, encoding="utf-8")
+
+
+def _pack_plugin(folder: Path, plugin: Plugin) -> str:
+    """Adds a plugin's code, if it travels; returns how the packed suite names it."""
+    if not describe(plugin)["kept"]:
+        return plugin.name
+    # An installed package is found by its own name, beside regbench.
+    target = folder / plugin.root.name if plugin.installed else folder / PLUGINS / plugin.root.name
+    target.parent.mkdir(exist_ok=True)
+    for path in plugins.files(plugin.root):
+        copy = target / path.relative_to(plugin.root)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
+    return plugin.name if plugin.installed else f"{PLUGINS}/{plugin.root.name}"

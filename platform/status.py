@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from rich.console import Group
@@ -11,6 +12,7 @@ from rich.text import Text
 from regbench.methods.errors import RegbenchError
 from regbench.platform.records.choice import chosen_trial, confirming, contenders
 from regbench.platform.records.lease import last_driver
+from regbench.platform.records.plugins import activate_kept
 from regbench.platform.records.records import COMPARED, Records, study_name, study_of
 from regbench.platform.records.storage import Storage
 from regbench.platform.records.suite_file import DamagedSuiteError, read_suite_file
@@ -85,6 +87,8 @@ class SweepStatus:
     def __init__(self, name: str, records: Records) -> None:
         self.name, self.records = name, records
         recorded = read_suite_file(records.storage, "suite", "studies", "provenance")
+        with suppress(RegbenchError):
+            activate_kept(records.storage, recorded.get("plugins") or [])
         self.rows = records.summary(*(COMPARED if recorded["suite"].get("until") else ()))
         try:
             self.started = recorded["provenance"]["started"]

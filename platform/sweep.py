@@ -20,6 +20,7 @@ from regbench.platform.mending import drop_damaged, own_identity
 from regbench.platform.progress import SweepProgress
 from regbench.platform.provenance import describe, note_changes
 from regbench.platform.records.lease import only_driver
+from regbench.platform.records.plugins import activate_kept, keep, reconciled
 from regbench.platform.records.records import Records, Report, Trial
 from regbench.platform.records.storage import Storage
 from regbench.platform.records.suite_file import FILE, read_suite_file
@@ -70,10 +71,11 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Plan:
-    """A sweep that has been found in order: its suite, its studies, and what ``suite.json`` is to hold if that has changed."""
+    """A sweep that has been found in order: its suite, studies, plugins, and what ``suite.json`` is to hold if that changes."""
 
     suite: Suite
     studies: list[Study]
+    plugins: list[dict[str, Any]]
     recorded: dict[str, Any] | None = None
 
 
@@ -84,10 +86,12 @@ class Again:
     Attributes:
         retry_failed: train those again that failed.
         give_up: let a trial that its surroundings keep from running count as failed.
+        accept_changed_plugin: train what is left with what a plugin is now.
     """
 
     retry_failed: bool = False
     give_up: bool = False
+    accept_changed_plugin: bool = False
 
 
 def start(suite: Suite, storage: Storage, tracking: str | None, console: Console, **cluster: Any) -> Outcome:
@@ -118,7 +122,8 @@ def start(suite: Suite, storage: Storage, tracking: str | None, console: Console
         storage.check()
         _check_tracking(uri)
         planned = with_overlaps(suite, planned)
-        return Plan(suite, planned, describe(suite, planned))
+        recorded = describe(suite, planned)
+        return Plan(suite, planned, recorded["plugins"], recorded)
 
     try:
         return _run(plan, records, uri, console, cluster, Again())
@@ -153,14 +158,22 @@ def resume(
     uri = _tracking_uri(storage, tracking)
 
     def plan() -> Plan:
+        recorded = read_suite_file(records.storage, "suite", "studies")
+        had = recorded.get("plugins") or []
+        plugins, changes = reconciled(had, grown=suite is not None, accept=again.accept_changed_plugin)
+        activate_kept(records.storage, plugins)
         before, planned = recorded_plan(records)
-        if suite is None or not (changes := growth(before, suite)):
+        if suite is not None:
+            changes = growth(before, suite) + changes
+        if not changes:
             _check_tracking(uri)
-            return Plan(before, planned)
-        check_new(suite)
-        grown = grown_studies(planned, with_overlaps(suite, studies(suite)))
+            return Plan(before, planned, plugins)
+        now, grown = before, planned
+        if suite is not None:
+            check_new(suite)
+            now, grown = suite, grown_studies(planned, with_overlaps(suite, studies(suite)))
         _check_tracking(uri)
-        return Plan(suite, grown, grown_suite_file(read_suite_file(records.storage), suite, grown, changes))
+        return Plan(now, grown, plugins, grown_suite_file(recorded | {"plugins": plugins}, now, grown, changes))
 
     return _run(plan, records, uri, console, cluster, again)
 
@@ -201,6 +214,7 @@ def _run(
             def begin() -> None:
                 """From here on there is a sweep; called when a trial can run."""
                 nonlocal begun
+                keep(records.storage, todo.plugins)
                 if todo.recorded:
                     records.storage.write(FILE, json.dumps(todo.recorded, indent=1).encode())
                 begun = True
@@ -224,7 +238,8 @@ def _run(
                 else:
                     _require_data(search)
                     with SweepProgress(search, console) as progress, suppress(KeyboardInterrupt):
-                        _execute(search, records, progress, _watch(search, progress, live), report, cluster, begin)
+                        place = _place(todo.suite, records.storage.uri, todo.plugins)
+                        _execute(search, place, progress, _watch(search, progress, live), report, cluster, begin)
                 if search.done:
                     # Before the last export, so that MLflow gets the report as an artifact.
                     comparison = report.result()
@@ -289,9 +304,20 @@ def _watch(search: Search, progress: SweepProgress, live: LiveExporter | None) -
     return watch
 
 
+def _place(suite: Suite, storage: str, plugins: list[dict[str, Any]]) -> Place:
+    return Place(
+        storage=storage,
+        threads=max(1, int(suite.resources.cpu)),
+        device="auto",
+        checkpoint_seconds=suite.checkpoint_seconds,
+        diagnostics=suite.diagnostics.model_dump() if suite.diagnostics else None,
+        plugins=plugins,
+    )
+
+
 def _execute(
     search: Search,
-    records: Records,
+    place: Place,
     progress: SweepProgress,
     watch: Watch,
     report: "Aside[Comparison]",
@@ -299,13 +325,6 @@ def _execute(
     begin: Callable[[], None],
 ) -> None:
     suite = search.suite
-    place = Place(
-        storage=records.storage.uri,
-        threads=max(1, int(suite.resources.cpu)),
-        device="auto",
-        checkpoint_seconds=suite.checkpoint_seconds,
-        diagnostics=suite.diagnostics.model_dump() if suite.diagnostics else None,
-    )
     if suite.execution == "inline":
         from regbench.platform.execution.inline import run_inline
 

@@ -134,10 +134,11 @@ class RegressionMethod(NetworkMethod):
 
     def build_model(self, data: Data) -> nn.Module:
         """The network, with fresh parameters."""
+        shape = tuple(data.meta["shape"])
         if self.architecture == MLP:
-            encoder = perceptron(*data.meta["shape"], self.layers, self.width)
+            encoder: nn.Module = perceptron(shape[0], self.layers, self.width)
         else:
-            encoder = make(self.architecture, data.meta["shape"], self.width, self.architecture_settings)
+            encoder = make(self.architecture, shape, self.width, self.architecture_settings)
         return Bottleneck(encoder, self.width, self.bottleneck_dim, self.learned_noise)
 
     def rate(self, epoch: int) -> float:

@@ -11,6 +11,7 @@ from regbench.platform.cli.options import (
     AnySweepArgument,
     DataArgument,
     MethodArgument,
+    PluginOption,
     StorageOption,
     SweepsArgument,
     TrackOption,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @app.command("list")
-def list_methods(track: TrackOption = None) -> None:
+def list_methods(track: TrackOption = None, plugin: PluginOption = None) -> None:
     """List the methods by track: papers, weights, what switches each weight off."""
     from regbench.platform.catalog import methods_table
     from regbench.platform.inventory.inventory import inventory
@@ -37,7 +38,7 @@ def list_methods(track: TrackOption = None) -> None:
 
 
 @app.command()
-def show(method: MethodArgument) -> None:
+def show(method: MethodArgument, plugin: PluginOption = None) -> None:
     """Show one method: what it computes, its paper, its settings and what is searched."""
     from regbench.platform.catalog import method_page
     from regbench.platform.comparison.effects import effects_of, effects_page, note
@@ -62,7 +63,7 @@ def suites() -> None:
 
 
 @app.command()
-def check(method: AnyMethodArgument = None) -> None:
+def check(method: AnyMethodArgument = None, plugin: PluginOption = None) -> None:
     """Examine a method by the contract that all methods keep: a line for each clause, and what breaks it."""
     from regbench.platform.inventory.inventory import inventory
 
@@ -148,7 +149,7 @@ def print_comparison(comparison: "Comparison", published: "Storage", console: "C
 
 
 @data_app.command("list")
-def data_list() -> None:
+def data_list(plugin: PluginOption = None) -> None:
     """List the data sets, and whether their files are here."""
     from regbench.platform.catalog import data_table
 
@@ -156,7 +157,7 @@ def data_list() -> None:
 
 
 @data_app.command("where")
-def data_where(name: DataArgument) -> None:
+def data_where(name: DataArgument, plugin: PluginOption = None) -> None:
     """Say where a data set's files are, or where to put them."""
     from regbench.methods.shared.data import data_root
     from regbench.platform.inventory.inventory import inventory

@@ -77,6 +77,15 @@ def _settings(context: typer.Context) -> list[tuple[str, str]]:
     return [(f"{setting.name}=", setting.help) for setting in method.settings] if method else []
 
 
+def _activate(references: list[str] | None) -> list[str]:
+    """Makes plugins' names known, and their references mean the same from anywhere."""
+    from regbench.methods import plugins
+
+    found = [plugins.located(reference, Path()) for reference in references or []]
+    plugins.activate(*map(plugins.find, found))
+    return found
+
+
 def _starting(found: list[Any], incomplete: str) -> list[Any]:
     """The candidates, names or names with help, that begin as what has been typed."""
     return [item for item in found if (item if isinstance(item, str) else item[0]).startswith(incomplete)]
@@ -97,6 +106,17 @@ AnyMethodArgument = Annotated[
 ]
 TrackOption = Annotated[
     str | None, typer.Option(help="only this track", autocompletion=lambda incomplete: _starting(_tracks(), incomplete))
+]
+PluginOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--plugin",
+        metavar="FILE|MODULE",
+        help="your own methods, data sets, architectures, metrics: a Python file or folder, or a module; may be given several "
+        "times",
+        callback=_activate,
+        is_eager=True,
+    ),
 ]
 DataOption = Annotated[
     str | None,

@@ -1,6 +1,7 @@
 """Commands that train: one method here, a sweep here, a sweep on a cluster."""
 
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,6 +18,7 @@ from regbench.platform.cli.options import (
     DetachOption,
     GpusOption,
     MethodArgument,
+    PluginOption,
     SetOption,
     StorageOption,
     SuiteArgument,
@@ -48,6 +50,7 @@ def run(
         list[str] | None,
         typer.Option("--diagnostic", metavar="NAME", help="also measure this of its hidden representation: dse, dsmi, …"),
     ] = None,
+    plugin: PluginOption = None,
 ) -> None:
     """Train one method once, here, and print its metrics."""
     from regbench.platform.inventory.inventory import inventory
@@ -73,6 +76,7 @@ def sweep(
     continue_: Annotated[bool, typer.Option("--continue", help="continue the sweep if it exists already")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="check everything and show what would run")] = False,
     changes: ChangesOption = None,
+    plugin: PluginOption = None,
     address: AddressOption = None,
     cpus: CpusOption = None,
     gpus: GpusOption = None,
@@ -80,7 +84,7 @@ def sweep(
     """Run a suite: tune every method under the same budget, confirm on fresh seeds, compare."""
     from regbench.platform.suite.names import check_names, check_new
 
-    spec, console = _suite(suite, name, changes), terminal()
+    spec, console = _suite(suite, name, changes, plugin), terminal()
     if dry_run:
         from regbench.platform.catalog import plan_table
         from regbench.platform.suite.outline import outline
@@ -147,6 +151,10 @@ def resume(
         bool,
         typer.Option("--give-up", help="let trials count as failed that lack memory, data, disk, a package or a device"),
     ] = False,
+    plugin: PluginOption = None,
+    accept_changed_plugin: Annotated[
+        bool, typer.Option("--accept-changed-plugin", help="train what is left with what a plugin is now")
+    ] = False,
 ) -> None:
     """Continue an interrupted sweep: nothing that has ended is run again."""
     from regbench.platform.records.storage import Storage
@@ -162,10 +170,12 @@ def resume(
         from regbench.platform.launch import relaunch
 
         flags = ["--retry-failed"] * retry_failed + ["--give-up"] * give_up + [f"--set={change}" for change in changes or []]
-        raise typer.Exit(relaunch(name, place, console, ["resume", name, *flags], suite, detach=detach))
+        flags += ["--accept-changed-plugin"] * accept_changed_plugin
+        arguments, accept = ["resume", name, *flags], accept_changed_plugin
+        raise typer.Exit(relaunch(name, place, console, arguments, suite, accept_changed_plugin=accept, detach=detach))
     from regbench.platform import sweep as engine
 
-    again = engine.Again(retry_failed=retry_failed, give_up=give_up)
+    again = engine.Again(retry_failed=retry_failed, give_up=give_up, accept_changed_plugin=accept_changed_plugin)
     outcome = engine.resume(name, store, tracking, console, suite, again, address=address, cpus=cpus, gpus=gpus)
     _conclude(name, outcome, store, storage, tracking, console)
 
@@ -181,6 +191,7 @@ def extend(
     gpus: GpusOption = None,
     cluster: ContinueThereOption = None,
     detach: DetachOption = False,
+    plugin: PluginOption = None,
 ) -> None:
     """Make a sweep larger: more trials, seeds, methods or data. What has ended is kept; a new best is confirmed anew."""
     from regbench.platform.records.storage import Storage
@@ -190,7 +201,7 @@ def extend(
     place = _place(cluster, storage) if cluster is not None else None
     store, console = Storage(place.storage if place else storage), terminal()
     open_sweep(name, store)
-    spec = _suite(suite, name, None)
+    spec = _suite(suite, name, None, plugin)
     check_names(spec)
     if place:
         from regbench.platform.launch import relaunch
@@ -213,15 +224,26 @@ def launch(
     ] = False,
     detach: DetachOption = False,
     changes: ChangesOption = None,
+    plugin: PluginOption = None,
 ) -> None:
     """Run a suite on a cluster, as a job that does not need this terminal."""
     from regbench.clusters.kinds import Local, read_cluster
     from regbench.platform import launch as launcher
 
-    spec, place = _suite(suite, name, changes), read_cluster(cluster)
+    spec, place = _suite(suite, name, changes, plugin), read_cluster(cluster)
     if isinstance(place, Local):
         launcher.pass_on_here(place)
-        sweep(suite, place.storage, place.tracking, name, dry_run=dry_run, changes=changes, cpus=place.cpus, gpus=place.gpus)
+        sweep(
+            suite,
+            place.storage,
+            place.tracking,
+            name,
+            dry_run=dry_run,
+            changes=changes,
+            plugin=plugin,
+            cpus=place.cpus,
+            gpus=place.gpus,
+        )
         return
     raise typer.Exit(launcher.launch(spec, place, terminal(), dry_run=dry_run, detach=detach))
 
@@ -245,12 +267,12 @@ def stop(name: SweepArgument, storage: StorageOption = DEFAULT_STORAGE) -> None:
     terminal().print(f"Stopping. Continue with: regbench resume {name} --cluster FILE", soft_wrap=True, highlight=False)
 
 
-def _suite(source: str, name: str | None, changes: list[str] | None) -> "Suite":
-    """A suite under another name, and with other values of some keys."""
+def _suite(source: str, name: str | None, changes: list[str] | None, plugins: list[str] | None) -> "Suite":
+    """A suite under another name, with other values of some keys, and more plugins."""
     from regbench.platform.suite.changes import changed, values
-    from regbench.platform.suite.spec import parse_suite, read_suite
+    from regbench.platform.suite.spec import parse_suite, read_suite, with_plugins
 
-    suite = read_suite(source)
+    suite = with_plugins(read_suite(source), Path(), plugins or [])
     if changes:
         suite = changed(suite.model_dump(), values(changes))
     return suite if name is None else parse_suite(suite.model_dump() | {"name": name}, "--name")

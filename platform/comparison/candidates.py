@@ -4,6 +4,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
@@ -12,10 +13,13 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from regbench.methods.errors import RegbenchError
 from regbench.methods.method import Weight
+from regbench.methods.metrics import metrics_of
 from regbench.methods.registry import find_method
 from regbench.platform.comparison.frames import Row
 from regbench.platform.records.choice import chosen_trial, confirming
+from regbench.platform.records.plugins import activate_kept
 from regbench.platform.records.records import Records, Stage
 from regbench.platform.records.suite_file import FILE, DamagedSuiteError, read_suite_file
 from regbench.platform.verdicts.units import Design, correlation
@@ -252,6 +256,9 @@ def read_sources(records: Iterable[Records]) -> list[Source]:
             row["metrics"] = dict(row["metrics"] or [])
             row["searched"] = json.loads(row["searched"])
         suite = _suite(item)
+        # Without them, their methods are known by what is recorded of them alone.
+        with suppress(RegbenchError):
+            activate_kept(item.storage, suite.get("plugins") or [])
         base = trials[0]["sweep"] if trials else suite.get("suite", {}).get("name", "sweep")
         name = next(name for name in [base, *(f"{base} #{n}" for n in range(2, len(found) + 3))] if name not in found)
         found[name] = Source(name, item, trials, suite)
@@ -289,7 +296,7 @@ def grouped(sources: list[Source]) -> dict[tuple[str, str], list[Candidate]]:
 def _yardstick(trials: list[Row]) -> Yardstick:
     """The metric that all entries were tuned on; where sweeps differ in it, the track's primary one."""
     known = next((method.track for row in trials if (method := find_method(row["method"]))), None)
-    modes: dict[str, str] = {metric.name: metric.mode for metric in known.metrics} if known else {}
+    modes: dict[str, str] = {metric.name: metric.mode for metric in metrics_of(known)} if known else {}
     modes |= {
         objective.removeprefix("val/"): mode
         for row in trials

@@ -19,6 +19,7 @@ from regbench.methods.errors import CheckpointError, ConfigError, DivergedError,
 from regbench.methods.registry import create, find_method
 from regbench.methods.run import Best, Run, World
 from regbench.methods.watch import Watch
+from regbench.platform.records.plugins import activate_kept
 from regbench.platform.records.records import Records, Report, Trial
 from regbench.platform.records.storage import Storage
 from regbench.platform.suite.learned import weight_learning
@@ -34,6 +35,7 @@ class Place:
         device: ``cpu``, ``cuda``, …; ``auto`` takes a GPU when PyTorch can use one in this process, else the CPU.
         checkpoint_seconds: at least so long between two checkpoints; 0 writes one after every round.
         diagnostics: what is measured of hidden representations, as a mapping, or None.
+        plugins: those of the sweep, as ``suite.json`` describes them.
     """
 
     storage: str
@@ -41,6 +43,7 @@ class Place:
     device: str = "auto"
     checkpoint_seconds: float = 15.0
     diagnostics: dict[str, Any] | None = None
+    plugins: Sequence[Mapping[str, Any]] = ()
 
 
 def reset_process(seed: int, threads: int) -> None:
@@ -79,10 +82,11 @@ def train(
         SurroundingsError: the method is not installed here.
         RegbenchError: settings, data or checkpoint are wrong.
     """
+    records = Records(Storage(place.storage))
+    activate_kept(records.storage, place.plugins)
     if find_method(trial.method) is None:
         raise SurroundingsError(f"{socket.gethostname()} has no method {trial.method}: install the same regbench everywhere")
     reset_process(trial.seed, place.threads)
-    records = Records(Storage(place.storage))
     device = _device(place.device)
     method = create(trial.method, trial.settings)
     learning = weight_learning(method, trial.ranges, trial.planned_rounds, trial.objectives[0]) if trial.ranges else None

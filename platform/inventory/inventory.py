@@ -2,13 +2,18 @@
 
 from functools import cache
 
+from regbench.methods import plugins
 from regbench.platform.inventory.cache import remembered
 from regbench.platform.inventory.facts import Inventory
 
 
-@cache
 def inventory() -> Inventory:
-    """What this installation has."""
+    """What this installation has, with the plugins that are active."""
+    return _inventory(plugins.state())
+
+
+@cache
+def _inventory(state: str) -> Inventory:
 
     def make() -> Inventory:
         # Imports every method.
@@ -16,4 +21,4 @@ def inventory() -> Inventory:
 
         return survey()
 
-    return remembered("inventory", Inventory, make)
+    return remembered(f"inventory{state and '-'}{state}", Inventory, make)

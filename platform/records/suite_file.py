@@ -63,6 +63,15 @@ class _Provenance(TypedDict, total=False):
     started: datetime
 
 
+class _Plugin(TypedDict):
+    name: str
+    module: str
+    root: str
+    digest: str
+    kept: bool
+    version: str | None
+
+
 class _Content(TypedDict, total=False):
     schema: str
     id: str
@@ -70,6 +79,7 @@ class _Content(TypedDict, total=False):
     studies: list[_Study]
     provenance: _Provenance
     resumed: list[dict[str, Any]]
+    plugins: list[_Plugin]
 
 
 _CONTENT = TypeAdapter(_Content)

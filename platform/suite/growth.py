@@ -9,7 +9,7 @@ from regbench.platform.suite.plan import Study
 from regbench.platform.suite.spec import Suite
 
 # How it is run and what is said of it decides no number.
-FREE = ("description", "execution", "workers", "resources", "checkpoint_seconds", "retries", "diagnostics", "hours")
+FREE = ("description", "plugins", "execution", "workers", "resources", "checkpoint_seconds", "retries", "diagnostics", "hours")
 # Of these there can be more: what has run would have run so, too.
 MORE = ("trials", "replicates", "at_most")
 # What is said of what has run, and how much more is run for it.

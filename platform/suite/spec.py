@@ -1,12 +1,13 @@
 """The suite: what is swept, how it is searched, and where the results go. Read strictly, refused with a reason."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
+from regbench.methods import plugins
 from regbench.methods.diagnostics import Diagnostics
 from regbench.methods.errors import ConfigError
 from regbench.methods.strict import Strict, explain, matching, read_mapping
@@ -171,6 +172,11 @@ class Suite(Searched):
     description: str = Field("", description="one or two sentences for readers of the report")
     methods: Annotated[dict[Name, Entry], BeforeValidator(_entries)] = Field(
         min_length=1, description="the methods, as a list of slugs or as entry name -> details; each track's baseline is added"
+    )
+    plugins: list[str] = Field(
+        [],
+        description="your own methods, data sets, architectures, metrics and tracks: Python files or folders beside the suite, "
+        "or importable modules",
     )
     data: list[str] | None = Field(None, min_length=1, description="data sets; by default each track's embedded one")
     settings: dict[str, Any] = Field({}, description="settings with one value for every method that has them, such as epochs")
@@ -337,15 +343,31 @@ def _undecidable(suite: Suite) -> list[str]:
 
 
 def read_suite(source: str | Path) -> Suite:
-    """A suite from a ready-made one's name or from a YAML file.
+    """A suite from a ready-made one's name or from a YAML file; its plugins are active from here on.
 
     Raises:
-        ConfigError: there is no such suite or file, or what it says is wrong; one line that says what to change.
+        ConfigError: there is no such suite, file or plugin, or what it says is wrong; one line that says what to change.
     """
     from regbench.search_spaces import ready_made_suites
 
     raw = read_mapping(source, "suite", ready_made_suites(), "`name`, `methods`, …")
-    return parse_suite(raw, str(source))
+    return with_plugins(parse_suite(raw, str(source)), Path(source).parent)
+
+
+def with_plugins(suite: Suite, base: Path, more: Sequence[str] = ()) -> Suite:
+    """A suite whose plugins, and some more, have been found and made active.
+
+    Args:
+        suite: as it is written.
+        base: what the paths of its plugins are relative to.
+        more: further plugins, which have been located.
+
+    Raises:
+        ConfigError: there is no such plugin, or two have one name.
+    """
+    references = list(dict.fromkeys([plugins.located(reference, base) for reference in suite.plugins] + list(more)))
+    plugins.activate(*map(plugins.find, references))
+    return suite.model_copy(update={"plugins": references})
 
 
 def parse_suite(raw: Mapping[str, Any], source: str = "suite") -> Suite:
