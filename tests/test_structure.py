@@ -43,10 +43,11 @@ MAY_IMPORT = {
         "regbench.clusters", "regbench.methods.errors", "regbench.methods.strict",
     },
 }  # fmt: skip
-# Competitors of learners by gradient, and a compiler: imported inside functions, so that importing methods stays light.
+# Competitors of learners by gradient, a compiler, a format of files: imported inside functions, so that importing methods stays light.
 EXCEPTIONS = {
     "methods/shared/bilevel/derivative_free.py": {"optuna", "dfols"},
     "methods/shared/kernels/covariance_slopes.py": {"numba"},
+    "methods/shared/backbone.py": {"safetensors"},
 }
 # The rooms of the top floor, from the lowest up: a room imports itself and those named with it.
 ROOMS = {

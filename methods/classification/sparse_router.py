@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from typing import ClassVar, Literal, Self
 
 import torch
-from pydantic import field_validator, model_validator
+from pydantic import model_validator
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
@@ -134,13 +134,6 @@ class SparseRouter(ClassificationMethod):
     experts: int = hyperparameter(8, ge=1, help="number n of experts")
     expert_width: int = hyperparameter(16, ge=1, help="hidden units of an expert; of deit_ti they are as many as its MLPs have")
     solver_steps: int = hyperparameter(500, ge=1, help="at most so many iterations of L-BFGS on the semi-dual")
-
-    @field_validator("architecture")
-    @classmethod
-    def _has_experts(cls, value: architectures.Architecture) -> architectures.Architecture:
-        if value not in architectures.OWN:
-            raise ValueError(f"sparse_router is made of experts: take mlp, or deit_ti, whose blocks get them, not {value}")
-        return value
 
     @model_validator(mode="after")
     def _limit_fits(self) -> Self:

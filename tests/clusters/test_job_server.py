@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -26,12 +27,15 @@ from regbench.platform.suite.spec import parse_suite
 pytestmark = pytest.mark.timeout(600)
 BIN = Path(sys.executable).parent
 DEADLINE = 270
+# A user's own data set, in a file that the nodes do not have.
+MINE = Path(__file__).parents[1] / "platform" / "cli" / "own" / "mine.py"
 # Long enough to be left and stopped in the middle of its first trial.
 LONG = {
     "name": "long",
+    "plugins": ["mine.py"],
     "methods": ["cross_entropy"],
-    "data": ["digits_noisy"],
-    "settings": {"epochs": 400},
+    "data": ["stripes"],
+    "settings": {"epochs": 400, "batch_size": 4},
     "trials": 1,
     "sampler": "random",
     "confirm": {"seeds": 0},
@@ -143,6 +147,7 @@ def desk(head, tmp_path) -> Desk:
     cluster = {"kind": "address", "address": head.address, "storage": str(tmp_path / "results"), "environment": ["HUSH"]}
     (tmp_path / "cluster.yaml").write_text(yaml.safe_dump(cluster))
     (tmp_path / "long.yaml").write_text(yaml.safe_dump(LONG))
+    shutil.copy(MINE, tmp_path)
     return Desk(tmp_path, head)
 
 
@@ -165,6 +170,8 @@ def test_a_job_outlives_its_client_is_stopped_and_continues(desk, head):
     wait_until(lambda: len(records.log(key).reports) >= 2)
     client.send_signal(signal.SIGKILL)
     client.wait()
+    # The job has a copy, and so has the one that continues it.
+    (desk.folder / "mine.py").unlink()
     before = len(records.log(key).reports)
     wait_until(lambda: len(records.log(key).reports) > before)
     job = json.loads((results / "long" / "job.json").read_text())["id"]
@@ -176,6 +183,8 @@ def test_a_job_outlives_its_client_is_stopped_and_continues(desk, head):
     resumed = datetime.now(UTC)
     shown = desk.output("resume", "long", "--cluster", "cluster.yaml")
     assert f"regbench from {head.folder}/session_" in shown
+    (plugin,) = json.loads((results / "long" / "suite.json").read_text())["plugins"]
+    assert plugin["root"].startswith(f"{head.folder}/session_")
     assert json.loads((results / "long" / "job.json").read_text())["id"] != job
     rows = records.trials().to_pylist()
     assert [(row["key"], row["status"], row["attempts"], row["rounds"]) for row in rows] == [(key, "completed", 2, 400)]

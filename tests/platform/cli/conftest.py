@@ -2,6 +2,9 @@
 
 import pytest
 from in_process import Here
+from own_plugins import fresh
+
+__all__ = ["fresh"]
 
 
 @pytest.fixture
