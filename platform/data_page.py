@@ -74,7 +74,10 @@ def _splits_table(data: Data) -> Table:
         for what, of in _STATISTICS.items():
             table.add_row(f"target, {what}", *(f"{round(of(target.double()).item(), 6):.4g}" for target in targets))
         return table
-    counts = [torch.bincount(target.long(), minlength=len(names)).tolist() for target in targets]
+    # A negative number stands for a label that nobody knows.
+    counts = [torch.bincount(target[target >= 0].long(), minlength=len(names)).tolist() for target in targets]
+    if any((target < 0).any() for target in targets):
+        table.add_row("no label", *(f"{(target < 0).sum().item():,}" for target in targets))
     for place, name in enumerate(names[:MOST_CLASSES]):
         table.add_row(f"class {name}", *(f"{count[place]:,}" for count in counts))
     if len(names) > MOST_CLASSES:
@@ -125,7 +128,7 @@ def _rows_table(data: Data, x: Tensor) -> Table:
     for row in range(min(SAMPLES, len(x))):
         cells = [f"{value:.3g}" for value in x[row, :MOST_COLUMNS].tolist()]
         if target is not None:
-            cells.insert(0, names[int(target[row])] if names else f"{target[row].item():.3g}")
+            cells.insert(0, names[int(target[row])] if names and target[row] >= 0 else f"{target[row].item():.3g}")
         table.add_row(*cells)
     return table
 
@@ -137,7 +140,7 @@ def _pictures(data: Data, images: Tensor) -> Columns:
         shown = dict.fromkeys(range(min(SAMPLES, len(images))), "")
     else:
         seen = target[: 50 * len(names)].tolist()
-        shown = {seen.index(label): f"class {names[label]}" for label in sorted(set(seen))[:SAMPLES]}
+        shown = {seen.index(label): f"class {names[label]}" for label in sorted({*seen} - {-1})[:SAMPLES]}
     part = images[list(shown)].double()
     low, high = part.min(), part.max()
     scaled = (part - low) / (high - low).clamp(min=1e-12)

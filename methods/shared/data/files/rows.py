@@ -84,8 +84,8 @@ def texts(column: pa.ChunkedArray) -> np.ndarray:
 
 
 def numbers(column: pa.ChunkedArray) -> np.ndarray:
-    """A column ``[N]`` of numbers, NaN where a value is missing."""
-    return column.cast(pa.float64()).to_numpy().astype(np.float64)
+    """A column ``[N]`` of numbers, NaN where a value is missing; of whole ones beyond 2⁵³ the nearest float."""
+    return column.cast(pa.float64(), safe=False).to_numpy().astype(np.float64)
 
 
 def one_after_the_other(parts: Mapping[str, int]) -> Callable[[int], str]:

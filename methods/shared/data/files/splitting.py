@@ -47,9 +47,10 @@ def _parted(rows: Rows, target: Target, places: np.ndarray, held: int, seed: int
         numbers, counts = np.unique(labels, return_counts=True)
         if counts.min() < 2:
             few = target.classes[numbers[counts.argmin()]]
+            real = ", or add `task: regression`" if target.numeric else ""
             raise DataError(
                 f"class '{few}' has too few rows in {rows.label} to be in each split: it needs three or more; leave it out, "
-                "join it with another, or give the splits by split_column"
+                f"join it with another, give the splits by split_column{real}"
             )
     try:
         left, out = train_test_split(places, test_size=held, stratify=labels, random_state=seed)
