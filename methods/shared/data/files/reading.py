@@ -54,6 +54,10 @@ def read(name: str, spec: FileData, split: int = 0) -> Data:
         facts["class_names"] = target.classes
     pool = len(rows) if drawn else 0
     if rows.pictures is not None:
+        if spec.protected:
+            raise DataError(
+                f"{rows.label} has images as inputs: protected attributes go with columns alone"
+            )
         return _image_data(name, rows.pictures, target, places, facts, pool)
     x, columns = encode(rows, input_columns(rows, spec), places["train"])
     facts["columns"] = columns
@@ -81,11 +85,13 @@ def _image_data(
         raise DataError(
             f"{target.told}, taken as real values: images have classes; add `task: classification` if these are some"
         )
-    x = torch.from_numpy(np.ascontiguousarray(pictures)).float()
-    if pictures.dtype == np.uint8:
-        x.div_(255)
-    meta = facts | {"classes": len(target.classes), "shape": tuple(x.shape[1:])}
-    return Data(name, **_splits(x, torch.from_numpy(target.values), places), meta=meta, pool=pool)
+    splits = {}
+    for part, chosen in places.items():
+        # Split while they are bytes: floats are four times as large.
+        x = torch.from_numpy(np.ascontiguousarray(pictures[chosen])).float()
+        splits[part] = TensorDataset(x.div_(255) if pictures.dtype == np.uint8 else x, torch.from_numpy(target.values[chosen]))
+    meta = facts | {"classes": len(target.classes), "shape": tuple(pictures.shape[1:])}
+    return Data(name, **splits, meta=meta, pool=pool)
 
 
 def _values(target: Target, train: np.ndarray) -> tuple[torch.Tensor, dict[str, Any]]:

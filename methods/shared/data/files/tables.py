@@ -18,6 +18,7 @@ from regbench.methods.shared.data.files.rows import Rows, one_after_the_other
 from regbench.methods.shared.data.files.spec import FileData
 
 DELIMITERS = ",;\t|"
+LONGEST_HEADER = 2**20
 # As the UCI repository writes a missing value.
 UNKNOWN = "?"
 # A row index that pandas writes beside the columns.
@@ -69,17 +70,19 @@ def joined(tables: Mapping[str, pa.Table], names: Mapping[str, str], label: str)
 def read_csv(path: Path) -> pa.Table:
     """A CSV file with a header; separated by commas, semicolons, tabs or bars, whichever its header has most of.
 
-    Spaces around texts are no part of them. Empty fields, ``NA`` and the like, and ``?`` are missing values. With semicolons,
-    numbers may have decimal commas.
+    It may be compressed, as ``.csv.gz``. Spaces around texts are no part of them. Empty fields, ``NA`` and the like, and ``?``
+    are missing values. With semicolons, numbers may have decimal commas.
 
     Raises:
         DataError: it cannot be read; names the row.
     """
     try:
-        with path.open(encoding="utf-8-sig") as file:
-            header = file.readline()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read {path}: {getattr(error, 'strerror', None) or 'it is no text in UTF-8'}") from None
+        with pa.input_stream(str(path)) as file:
+            header = file.read(LONGEST_HEADER).partition(b"\n")[0].decode()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or _line(error)}") from None
+    except UnicodeDecodeError:
+        raise DataError(f"cannot read {path}: its header is no text in UTF-8") from None
     delimiter = max(DELIMITERS, key=header.count)
     missing = [*pc_csv.ConvertOptions().null_values, UNKNOWN]
     try:
@@ -92,6 +95,9 @@ def read_csv(path: Path) -> pa.Table:
         )
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"cannot read {path}: {_csv_problem(error)}") from None
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if pa.types.is_binary(column.type):
+            raise DataError(f"cannot read {path}: column '{name}' is no text in UTF-8")
     columns = [_tidy(column, missing, decimal_commas=delimiter == ";") for column in table.columns]
     return pa.table(columns, names=[name.strip() for name in table.column_names])
 

@@ -213,7 +213,8 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
     (tmp_path / "ragged.csv").write_text("a,b\n1,2\n1,2,3\n")
     (tmp_path / "header.csv").write_text("a,b\n")
     (tmp_path / "empty.csv").write_text("")
-    (tmp_path / "latin.csv").write_bytes("a,b\né,2\n".encode("latin-1"))
+    (tmp_path / "latin.csv").write_bytes(("a,b\n" + 10_000 * "e,2\n" + "é,2\n").encode("latin-1"))
+    (tmp_path / "header_latin.csv").write_bytes("é,b\n1,2\n".encode("latin-1"))
     (tmp_path / "twice.csv").write_text("a,a\n1,2\n")
     (tmp_path / "few.csv").write_text("a,b\n1,u\n2,v\n3,u\n")
     (tmp_path / "broken.parquet").write_bytes(b"PAR1 and nothing more")
@@ -222,7 +223,8 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
         "ragged.csv": "row 2: Expected 2 columns, got 3",
         "header.csv": "is empty: it has 2 columns and no row",
         "empty.csv": "cannot read",
-        "latin.csv": "UTF",
+        "latin.csv": "column 'a' is no text in UTF-8",
+        "header_latin.csv": "its header is no text in UTF-8",
         "twice.csv": "two columns called 'a'",
         "few.csv": "few",
     }.items():
@@ -246,6 +248,7 @@ def test_arrays_that_are_no_numbers_are_refused(tmp_path):
     np.savez(tmp_path / "lengths.npz", x=np.ones((29, 2)), y=y)
     np.savez(tmp_path / "deep.npz", x=np.ones((30, 2)), maps=np.ones((30, 4, 4)), y=y)
     np.savez(tmp_path / "values.npz", x=np.linspace(-1, 2, 30 * 16).reshape(30, 4, 4), y=y)
+    np.savez(tmp_path / "protected.npz", x=np.ones((30, 4, 4)), y=y, sex=y)
     np.save(tmp_path / "single.npz.npy", y)
     (tmp_path / "single.npz.npy").rename(tmp_path / "single.npz")
     (tmp_path / "text.npz").write_text("no arrays")
@@ -255,9 +258,10 @@ def test_arrays_that_are_no_numbers_are_refused(tmp_path):
         "lengths": "x has 29, y has 30",
         "deep": "has images 'maps' beside other inputs",
         "values": "image 1 of x of",
+        "protected": "protected attributes go with columns alone",
         "single": "holds a single array",
         "text": "cannot read",
     }.items():
-        said = refusal(tmp_path, npz=f"{name}.npz", target="y")
+        said = refusal(tmp_path, npz=f"{name}.npz", target="y", protected=["sex"] if name == "protected" else [])
         assert f"{name}.npz" in said
         assert part in said

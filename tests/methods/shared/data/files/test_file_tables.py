@@ -1,5 +1,8 @@
 """Tables from CSV, Parquet and npz files are what scikit-learn and pandas make of the same rows."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -129,6 +132,22 @@ def test_what_stands_for_a_missing_value(tmp_path, mark):
     (tmp_path / "a.csv").write_text("a,b,y\n" + 10 * rows)
     columns = read("a", spec_of(tmp_path, csv="a.csv", target="y")).meta["columns"]
     assert columns == ("a", "missing: a", "b=u", "b=v", "b=missing")
+
+
+def test_a_compressed_file_is_the_same(tmp_path):
+    for name in ("a.csv", "a.csv.gz", "a.csv.bz2"):
+        wine().to_csv(tmp_path / name, index=False)
+    plain, *others = (read("a", spec_of(tmp_path, csv=name, target="kind")) for name in ("a.csv", "a.csv.gz", "a.csv.bz2"))
+    assert all(torch.equal(plain.train.tensors[0], other.train.tensors[0]) for other in others)
+
+
+def test_the_description_is_read_without_what_takes_long_to_import():
+    code = (
+        "import sys, regbench.methods.shared.data.files.spec\n"
+        "print(*sorted({'torch', 'sklearn', 'pandas', 'pyarrow', 'PIL', 'datasets', 'numpy'} & sys.modules.keys()))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
 
 
 def test_a_quoted_field_may_hold_lines_and_delimiters(tmp_path):
