@@ -9,6 +9,19 @@ from regbench.methods.classification.task import Batch, ClassificationMethod, Lo
 from regbench.methods.method import Paper, weight
 
 
+def smoothed_cross_entropy(logits: Tensor, labels: Tensor, smoothing: float | Tensor) -> Tensor:
+    """(1 - ε) H(y, p) + ε H(u, p) for uniform u, the mean over a batch; differentiable in ε too, unlike PyTorch's own.
+
+    Args:
+        logits: ``[B, K]``.
+        labels: ``[B]``.
+        smoothing: ε, in [0, 1].
+    """
+    log_p = logits.log_softmax(1)
+    nll = nn.functional.nll_loss(log_p, labels)
+    return (1 - smoothing) * nll - smoothing * log_p.mean()
+
+
 class LabelSmoothing(ClassificationMethod):
     """Cross-entropy against targets mixed with the uniform distribution.
 
@@ -26,6 +39,4 @@ class LabelSmoothing(ClassificationMethod):
     def objective(self, model: Logits, batch: Batch, weights: SimpleNamespace) -> tuple[Tensor, Tensor]:
         """Cross-entropy with smoothed targets; see the class."""
         logits = model(batch.x)
-        log_p = logits.log_softmax(1)
-        nll = nn.functional.nll_loss(log_p, batch.y)
-        return (1 - weights.smoothing) * nll - weights.smoothing * log_p.mean(), logits
+        return smoothed_cross_entropy(logits, batch.y, weights.smoothing), logits

@@ -22,6 +22,21 @@ class PastPredictions(nn.Module):
         self.register_buffer("probabilities", nn.functional.one_hot(labels, classes).float())
 
 
+def refined_cross_entropy(logits: Tensor, labels: Tensor, past: Tensor, alpha: float | Tensor) -> Tensor:
+    """(1 - α) H(y, p) + α H(P, p): the cross-entropy against labels mixed with past predictions, the mean over a batch.
+
+    Args:
+        logits: ``[B, K]``.
+        labels: ``[B]``.
+        past: what the network predicted for these examples before, probabilities ``[B, K]``.
+        alpha: trust in them, in [0, 1].
+    """
+    log_p = logits.log_softmax(1)
+    label_term = nn.functional.nll_loss(log_p, labels)
+    past_term = -(past * log_p).sum(1).mean()
+    return (1 - alpha) * label_term + alpha * past_term
+
+
 class ProgressiveSelfDistillation(ClassificationMethod):
     """Cross-entropy against targets mixed with the network's own predictions from the epoch before.
 
@@ -54,10 +69,7 @@ class ProgressiveSelfDistillation(ClassificationMethod):
         assert isinstance(batch.memory, PastPredictions)
         past = batch.memory.probabilities[batch.index]
         alpha = weights.final_alpha * (batch.epoch / batch.epochs if self.alpha_schedule == "linear" else 1.0)
-        log_p = logits.log_softmax(1)
-        label_term = nn.functional.nll_loss(log_p, batch.y)
-        past_term = -(past * log_p).sum(1).mean()
-        return (1 - alpha) * label_term + alpha * past_term, logits
+        return refined_cross_entropy(logits, batch.y, past, alpha), logits
 
     def remember(self, batch: Batch, logits: Tensor, run: Run) -> None:
         """Stores this forward pass's softmax outputs, from all workers: the next epoch shuffles examples among them."""

@@ -11,9 +11,7 @@ from regbench.methods.regression.kernels import (
     Denominator,
     automatic_width,
     conditional_cs_divergence,
-    cs_qmi,
-    log_kernel,
-    normalized_cs_qmi,
+    cs_information,
 )
 from regbench.methods.regression.network import Encoding
 from regbench.methods.regression.task import Batch, Model, RegressionMethod
@@ -93,5 +91,4 @@ class CauchySchwarzBottleneck(RegressionMethod):
             widths = [automatic_width(v) for v in (x, t)]
         else:
             widths = [weights.kernel_bandwidth_x, weights.kernel_bandwidth_t]
-        kernels = (log_kernel(v, v, width) for v, width in zip((x, t), widths, strict=True))
-        return (normalized_cs_qmi if self.normalized_qmi else cs_qmi)(*kernels)
+        return cs_information(x, t, *widths, normalized=self.normalized_qmi)

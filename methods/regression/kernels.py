@@ -90,6 +90,23 @@ def normalized_cs_qmi(log_k: Tensor, log_q: Tensor) -> Tensor:
 
 
 @in_double
+def cs_information(
+    x: Tensor, t: Tensor, width_x: Tensor | float, width_t: Tensor | float, *, normalized: bool = True
+) -> Tensor:
+    """I_CS(x; t) of samples ``x [N, d]`` and ``t [N, K]``, the term by which CS-IB compresses; normalized or not.
+
+    Args:
+        x: inputs.
+        t: their codes.
+        width_x: σ of the kernel on inputs.
+        width_t: σ of the kernel on codes.
+        normalized: over √(I_CS(x; x) I_CS(t; t)), as the released experiments have it.
+    """
+    kernels = (log_kernel(v, v, width) for v, width in ((x, width_x), (t, width_t)))
+    return (normalized_cs_qmi if normalized else cs_qmi)(*kernels)
+
+
+@in_double
 def automatic_width(v: Tensor) -> Tensor:
     """Ten times the median squared distance between samples ``[N, d]``, the automatic width of the released code.
 

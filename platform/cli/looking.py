@@ -1,4 +1,4 @@
-"""Commands that only tell something: no PyTorch is imported, so they answer at once."""
+"""Commands that only tell something. All but `check` and `data show` import no PyTorch, so they answer at once."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -154,6 +154,20 @@ def data_list(plugin: PluginOption = None) -> None:
     from regbench.platform.catalog import data_table
 
     terminal().print(data_table())
+
+
+@data_app.command("show")
+def data_show(
+    name: DataArgument, split: Annotated[int, typer.Option(min=0, help="the number of the split; 0 is the usual one")] = 0
+) -> None:
+    """Show a data set: rows, classes and ranges of its splits, its columns, and a few rows or images."""
+    from regbench.platform.inventory.inventory import inventory
+
+    facts = inventory().data_set(name)
+    from regbench.methods.shared.data import load
+    from regbench.platform.data_page import data_page
+
+    terminal().print(data_page(load(name, split), facts.help))
 
 
 @data_app.command("where")

@@ -108,6 +108,7 @@ def test_data_sets_are_listed_with_where_their_files_go(tmp_path, here, monkeypa
     assert "embedded" in here.succeeds(tmp_path, "data", "list")
     assert here.succeeds(tmp_path, "data", "where", "fashion_mnist").startswith("/data/")
     assert "embedded" in here.succeeds(tmp_path, "data", "where", "digits")
+    assert "class 9" in here.succeeds(tmp_path, "data", "show", "digits", "--split", "1")
 
 
 @pytest.mark.parametrize(

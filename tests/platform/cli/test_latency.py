@@ -33,6 +33,7 @@ COMMANDS = {
         ["run", "ps_kdd"],
         ["run", "ps_kd", "--set", "epoch=3"],
         ["run", "ps_kd", "--data", "digit"],
+        ["data", "show", "digit"],
         ["sweep", "quickstat"],
         ["sweep", "method.yaml"],
         ["sweep", "setting.yaml"],
