@@ -31,6 +31,7 @@ def describe(suite: Suite, planned: list[Study]) -> dict[str, Any]:
         "id": uuid.uuid4().hex,
         "suite": suite.model_dump(mode="json"),
         "studies": [study.describe() for study in planned],
+        "files": {name: spec.digest() for name, spec in suite.files.items()},
         "plugins": [describe_plugin(plugin) for plugin in plugins.active().values()],
         "provenance": provenance(),
     }

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from regbench.methods.errors import ConfigError
 from regbench.methods.shared.data import load
+from regbench.methods.shared.data.files.reading import require_track
 from regbench.platform.execution.aside import Aside, import_aside
 from regbench.platform.execution.trial import Place
 from regbench.platform.inventory.inventory import inventory
@@ -163,6 +164,7 @@ def resume(
         plugins, changes = reconciled(had, grown=suite is not None, accept=again.accept_changed_plugin)
         activate_kept(records.storage, plugins)
         before, planned = recorded_plan(records)
+        _require_same_files(before, recorded.get("files") or {}, name)
         if suite is not None:
             changes = growth(before, suite) + changes
         if not changes:
@@ -176,6 +178,16 @@ def resume(
         return Plan(now, grown, plugins, grown_suite_file(recorded | {"plugins": plugins}, now, grown, changes))
 
     return _run(plan, records, uri, console, cluster, again)
+
+
+def _require_same_files(suite: Suite, digests: dict[str, str], name: str) -> None:
+    """Refuses to go on where a data set in files is another one now: its trials could not be compared."""
+    for data, spec in suite.files.items():
+        if spec.digest() != digests.get(data):
+            raise ConfigError(
+                f"the files of data set '{data}' ({spec.label}) have changed since sweep '{name}' was started: restore them, "
+                "or start another sweep with --name"
+            )
 
 
 def _tracking_uri(storage: Storage, tracking: str | None) -> str | None:
@@ -276,9 +288,14 @@ def _forget_failed(records: Records) -> None:
 
 def _require_data(search: Search) -> None:
     """Refuses to begin where data is missing or damaged: no trial's fault must become its result."""
-    for name in sorted({state.study.data for state in search.states.values() if not search.exhausted(state)}):
+    wanted = {
+        (state.study.data, state.study.method.track.name) for state in search.states.values() if not search.exhausted(state)
+    }
+    for name, track in sorted(wanted):
         # Embedded ones have no files.
-        if inventory().data[name].folder is not None:
+        if name in search.suite.files:
+            require_track(load(name), track)
+        elif inventory().data[name].folder is not None:
             load(name)
 
 
@@ -312,6 +329,7 @@ def _place(suite: Suite, storage: str, plugins: list[dict[str, Any]]) -> Place:
         checkpoint_seconds=suite.checkpoint_seconds,
         diagnostics=suite.diagnostics.model_dump() if suite.diagnostics else None,
         plugins=plugins,
+        files={name: spec.model_dump(mode="json", exclude_defaults=True) for name, spec in suite.files.items()},
     )
 
 

@@ -158,7 +158,9 @@ def data_list(plugin: PluginOption = None) -> None:
 
 @data_app.command("show")
 def data_show(
-    name: DataArgument, split: Annotated[int, typer.Option(min=0, help="the number of the split; 0 is the usual one")] = 0
+    name: DataArgument,
+    plugin: PluginOption = None,
+    split: Annotated[int, typer.Option(min=0, help="the number of the split; 0 is the usual one")] = 0,
 ) -> None:
     """Show a data set: rows, classes and ranges of its splits, its columns, and a few rows or images."""
     from regbench.platform.inventory.inventory import inventory

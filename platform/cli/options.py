@@ -86,6 +86,18 @@ def _activate(references: list[str] | None) -> list[str]:
     return found
 
 
+def _own_data(text: str | None) -> str | None:
+    """The name of a data set; what is said of one in files, in braces as in a suite, makes it known under their name."""
+    if text is None or not text.startswith("{"):
+        return text
+    from regbench.methods.shared.data.files.define import define_files, parse_files
+
+    spec = parse_files(text).resolved(Path())
+    name = Path(spec.label).stem
+    define_files(name, spec)
+    return name
+
+
 def _starting(found: list[Any], incomplete: str) -> list[Any]:
     """The candidates, names or names with help, that begin as what has been typed."""
     return [item for item in found if (item if isinstance(item, str) else item[0]).startswith(incomplete)]
@@ -120,10 +132,19 @@ PluginOption = Annotated[
 ]
 DataOption = Annotated[
     str | None,
-    typer.Option(help="data set; default: the track's own", autocompletion=lambda incomplete: _starting(_data(), incomplete)),
+    typer.Option(
+        help="data set, or one in your own files, such as '{csv: wine.csv, target: quality}'; default: the track's own",
+        autocompletion=lambda incomplete: _starting(_data(), incomplete),
+        callback=_own_data,
+    ),
 ]
 DataArgument = Annotated[
-    str, typer.Argument(help="a data set", autocompletion=lambda incomplete: _starting(_data(), incomplete))
+    str,
+    typer.Argument(
+        help="a data set, or one in your own files, such as '{csv: wine.csv, target: quality}'",
+        autocompletion=lambda incomplete: _starting(_data(), incomplete),
+        callback=_own_data,
+    ),
 ]
 SuiteArgument = Annotated[
     str,

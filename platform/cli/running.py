@@ -270,12 +270,13 @@ def stop(name: SweepArgument, storage: StorageOption = DEFAULT_STORAGE) -> None:
 def _suite(source: str, name: str | None, changes: list[str] | None, plugins: list[str] | None) -> "Suite":
     """A suite under another name, with other values of some keys, and more plugins."""
     from regbench.platform.suite.changes import changed, values
-    from regbench.platform.suite.spec import parse_suite, read_suite, with_plugins
+    from regbench.platform.suite.spec import parse_suite, prepared, read_suite
 
-    suite = with_plugins(read_suite(source), Path(), plugins or [])
+    suite = read_suite(source)
     if changes:
         suite = changed(suite.model_dump(), values(changes))
-    return suite if name is None else parse_suite(suite.model_dump() | {"name": name}, "--name")
+    suite = suite if name is None else parse_suite(suite.model_dump() | {"name": name}, "--name")
+    return prepared(suite, Path(), plugins or [])
 
 
 def _place(cluster: str, storage: str) -> "Distant":

@@ -12,6 +12,8 @@ from regbench.methods.diagnostics import Diagnostics
 from regbench.methods.errors import ConfigError, nearest
 from regbench.methods.registry import create, data_of
 from regbench.methods.run import Run
+from regbench.methods.shared.data import defined, load
+from regbench.methods.shared.data.files.reading import require_track
 from regbench.methods.watch import Watch
 from regbench.platform.execution.trial import require_finite, reset_process
 
@@ -51,6 +53,8 @@ def run_once(
     if data is not None and data not in (fitting := data_of(track)):
         raise ConfigError(f"data set '{data}' does not fit track {track.name}; {nearest(data, fitting)}")
     reset_process(seed, threads=1)
+    if data in defined():
+        require_track(load(data), track.name)
     training = Run(data or track.data[0], seed=seed, device=_device(device), test=test)
     watch = Watch(diagnostics, method, training) if diagnostics else None
     metrics: dict[str, float] = {}

@@ -8,7 +8,7 @@ import random
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,8 @@ from regbench.methods.diagnostics import Diagnostics
 from regbench.methods.errors import CheckpointError, ConfigError, DivergedError, SurroundingsError, nearest
 from regbench.methods.registry import create, find_method
 from regbench.methods.run import Best, Run, World
+from regbench.methods.shared.data.files.define import define_files
+from regbench.methods.shared.data.files.spec import FileData
 from regbench.methods.watch import Watch
 from regbench.platform.records.plugins import activate_kept
 from regbench.platform.records.records import Records, Report, Trial
@@ -36,6 +38,7 @@ class Place:
         checkpoint_seconds: at least so long between two checkpoints; 0 writes one after every round.
         diagnostics: what is measured of hidden representations, as a mapping, or None.
         plugins: those of the sweep, as ``suite.json`` describes them.
+        files: what the suite says of data sets in a user's files, by name.
     """
 
     storage: str
@@ -44,6 +47,7 @@ class Place:
     checkpoint_seconds: float = 15.0
     diagnostics: dict[str, Any] | None = None
     plugins: Sequence[Mapping[str, Any]] = ()
+    files: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def reset_process(seed: int, threads: int) -> None:
@@ -84,6 +88,8 @@ def train(
     """
     records = Records(Storage(place.storage))
     activate_kept(records.storage, place.plugins)
+    for name, spec in place.files.items():
+        define_files(name, FileData(**spec))
     if find_method(trial.method) is None:
         raise SurroundingsError(f"{socket.gethostname()} has no method {trial.method}: install the same regbench everywhere")
     reset_process(trial.seed, place.threads)

@@ -3,13 +3,25 @@
 from functools import cache
 
 from regbench.methods import plugins
+from regbench.methods.shared.data import defined
 from regbench.platform.inventory.cache import remembered
-from regbench.platform.inventory.facts import Inventory
+from regbench.platform.inventory.facts import DataFacts, Inventory
 
 
 def inventory() -> Inventory:
-    """What this installation has, with the plugins that are active."""
-    return _inventory(plugins.state())
+    """What this installation has, with the plugins that are active and the data sets of this process."""
+    known, more = _inventory(plugins.state()), defined()
+    if not more:
+        return known
+    data = {
+        source.name: DataFacts(name=source.name, help=source.help, folder=None, splits=source.splits)
+        for source in more.values()
+    }
+    tracks = {
+        name: track.model_copy(update={"data": track.data + [source.name for source in more.values() if name in source.tracks]})
+        for name, track in known.tracks.items()
+    }
+    return known.model_copy(update={"data": known.data | data, "tracks": tracks})
 
 
 @cache

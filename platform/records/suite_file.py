@@ -80,6 +80,7 @@ class _Content(TypedDict, total=False):
     provenance: _Provenance
     resumed: list[dict[str, Any]]
     plugins: list[_Plugin]
+    files: dict[str, str]
 
 
 _CONTENT = TypeAdapter(_Content)

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from regbench.methods.errors import ConfigError
+from regbench.methods.shared.data.files.spec import SOURCES, FileData
 from regbench.platform.suite.plan import Study
 from regbench.platform.suite.spec import Suite
 
@@ -43,9 +44,14 @@ def growth(before: Suite, now: Suite) -> list[str]:
         found.append(_told("confirm.seeds", before.confirm.seeds, now.confirm.seeds))
     wrong += [f"methods.{name}" for name, entry in before.methods.items() if now.methods.get(name) != entry]
     found += [f"methods + {name}" for name in now.methods if name not in before.methods]
-    if (before.data is None) != (now.data is None) or not set(before.data or []) <= set(now.data or []):
+    had_data, has_data = before.data or {}, now.data or {}
+    if (before.data is None) != (now.data is None) or not had_data.keys() <= has_data.keys():
         wrong.append("data")
-    found += [f"data + {name}" for name in now.data or [] if name not in (before.data or [])]
+    # Where the files are may change; what they hold is compared by content.
+    wrong += [
+        f"data.{name}" for name, spec in had_data.items() if name in has_data and _told_of(spec) != _told_of(has_data[name])
+    ]
+    found += [f"data + {name}" for name in has_data if name not in had_data]
     if wrong:
         raise ConfigError(
             f"the suite differs in {', '.join(wrong)} from the one that sweep '{before.name}' was started with. It can get "
@@ -75,6 +81,11 @@ def grown_suite_file(recorded: dict[str, Any], suite: Suite, studies: list[Study
         ],
         "grown": [*recorded.get("grown", []), entry],
     }
+
+
+def _told_of(spec: FileData | None) -> dict[str, Any] | None:
+    """What is said of a data set in files, but for where they are."""
+    return spec.model_dump(exclude=set(SOURCES)) | {"source": spec.source} if spec else None
 
 
 def _others() -> list[str]:

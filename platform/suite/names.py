@@ -6,7 +6,8 @@ from typing import Any
 from regbench.methods.errors import ConfigError, nearest
 from regbench.platform.inventory.facts import Inventory, MethodFacts
 from regbench.platform.inventory.inventory import inventory
-from regbench.platform.suite.spec import Entry, Suite
+from regbench.platform.suite.entries import Entry
+from regbench.platform.suite.spec import Suite
 
 
 def with_baselines(suite: Suite) -> dict[str, Entry]:
@@ -31,11 +32,11 @@ def data_for(suite: Suite, track: str) -> list[str]:
     known = inventory()
     fitting = known.tracks[track].data
     if suite.data is None:
-        return fitting[:1]
+        return known.tracks[track].data[:1]
     for name in suite.data:
         known.data_set(name)
     if not (found := [name for name in suite.data if name in fitting]):
-        raise ConfigError(f"none of the data sets {suite.data} fits track {track}; it has {', '.join(fitting)}")
+        raise ConfigError(f"none of the data sets {list(suite.data)} fits track {track}; it has {', '.join(fitting)}")
     return found
 
 
@@ -53,10 +54,9 @@ def check_new(suite: Suite) -> None:
             _check_step(f"range of {entry.method or name}.{setting}", limits)
     for setting, limits in suite.ranges.items():
         _check_step(f"space: range of {setting}", limits)
-    for key, names in (("data", suite.data), ("objectives", suite.objectives)):
-        for name in names or ():
-            if (names or []).count(name) > 1:
-                raise ConfigError(f"{key}: '{name}' is there twice")
+    for name in suite.objectives or ():
+        if (suite.objectives or []).count(name) > 1:
+            raise ConfigError(f"objectives: '{name}' is there twice")
     _check_fresh(suite)
 
 

@@ -15,9 +15,10 @@ from regbench.methods.registry import create, method_class
 from regbench.methods.shared.bilevel.learning import LearnedMethod
 from regbench.methods.shared.data import load
 from regbench.platform.records.records import Stage, Trial, study_name
+from regbench.platform.suite.entries import Entry
 from regbench.platform.suite.learned import NO_GUARANTEE, how_learned, plan_learning
 from regbench.platform.suite.names import check_names, data_for, with_baselines
-from regbench.platform.suite.spec import Entry, Suite
+from regbench.platform.suite.spec import Suite
 from regbench.platform.suite.start import starting_points
 from regbench.search_spaces.ranges import example, extremes, resolve
 from regbench.search_spaces.space import SearchSpace

@@ -8,6 +8,7 @@ from regbench.methods.errors import ConfigError
 from regbench.methods.method import Method, Metric
 from regbench.methods.metrics import metrics_of
 from regbench.methods.registry import method_class
+from regbench.methods.shared.data.files.define import define_files
 from regbench.platform.inventory.inventory import inventory
 from regbench.platform.records.records import Records
 from regbench.platform.records.suite_file import FILE, DamagedSuiteError, read_suite_file
@@ -26,6 +27,8 @@ def recorded_plan(records: Records) -> tuple[Suite, list[Study]]:
     recorded = read_suite_file(records.storage, "suite", "studies")
     name = records.storage.name
     suite = recorded_suite(recorded, records)
+    for data, spec in suite.files.items():
+        define_files(data, spec)
     try:
         for described in recorded["studies"]:
             _require_installed(described)

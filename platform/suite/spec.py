@@ -5,22 +5,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError, model_validator
 
 from regbench.methods import plugins
 from regbench.methods.diagnostics import Diagnostics
 from regbench.methods.errors import ConfigError
-from regbench.methods.strict import Strict, explain, matching, read_mapping
+from regbench.methods.shared.data.files.define import define_files
+from regbench.methods.shared.data.files.spec import FileData
+from regbench.methods.strict import Strict, explain, read_mapping
+from regbench.platform.suite.entries import Entry, Name, Searched, Space, Start, data_sets, entries, shortest
 
 SamplerName = Literal["grid", "random", "tpe", "gp", "cmaes", "nsga2", "bilevel"]
 SchedulerName = Literal["none", "asha", "hyperband", "pbt", "median"]
 # What records can hold, with room for the seeds that follow it.
 LARGEST_SEED = 2**62
-# Names become parts of file names.
-Name = Annotated[
-    str,
-    matching(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", "at most 64 letters, digits, '_', '-' and '.', a letter or digit first"),
-]
 
 
 def _named(value: Any) -> Any:
@@ -107,70 +105,12 @@ class Resources(Strict):
         return self
 
 
-ONLY = "only"
-
-
-def _only_names(value: dict[str, Any]) -> dict[str, Any]:
-    only = value.get(ONLY, [])
-    if not isinstance(only, list) or not all(isinstance(name, str) for name in only):
-        raise ValueError(f"only must be a list of settings, not {only!r}")
-    if unused := [name for name in value if name != ONLY and ONLY in value and name not in only]:
-        raise ValueError(f"'{unused[0]}' has a range, but is not among `only`; keep one")
-    return value
-
-
-Space = Annotated[dict[str, Any], AfterValidator(_only_names)]
-Start = list[dict[str, Any]]
-
-
-class Searched(Strict):
-    """What a suite, or one of its entries, says of what is searched."""
-
-    space: Space
-    start: Start
-
-    @property
-    def ranges(self) -> dict[str, Any]:
-        """The ranges in its ``space``."""
-        return {name: value for name, value in self.space.items() if name != ONLY}
-
-    @property
-    def only(self) -> list[str] | None:
-        """The settings that alone are to be searched; None where its ``space`` does not say."""
-        return self.space.get(ONLY)
-
-
-class Entry(Searched):
-    """One method in a suite."""
-
-    method: str | None = Field(None, description="slug of the method; by default the entry's own name")
-    settings: dict[str, Any] = Field({}, description="settings with one value, not searched")
-    space: Space = Field(
-        {}, description="ranges in place of the suite's and of the method's search space, or in addition; `only`: see Ranges"
-    )
-    start: Start = Field([], description="configurations that are tried first, after the method's default")
-
-
-def _entries(value: Any) -> Any:
-    """Lets a list of names stand for a mapping without details."""
-    if isinstance(value, list):
-        for name in value:
-            if not isinstance(name, str):
-                raise ValueError(f"a list holds names only, not {name!r}; write a mapping of names to details")
-            if value.count(name) > 1:
-                raise ValueError(f"'{name}' is there twice; give one of them another name and `method: {name}`")
-        return {name: {} for name in value}
-    if isinstance(value, Mapping):
-        return {name: entry or {} for name, entry in value.items()}
-    return value
-
-
 class Suite(Searched):
     """A benchmark: which methods, on which data, under which budget."""
 
     name: Name = Field(description="names the sweep and its folder")
     description: str = Field("", description="one or two sentences for readers of the report")
-    methods: Annotated[dict[Name, Entry], BeforeValidator(_entries)] = Field(
+    methods: Annotated[dict[Name, Entry], BeforeValidator(entries)] = Field(
         min_length=1, description="the methods, as a list of slugs or as entry name -> details; each track's baseline is added"
     )
     plugins: list[str] = Field(
@@ -178,7 +118,12 @@ class Suite(Searched):
         description="your own methods, data sets, architectures, metrics and tracks: Python files or folders beside the suite, "
         "or importable modules",
     )
-    data: list[str] | None = Field(None, min_length=1, description="data sets; by default each track's embedded one")
+    data: Annotated[dict[Name, FileData | None] | None, BeforeValidator(data_sets), PlainSerializer(shortest)] = Field(
+        None,
+        min_length=1,
+        description="data sets, as a list of names, or as name -> what is said of one in your own files; by default each "
+        "track's embedded one",
+    )
     settings: dict[str, Any] = Field({}, description="settings with one value for every method that has them, such as epochs")
     space: Space = Field({}, description="ranges for every method that has these settings, baselines included; see Ranges")
     start: Start = Field([], description="configurations that every study tries first, as far as it searches these settings")
@@ -245,6 +190,11 @@ class Suite(Searched):
         description="after so many hours, of each run of the sweep, nothing more is tuned: what is there is confirmed and "
         "compared; `resume` goes on with the tuning",
     )
+
+    @property
+    def files(self) -> dict[str, FileData]:
+        """The data sets in files of one's own, by name."""
+        return {name: spec for name, spec in (self.data or {}).items() if spec}
 
     @property
     def units(self) -> int:
@@ -343,7 +293,7 @@ def _undecidable(suite: Suite) -> list[str]:
 
 
 def read_suite(source: str | Path) -> Suite:
-    """A suite from a ready-made one's name or from a YAML file; its plugins are active from here on.
+    """A suite from a ready-made one's name or from a YAML file; its plugins and data sets are known from here on.
 
     Raises:
         ConfigError: there is no such suite, file or plugin, or what it says is wrong; one line that says what to change.
@@ -351,23 +301,27 @@ def read_suite(source: str | Path) -> Suite:
     from regbench.search_spaces import ready_made_suites
 
     raw = read_mapping(source, "suite", ready_made_suites(), "`name`, `methods`, …")
-    return with_plugins(parse_suite(raw, str(source)), Path(source).parent)
+    return prepared(parse_suite(raw, str(source)), Path(source).parent)
 
 
-def with_plugins(suite: Suite, base: Path, more: Sequence[str] = ()) -> Suite:
-    """A suite whose plugins, and some more, have been found and made active.
+def prepared(suite: Suite, base: Path, more: Sequence[str] = ()) -> Suite:
+    """A suite whose plugins, and some more, are active, and whose own data sets are known, with paths from anywhere.
 
     Args:
         suite: as it is written.
-        base: what the paths of its plugins are relative to.
+        base: what its paths are relative to.
         more: further plugins, which have been located.
 
     Raises:
-        ConfigError: there is no such plugin, or two have one name.
+        ConfigError: there is no such plugin, or a name is taken.
     """
+    data = suite.data and {name: spec and spec.resolved(base) for name, spec in suite.data.items()}
+    for name, spec in (data or {}).items():
+        if spec:
+            define_files(name, spec)
     references = list(dict.fromkeys([plugins.located(reference, base) for reference in suite.plugins] + list(more)))
     plugins.activate(*map(plugins.find, references))
-    return suite.model_copy(update={"plugins": references})
+    return suite.model_copy(update={"plugins": references, "data": data})
 
 
 def parse_suite(raw: Mapping[str, Any], source: str = "suite") -> Suite:

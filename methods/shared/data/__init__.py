@@ -75,6 +75,8 @@ class Source:
 Loader = TypeVar("Loader", bound=Callable[..., Data])
 
 _sources: dict[str, Source] = {}
+# Those of one process, or of one suite.
+_defined: dict[str, Source] = {}
 
 
 def dataset(name: str, *, help: str, folder: str | None = None, tracks: Sequence[str] = ()) -> Callable[[Loader], Loader]:
@@ -96,11 +98,29 @@ def dataset(name: str, *, help: str, folder: str | None = None, tracks: Sequence
     return register
 
 
+def define(source: Source) -> None:
+    """Makes a data set known in this process, or replaces one that was made known so before.
+
+    Raises:
+        ConfigError: regbench or a plugin has one of that name.
+    """
+    discover()
+    if source.name in _sources:
+        raise ConfigError(f"regbench has a data set called '{source.name}': give yours another name")
+    _defined[source.name] = source
+    _loaded.cache_clear()
+
+
+def defined() -> dict[str, Source]:
+    """The data sets that were made known in this process by ``define``, by name."""
+    return dict(_defined)
+
+
 def sources() -> dict[str, Source]:
-    """All registered data sets by name, those of plugins included."""
+    """All data sets by name, those of plugins and of this process included."""
     discover()
     plugins.modules()
-    return dict(sorted(_sources.items()))
+    return dict(sorted((_sources | _defined).items()))
 
 
 def load(name: str, split: int = 0) -> Data:

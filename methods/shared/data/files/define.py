@@ -1,0 +1,44 @@
+"""Makes data sets in files known by name, as those are that regbench brings along."""
+
+import yaml
+from pydantic import ValidationError
+
+from regbench.methods.errors import ConfigError
+from regbench.methods.shared.data import Data, Source, define
+from regbench.methods.shared.data.files.spec import FileData
+from regbench.methods.strict import Loader, explain
+
+
+def define_files(name: str, spec: FileData) -> None:
+    """Makes a data set in files known in this process; it is read when it is first loaded.
+
+    Args:
+        name: how it is called.
+        spec: where it is, with absolute paths.
+
+    Raises:
+        ConfigError: the name is taken by one that is not in files.
+    """
+
+    def load(split: int = 0) -> Data:
+        # pandas and scikit-learn take long to import.
+        from regbench.methods.shared.data.files.reading import read
+
+        return read(name, spec, split)
+
+    help = f"{spec.label}" + (f", target {spec.target}" if spec.target else "")
+    define(Source(name, help, None, load if spec.splits else lambda: load(), spec.tracks))
+
+
+def parse_files(text: str) -> FileData:
+    """What is said of a data set in files, from YAML in one line: ``{csv: wine.csv, target: quality}``.
+
+    Raises:
+        ConfigError: it is no such mapping.
+    """
+    try:
+        return FileData.model_validate(yaml.load(text, Loader))
+    except yaml.YAMLError:
+        raise ConfigError(f"data: {text} is not valid YAML") from None
+    except ValidationError as error:
+        raise ConfigError(f"data: {explain(error)}") from None
