@@ -25,6 +25,7 @@ lint: setup
 types: setup
 	mkdir -p build/types/regbench
 	for part in platform methods search_spaces clusters; do ln -sfn ../../../$$part build/types/regbench/$$part; done
+	ln -sfn ../../../platform/package/__init__.py build/types/regbench/__init__.py
 	MYPYPATH=build/types $(BIN)/mypy -p regbench
 
 setup: $(VENV)/installed

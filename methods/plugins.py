@@ -16,6 +16,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, entry_points
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from regbench.methods.errors import ConfigError, SurroundingsError
 
@@ -105,6 +106,8 @@ def digest(root: Path) -> str:
 
 _active: dict[str, Plugin] = {}
 _imported: dict[str, ModuleType] = {}
+# Methods that exist in this process only, by slug; see ``regbench.methods.memory``.
+own_methods: dict[str, Any] = {}
 
 
 def activate(*plugins: Plugin) -> None:

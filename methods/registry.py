@@ -43,8 +43,25 @@ def track_names() -> list[str]:
     return [package.name for package in packages if package.ispkg and package.name != SHARED]
 
 
+def register(method: type[Method]) -> None:
+    """Makes a method known in this process, in place of one that was registered so before.
+
+    Raises:
+        ConfigError: regbench or a plugin has one of that slug.
+    """
+    slug = method.slug
+    plugins.own_methods.pop(slug, None)
+    all_methods.cache_clear()
+    find_method.cache_clear()
+    if find_method(slug) is not None:
+        raise ConfigError(f"there is a method called '{slug}' already; give yours another slug")
+    plugins.own_methods[slug] = method
+    all_methods.cache_clear()
+    find_method.cache_clear()
+
+
 def _of_plugins() -> dict[str, type[Method]]:
-    """The methods of plugins, none of which may have another one's name.
+    """The methods of plugins, none of which may have another one's name, and those of this process.
 
     Raises:
         ConfigError: a name is taken, or a method belongs to a second track of one name.
@@ -59,7 +76,7 @@ def _of_plugins() -> dict[str, type[Method]]:
             if track.name in track_names() and track is not _track_of(track.name):
                 raise ConfigError(f"plugin {name}: there is a track called '{track.name}' already; give yours another name")
             found[slug] = method
-    return found
+    return found | plugins.own_methods
 
 
 def _track_of(name: str) -> Track:

@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from regbench.methods import plugins
+from regbench.methods import memory, plugins
 from regbench.platform.records.plugins import describe as describe_plugin
 from regbench.platform.records.records import Records
 from regbench.platform.records.suite_file import FILE, read_suite_file
@@ -32,6 +32,7 @@ def describe(suite: Suite, planned: list[Study]) -> dict[str, Any]:
         "suite": suite.model_dump(mode="json"),
         "studies": [study.describe() for study in planned],
         "files": {name: spec.digest() for name, spec in suite.files.items()},
+        "memory": memory.names(),
         "plugins": [describe_plugin(plugin) for plugin in plugins.active().values()],
         "provenance": provenance(),
     }

@@ -37,6 +37,7 @@ def pack(folder: Path, suite: Suite) -> None:
     """
     for name, source in PARTS.items():
         shutil.copytree(source, folder / "regbench" / name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+    shutil.copy(Path(__file__).parent / "package" / "__init__.py", folder / "regbench")
     release = version("regbench")
     # For importlib.metadata, which the sweep asks for the version; without dependencies, since nothing is installed.
     metadata = folder / f"regbench-{release}.dist-info" / "METADATA"

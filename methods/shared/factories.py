@@ -46,6 +46,11 @@ def architecture(name: str) -> Callable[[F], F]:
     return register
 
 
+def forget(name: str) -> None:
+    """Takes a factory's name back."""
+    del _registered[name]
+
+
 def require_known(name: str, own: Mapping[str, Any] | tuple[str, ...]) -> str:
     """The name of an architecture, if there is one of that name.
 

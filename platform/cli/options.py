@@ -90,12 +90,9 @@ def _own_data(text: str | None) -> str | None:
     """The name of a data set; what is said of one in files, in braces as in a suite, makes it known under their name."""
     if text is None or not text.startswith("{"):
         return text
-    from regbench.methods.shared.data.files.define import define_files, parse_files
+    from regbench.methods.shared.data.files.define import define_own
 
-    spec = parse_files(text).resolved(Path())
-    name = Path(spec.label).stem
-    define_files(name, spec)
-    return name
+    return define_own(text)
 
 
 def _starting(found: list[Any], incomplete: str) -> list[Any]:

@@ -17,6 +17,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from torch import nn
 
 from regbench.methods.errors import SurroundingsError
+from regbench.methods.memory import restore
 from regbench.methods.run import ProcessGroup
 from regbench.platform.execution.ray_cluster import location
 from regbench.platform.execution.surroundings import failure, of_surroundings, root_of
@@ -56,6 +57,7 @@ class TrainWorld(ProcessGroup):
 
 def worker(config: dict[str, Any]) -> None:
     """What each worker of a trial runs."""
+    restore(config["objects"])
     world = TrainWorld()
     trial, place = Trial.from_json(config["trial"]), Place(**config["place"])
 
@@ -66,7 +68,7 @@ def worker(config: dict[str, Any]) -> None:
     train(trial, replace(place, device=device), report, world=world, located=world.locations())
 
 
-def run_trial_with_train(config: dict[str, Any], suite: str) -> None:
+def run_trial_with_train(config: dict[str, Any], suite: str, objects: bytes | None = None) -> None:
     """The trainable of ``execution: train``: a Tune trial that drives a Ray Train run.
 
     What the training itself gets wrong is reported as a failed trial; a worker that dies, or lacks something, raises, so that
@@ -76,7 +78,7 @@ def run_trial_with_train(config: dict[str, Any], suite: str) -> None:
     trial = Trial.from_json(config["trial"])
     trainer = ray.train.torch.TorchTrainer(
         worker,
-        train_loop_config={"trial": trial.to_json(), "place": config["place"]},
+        train_loop_config={"trial": trial.to_json(), "place": config["place"], "objects": objects},
         torch_config=Setup(),
         scaling_config=ScalingConfig(
             num_workers=spec.workers,

@@ -14,6 +14,7 @@ from ray import cloudpickle, tune
 from ray.tune.search import Searcher
 
 from regbench.methods.errors import ClusterError, ConfigError, RegbenchError, StorageError, SurroundingsError
+from regbench.methods.memory import pickled, restore
 from regbench.platform.execution.ray_cluster import location
 from regbench.platform.execution.surroundings import SAID, failure, of_surroundings, root_of
 from regbench.platform.execution.trial import Place, parse_checkpoint, train
@@ -33,12 +34,14 @@ WAITING_SECONDS = 120.0
 _log = logging.getLogger(__name__)
 
 
-def run_trial(config: dict[str, Any]) -> None:
+def run_trial(config: dict[str, Any], objects: bytes | None = None) -> None:
     """The trainable: trains the trial in ``config`` in this actor and reports to Tune.
 
     A failure of the training itself is reported, not raised, so that the actor is kept for the next trial. For want of
-    something around it, it raises: Tune tries it again in another process, on another machine if there is room.
+    something around it, it raises: Tune tries it again in another process, on another machine if there is room. ``objects`` is
+    what exists in the driver's memory alone; see ``regbench.methods.memory``.
     """
+    restore(objects)
     trial = Trial.from_json(config["trial"])
     trial = replace(trial, searched=config["params"], settings=trial.settings | config["params"])
     place = Place(**config["place"])
@@ -372,9 +375,12 @@ def _trainable(suite: Suite) -> tuple[Any, bool]:
 
         # The driver of a Ray Train run computes nothing: it takes no CPU from the workers, and stays on the head node.
         driver = tune.PlacementGroupFactory([{"node:__internal_head__": 0.001}])
-        return tune.with_resources(tune.with_parameters(run_trial_with_train, suite=suite.model_dump_json()), driver), False
+        parameters = {"suite": suite.model_dump_json(), "objects": pickled()}
+        return tune.with_resources(tune.with_parameters(run_trial_with_train, **parameters), driver), False
     need = {"cpu": suite.resources.cpu} | ({"gpu": suite.resources.gpu} if suite.resources.gpu else {})
-    return tune.with_resources(run_trial, need), True
+    objects = pickled()
+    trainable = tune.with_parameters(run_trial, objects=objects) if objects else run_trial
+    return tune.with_resources(trainable, need), True
 
 
 def _short_name(trial: Any) -> str:

@@ -26,7 +26,7 @@ def survey() -> Inventory:
             )
             for name, track in sorted(tracks().items())
         },
-        methods={slug: _method(method) for slug, method in all_methods().items()},
+        methods={slug: method_facts(method) for slug, method in all_methods().items()},
         data={
             name: DataFacts(name=name, help=source.help, folder=source.folder, splits=source.splits)
             for name, source in sources().items()
@@ -34,7 +34,8 @@ def survey() -> Inventory:
     )
 
 
-def _method(method: type[Method]) -> MethodFacts:
+def method_facts(method: type[Method]) -> MethodFacts:
+    """A method as plain data."""
     paper, learning = method.paper, learnable(method)
     source = f"{paper.authors}, {paper.venue} {paper.year}" if paper else ""
     return MethodFacts(

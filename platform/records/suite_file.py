@@ -81,6 +81,7 @@ class _Content(TypedDict, total=False):
     resumed: list[dict[str, Any]]
     plugins: list[_Plugin]
     files: dict[str, str]
+    memory: list[str]
 
 
 _CONTENT = TypeAdapter(_Content)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import MISSING, fields, replace
 from typing import Any
 
+from regbench.methods import memory
 from regbench.methods.errors import ConfigError
 from regbench.methods.method import Method, Metric
 from regbench.methods.metrics import metrics_of
@@ -34,6 +35,11 @@ def recorded_plan(records: Records) -> tuple[Suite, list[Study]]:
             _require_installed(described)
         return suite, _studies(suite, recorded["studies"], records)
     except ConfigError as error:
+        if gone := set(recorded.get("memory") or []) - set(memory.names()):
+            raise ConfigError(
+                f"sweep '{name}' needs {', '.join(sorted(gone))}, which existed only in the Python process that started it: "
+                "register the same again, and go on with rb.sweep"
+            ) from None
         version = (recorded.get("provenance") or {}).get("regbench")
         raise ConfigError(
             f"sweep '{name}' cannot go on here: {error}"

@@ -1,5 +1,9 @@
 """Makes data sets in files known by name, as those are that regbench brings along."""
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 import yaml
 from pydantic import ValidationError
 
@@ -30,15 +34,24 @@ def define_files(name: str, spec: FileData) -> None:
     define(Source(name, help, None, load if spec.splits else lambda: load(), spec.tracks))
 
 
-def parse_files(text: str) -> FileData:
-    """What is said of a data set in files, from YAML in one line: ``{csv: wine.csv, target: quality}``.
+def define_own(said: str | Mapping[str, Any]) -> str:
+    """Makes a data set in files known under their name, from what a suite says of it; paths are relative to this folder.
+
+    Args:
+        said: a mapping, or one in YAML: ``{csv: wine.csv, target: quality}``.
+
+    Returns:
+        Its name.
 
     Raises:
-        ConfigError: it is no such mapping.
+        ConfigError: it is no such mapping, or the name is taken.
     """
     try:
-        return FileData.model_validate(yaml.load(text, Loader))
+        spec = FileData.model_validate(yaml.load(said, Loader) if isinstance(said, str) else said).resolved(Path())
     except yaml.YAMLError:
-        raise ConfigError(f"data: {text} is not valid YAML") from None
+        raise ConfigError(f"data: {said} is not valid YAML") from None
     except ValidationError as error:
         raise ConfigError(f"data: {explain(error)}") from None
+    name = spec.label.partition(".")[0]
+    define_files(name, spec)
+    return name

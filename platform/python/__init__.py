@@ -1,0 +1,1 @@
+"""What ``import regbench as rb`` offers. Stands above all other rooms, beside the command line."""
