@@ -55,9 +55,7 @@ def read(name: str, spec: FileData, split: int = 0) -> Data:
     pool = len(rows) if drawn else 0
     if rows.pictures is not None:
         if spec.protected:
-            raise DataError(
-                f"{rows.label} has images as inputs: protected attributes go with columns alone"
-            )
+            raise DataError(f"{rows.label} has images as inputs: protected attributes go with columns alone")
         return _image_data(name, rows.pictures, target, places, facts, pool)
     x, columns = encode(rows, input_columns(rows, spec), places["train"])
     facts["columns"] = columns
