@@ -63,6 +63,17 @@ def test_groups_stay_together_and_classes_are_mixed(tmp_path, seed):
     assert data.pool == 200
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_large_group_trains_and_few_groups_fill_all_splits(tmp_path, seed):
+    table = pd.DataFrame({"row": np.arange(120) + 0.5, "group": [0] * 80 + [1, 2, 3, 4] * 10, "y": np.arange(120) / 7})
+    table.to_csv(tmp_path / "a.csv", index=False)
+    assert sizes(read("a", spec_of(tmp_path, csv="a.csv", target="y", group="group"), split=seed))[0] >= 80
+    three = table[table["group"] > 1]
+    three.to_csv(tmp_path / "b.csv", index=False)
+    keys = {"target": "y", "group": "group", "split": {"test": 0.05}}
+    assert sizes(read("b", spec_of(tmp_path, csv="b.csv", **keys), split=seed)) == [10, 10, 10]
+
+
 def test_a_column_says_which_rows_are_which(tmp_path):
     said = ["train"] * 100 + ["valid"] * 60 + ["Test"] * 40
     numbered().assign(part=said).to_csv(tmp_path / "a.csv", index=False)
