@@ -71,7 +71,8 @@ def read_csv(path: Path) -> pa.Table:
     """A CSV file with a header; separated by commas, semicolons, tabs or bars, whichever its header has most of.
 
     It may be compressed, as ``.csv.gz``. Spaces around texts are no part of them. Empty fields, ``NA`` and the like, and ``?``
-    are missing values. With semicolons, numbers may have decimal commas.
+    are missing values. With semicolons, numbers may have decimal commas. Of two columns ``a``, the second is called ``a.1``, as
+    pandas has it.
 
     Raises:
         DataError: it cannot be read; names the row.
@@ -95,11 +96,17 @@ def read_csv(path: Path) -> pa.Table:
         )
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"cannot read {path}: {_csv_problem(error)}") from None
-    for name, column in zip(table.column_names, table.columns, strict=True):
+    names = _different([name.strip() for name in table.column_names])
+    for name, column in zip(names, table.columns, strict=True):
         if pa.types.is_binary(column.type):
             raise DataError(f"cannot read {path}: column '{name}' is no text in UTF-8")
     columns = [_tidy(column, missing, decimal_commas=delimiter == ";") for column in table.columns]
-    return pa.table(columns, names=[name.strip() for name in table.column_names])
+    return pa.table(columns, names=names)
+
+
+def _different(names: list[str]) -> list[str]:
+    """Names of columns, those that come again with a number."""
+    return [f"{name}.{names[:place].count(name)}" if name in names[:place] else name for place, name in enumerate(names)]
 
 
 def _tidy(column: pa.ChunkedArray, missing: list[str], *, decimal_commas: bool) -> pa.ChunkedArray:
