@@ -31,8 +31,8 @@ def input_columns(rows: Rows, spec: FileData) -> list[str]:
         raise DataError(f"{rows.label} has no column that could be an input")
     problems = {name: problem for name in found if (problem := _problem(rows, name))}
     if problems:
-        first, *others = problems
-        more = f"; nor can {', '.join(others)}: put them" if others else ": put it"
+        first, *rest = problems
+        more = f"; nor can {', '.join(rest)}: put them" if rest else ": put it"
         raise DataError(f"column '{first}' of {rows.label} cannot be an input, {problems[first]}{more} among `drop`")
     return found
 
@@ -43,9 +43,12 @@ def _problem(rows: Rows, name: str) -> str | None:
     if column.null_count == len(column):
         return "it has no value at all"
     if is_text(column.type):
-        different, rows_with = len(column.drop_null().unique()), len(column) - column.null_count
-        if different > max(FEWEST_NAMES, rows_with / 2):
-            return f"it has {different} different texts in {rows_with} rows, such as '{column.drop_null()[0]}', names rather than categories"
+        values = column.drop_null()
+        different = len(values.unique())
+        if different > max(FEWEST_NAMES, len(values) / 2):
+            return (
+                f"it has {different} different texts in {len(values)} rows, names such as '{values[0]}' rather than categories"
+            )
         return None
     if not is_number(column.type):
         return f"it holds {column.type}, neither numbers nor categories"

@@ -55,7 +55,7 @@ def joined(tables: Mapping[str, pa.Table], names: Mapping[str, str], label: str)
         for name in head.column_names:
             if name not in table.column_names:
                 raise DataError(f"{names[split]} has no column '{name}', which {names[first]} has")
-    ordered = [table.select(head.column_names) for table in tables.values()]
+    ordered = [_without_halves(table.select(head.column_names)) for table in tables.values()]
     try:
         whole = pa.concat_tables(ordered, promote_options="permissive")
     except pa.ArrowException as error:
@@ -65,6 +65,12 @@ def joined(tables: Mapping[str, pa.Table], names: Mapping[str, str], label: str)
     # Files of one name are told apart by their splits.
     parts = {f"{names[split]} ({split})" if len(tables) > 1 else names[split]: len(table) for split, table in tables.items()}
     return Rows(label, whole, one_after_the_other(parts), given)
+
+
+def _without_halves(table: pa.Table) -> pa.Table:
+    """A table whose numbers of half precision have single precision: Arrow's functions do not take them."""
+    kinds = [pa.float32() if field.type == pa.float16() else field.type for field in table.schema]
+    return table.cast(pa.schema(zip(table.column_names, kinds, strict=True)))
 
 
 def read_csv(path: Path) -> pa.Table:
@@ -204,9 +210,6 @@ def _columns(name: str, array: np.ndarray, path: Path) -> dict[str, np.ndarray]:
         raise DataError(f"array '{name}' of {path} holds {array.dtype}, neither numbers nor text")
     if array.ndim > 2:
         raise DataError(f"array '{name}' of {path} has shape {array.shape}: leave it out by `drop`, or name it in `features`")
-    if array.dtype == np.float16:
-        # The one kind of numbers that Arrow's functions leave out.
-        array = array.astype(np.float32)
     if array.ndim == 1 or array.shape[1] == 1:
         return {name: array.ravel()}
     return {f"{name}{place}": column for place, column in enumerate(array.T)}

@@ -74,6 +74,23 @@ def test_a_large_group_trains_and_few_groups_fill_all_splits(tmp_path, seed):
     assert sizes(read("b", spec_of(tmp_path, csv="b.csv", **keys), split=seed)) == [10, 10, 10]
 
 
+def test_a_group_may_be_any_kind_of_column(tmp_path):
+    table = numbered()
+    groups = table["group"]
+    kinds = {
+        "whole": groups,
+        "half": groups.astype(np.float16),
+        "text": groups.astype(str),
+        "category": groups.astype("category"),
+    }
+    splits = []
+    for name, column in kinds.items():
+        table.assign(group=column).to_parquet(tmp_path / f"{name}.parquet")
+        splits.append(places(read(name, spec_of(tmp_path, parquet=f"{name}.parquet", target="y", group="group"))))
+    for found in splits[1:]:
+        assert all(np.array_equal(*pair) for pair in zip(found, splits[0], strict=True))
+
+
 def test_a_column_says_which_rows_are_which(tmp_path):
     said = ["train"] * 100 + ["valid"] * 60 + ["Test"] * 40
     numbered().assign(part=said).to_csv(tmp_path / "a.csv", index=False)
@@ -192,7 +209,7 @@ def test_tracks_are_known_as_far_as_they_can_be():
         (
             {"name": [f"n{row}" for row in range(120)]},
             {},
-            "column 'name' of a.csv cannot be an input, it has 120 different texts in 120 rows, such as 'n0'",
+            "column 'name' of a.csv cannot be an input, it has 120 different texts in 120 rows, names such as 'n0'",
         ),
         ({"day": "2026-11-30"}, {}, "column 'day' of a.csv cannot be an input, it holds date32[day]"),
         ({"empty": None}, {}, "column 'empty' of a.csv cannot be an input, it has no value at all"),
