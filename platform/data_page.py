@@ -1,6 +1,8 @@
 """What a data set holds, for the terminal: rows, classes and ranges of its splits, its columns, and a few rows or images."""
 
+from collections import Counter
 from collections.abc import Callable
+from itertools import accumulate
 
 import torch
 from rich.columns import Columns
@@ -15,7 +17,9 @@ from regbench.methods.shared.data import Data
 
 SPLITS = ("train", "validation", "test")
 # As much as a page of a terminal has room for.
-MOST_CLASSES, MOST_COLUMNS, MOST_NAMES, SAMPLES = 20, 7, 40, 5
+MOST_CLASSES, MOST_NAMES, SAMPLES = 20, 40, 5
+# Letters of a line of rows, and of a column in it.
+WIDEST_ROW, WIDEST = 90, 14
 # The tallest drawing of an image, in lines; a pixel is two letters wide.
 TALLEST = 14
 SHADES = " ░▒▓█"
@@ -109,8 +113,11 @@ def _facts(data: Data) -> list[str]:
             f"groups: {len(tensors[-1].unique())} in training, of {tensors[-1].bincount().max().item():,} rows at most"
         )
     if columns := data.meta.get("columns"):
-        more = f" and {len(columns) - MOST_NAMES} more" if len(columns) > MOST_NAMES else ""
-        lines.append(f"{len(columns)} inputs: {', '.join(columns[:MOST_NAMES])}{more}")
+        # A column of categories has become an input for each.
+        counts = Counter(name.partition("=")[0] if "=" in name else name for name in columns)
+        names = [name if name in columns else f"{name} ({count} categories)" for name, count in counts.items()]
+        more = f" and {len(names) - MOST_NAMES} columns more" if len(names) > MOST_NAMES else ""
+        lines.append(f"{len(columns)} inputs: {', '.join(names[:MOST_NAMES])}{more}")
     return lines
 
 
@@ -120,13 +127,18 @@ def _rows_table(data: Data, x: Tensor) -> Table:
     table = Table(title="first training rows", title_justify="left", header_style="dim")
     target, names = _target(data, data.train), _class_names(data)
     if target is not None:
-        table.add_column(data.meta.get("target_column", "target"), style="bold", justify="right")
-    for name in columns[:MOST_COLUMNS]:
-        table.add_column(name, justify="right", max_width=14, overflow="ellipsis", no_wrap=True)
-    if len(columns) > MOST_COLUMNS:
+        table.add_column(
+            data.meta.get("target_column", "target"), style="bold", justify="right", no_wrap=True, max_width=WIDEST
+        )
+    # A number takes six letters, a border three.
+    widths = accumulate(3 + min(WIDEST, max(6, len(name))) for name in columns)
+    shown = sum(width <= WIDEST_ROW - WIDEST for width in widths)
+    for name in columns[:shown]:
+        table.add_column(name, justify="right", max_width=WIDEST, overflow="ellipsis", no_wrap=True)
+    if len(columns) > shown:
         table.add_column("…")
     for row in range(min(SAMPLES, len(x))):
-        cells = [f"{value:.3g}" for value in x[row, :MOST_COLUMNS].tolist()]
+        cells = [f"{value:.3g}" for value in x[row, :shown].tolist()]
         if target is not None:
             cells.insert(0, names[int(target[row])] if names and target[row] >= 0 else f"{target[row].item():.3g}")
         table.add_row(*cells)

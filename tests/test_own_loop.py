@@ -118,6 +118,10 @@ def test_the_class_for_transformers_computes_the_loss_of_a_trainers_batch():
     network = found["network"](2)
 
     class Trainer:
+        # As Transformers has it for models that take any keyword.
+        def __init__(self, tag: str) -> None:
+            self.tag, self.model_accepts_loss_kwargs = tag, True
+
         def compute_loss(self, *_: Any, **__: Any) -> None:
             raise AssertionError("the mixin comes first")
 
@@ -126,7 +130,9 @@ def test_the_class_for_transformers_computes_the_loss_of_a_trainers_batch():
                 lambda embeddings: SimpleNamespace(logits=network(embeddings)), inputs, return_outputs=True
             )
 
-    mine = type("MyTrainer", (found["CompSum"], Trainer), {})()
+    mine = type("MyTrainer", (found["CompSum"], Trainer), {})(tag="mine")
+    assert mine.tag == "mine"
+    assert not mine.model_accepts_loss_kwargs
     loss, outputs = mine.step({"embeddings": found["x"], "labels": found["y"]})
     assert outputs.logits.shape == (512, 2)
     torch.testing.assert_close(loss, comp_sum_loss(network(found["x"]), found["y"], 1.5))

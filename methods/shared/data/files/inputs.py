@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-import pyarrow as pa
 
 from regbench.methods.errors import DataError
 from regbench.methods.shared.data.files.rows import Rows, is_number, is_text, numbers, texts
@@ -11,7 +10,7 @@ from regbench.methods.shared.data.files.spec import FileData
 
 # So many categories of a column have an input of their own.
 MOST_CATEGORIES = 100
-# From so many rows on, texts that are all different are names, and tell nothing of other rows.
+# More different texts than this, in less than twice as many rows, are names rather than categories.
 FEWEST_NAMES = 20
 
 
@@ -19,7 +18,7 @@ def input_columns(rows: Rows, spec: FileData) -> list[str]:
     """The columns that are inputs.
 
     Raises:
-        DataError: a column that is named is not there, or none is left.
+        DataError: a column that is named is not there, cannot be an input, or none is left.
     """
     if spec.source != "npz":
         for setting in ("features", "drop"):
@@ -30,29 +29,31 @@ def input_columns(rows: Rows, spec: FileData) -> list[str]:
     found = [column for name in wanted for column in rows.matrices.get(name, (name,))]
     if not found:
         raise DataError(f"{rows.label} has no column that could be an input")
-    for name in found:
-        _require_usable(rows, name)
+    problems = {name: problem for name in found if (problem := _problem(rows, name))}
+    if problems:
+        first, *rest = problems
+        more = f"; nor can {', '.join(rest)}: put them" if rest else ": put it"
+        raise DataError(f"column '{first}' of {rows.label} cannot be an input, {problems[first]}{more} among `drop`")
     return found
 
 
-def _require_usable(rows: Rows, name: str) -> None:
+def _problem(rows: Rows, name: str) -> str | None:
+    """Why a column cannot be an input, if so."""
     column = rows.column(name, "features")
-    where = f"column '{name}' of {rows.label}"
-    if pa.types.is_null(column.type) or column.null_count == len(column):
-        raise DataError(f"{where} has no value at all: put it among `drop`")
+    if column.null_count == len(column):
+        return "it has no value at all"
     if is_text(column.type):
-        different = len(column.unique())
-        if different == len(column) and different > FEWEST_NAMES:
-            raise DataError(
-                f"{where} has another text in each row, such as '{column[0]}' in {rows.where(0)}: it cannot tell of rows to "
-                "come, put it among `drop`"
+        values = column.drop_null()
+        different = len(values.unique())
+        if different > max(FEWEST_NAMES, len(values) / 2):
+            return (
+                f"it has {different} different texts in {len(values)} rows, names such as '{values[0]}' rather than categories"
             )
-        return
+        return None
     if not is_number(column.type):
-        raise DataError(f"{where} holds {column.type}, neither numbers nor categories: make such of it, or put it among `drop`")
+        return f"it holds {column.type}, neither numbers nor categories"
     infinite = np.isinf(numbers(column))
-    if infinite.any():
-        raise DataError(f"{where} is infinite in {rows.where(int(infinite.argmax()))}")
+    return f"it is infinite in {rows.where(int(infinite.argmax()))}" if infinite.any() else None
 
 
 def encode(rows: Rows, columns: Sequence[str], train: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -82,7 +82,8 @@ def by_column(rows: Rows, name: str) -> dict[str, np.ndarray]:
 def by_groups(rows: Rows, name: str, target: Target, shares: Shares, seed: int) -> dict[str, np.ndarray]:
     """Splits that hold whole groups: one after the other, in random order, to the split that lacks most of its classes.
 
-    Shares and the mixture of classes come out the nearer, the more groups there are and the smaller.
+    A group goes where half of it has room, or else where there is most; the last ones to splits that have none yet. Shares and
+    the mixture of classes come out the nearer, the more groups there are and the smaller.
 
     Raises:
         DataError: there are fewer than three groups.
@@ -98,10 +99,17 @@ def by_groups(rows: Rows, name: str, target: Target, shares: Shares, seed: int) 
     wanted = np.array([1 - shares.validation - shares.test, shares.validation, shares.test])
     lacking = np.outer(wanted, counts.sum(0))
     goal = np.maximum(lacking, 1)
-    split_of = np.empty(size, np.int64)
+    split_of = np.full(size, -1)
     for place, group in enumerate(np.random.default_rng(seed).permutation(size)):
-        # The first groups go one to each split, so that none is empty.
-        chosen = place if place < len(SPLITS) else int((lacking / goal @ counts[group]).argmax())
+        empty = [split for split in range(len(SPLITS)) if split not in split_of]
+        room = lacking.sum(1)
+        fits = room >= counts[group].sum() / 2
+        if size - place <= len(empty):
+            chosen = empty[0]
+        elif fits.any():
+            chosen = int(np.where(fits, lacking / goal @ counts[group], -np.inf).argmax())
+        else:
+            chosen = int(room.argmax())
         split_of[group] = chosen
         lacking[chosen] -= counts[group]
     return {split: np.flatnonzero(split_of[groups] == number) for number, split in enumerate(SPLITS)}

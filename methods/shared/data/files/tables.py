@@ -55,7 +55,7 @@ def joined(tables: Mapping[str, pa.Table], names: Mapping[str, str], label: str)
         for name in head.column_names:
             if name not in table.column_names:
                 raise DataError(f"{names[split]} has no column '{name}', which {names[first]} has")
-    ordered = [table.select(head.column_names) for table in tables.values()]
+    ordered = [_without_halves(table.select(head.column_names)) for table in tables.values()]
     try:
         whole = pa.concat_tables(ordered, promote_options="permissive")
     except pa.ArrowException as error:
@@ -67,11 +67,18 @@ def joined(tables: Mapping[str, pa.Table], names: Mapping[str, str], label: str)
     return Rows(label, whole, one_after_the_other(parts), given)
 
 
+def _without_halves(table: pa.Table) -> pa.Table:
+    """A table whose numbers of half precision have single precision: Arrow's functions do not take them."""
+    kinds = [pa.float32() if field.type == pa.float16() else field.type for field in table.schema]
+    return table.cast(pa.schema(zip(table.column_names, kinds, strict=True)))
+
+
 def read_csv(path: Path) -> pa.Table:
     """A CSV file with a header; separated by commas, semicolons, tabs or bars, whichever its header has most of.
 
     It may be compressed, as ``.csv.gz``. Spaces around texts are no part of them. Empty fields, ``NA`` and the like, and ``?``
-    are missing values. With semicolons, numbers may have decimal commas.
+    are missing values. With semicolons, numbers may have decimal commas. Of two columns ``a``, the second is called ``a.1``, as
+    pandas has it.
 
     Raises:
         DataError: it cannot be read; names the row.
@@ -95,11 +102,17 @@ def read_csv(path: Path) -> pa.Table:
         )
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"cannot read {path}: {_csv_problem(error)}") from None
-    for name, column in zip(table.column_names, table.columns, strict=True):
+    names = _different([name.strip() for name in table.column_names])
+    for name, column in zip(names, table.columns, strict=True):
         if pa.types.is_binary(column.type):
             raise DataError(f"cannot read {path}: column '{name}' is no text in UTF-8")
     columns = [_tidy(column, missing, decimal_commas=delimiter == ";") for column in table.columns]
-    return pa.table(columns, names=[name.strip() for name in table.column_names])
+    return pa.table(columns, names=names)
+
+
+def _different(names: list[str]) -> list[str]:
+    """Names of columns, those that come again with a number."""
+    return [f"{name}.{names[:place].count(name)}" if name in names[:place] else name for place, name in enumerate(names)]
 
 
 def _tidy(column: pa.ChunkedArray, missing: list[str], *, decimal_commas: bool) -> pa.ChunkedArray:
@@ -197,9 +210,6 @@ def _columns(name: str, array: np.ndarray, path: Path) -> dict[str, np.ndarray]:
         raise DataError(f"array '{name}' of {path} holds {array.dtype}, neither numbers nor text")
     if array.ndim > 2:
         raise DataError(f"array '{name}' of {path} has shape {array.shape}: leave it out by `drop`, or name it in `features`")
-    if array.dtype == np.float16:
-        # The one kind of numbers that Arrow's functions leave out.
-        array = array.astype(np.float32)
     if array.ndim == 1 or array.shape[1] == 1:
         return {name: array.ravel()}
     return {f"{name}{place}": column for place, column in enumerate(array.T)}

@@ -63,6 +63,34 @@ def test_groups_stay_together_and_classes_are_mixed(tmp_path, seed):
     assert data.pool == 200
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_large_group_trains_and_few_groups_fill_all_splits(tmp_path, seed):
+    table = pd.DataFrame({"row": np.arange(120) + 0.5, "group": [0] * 80 + [1, 2, 3, 4] * 10, "y": np.arange(120) / 7})
+    table.to_csv(tmp_path / "a.csv", index=False)
+    assert sizes(read("a", spec_of(tmp_path, csv="a.csv", target="y", group="group"), split=seed))[0] >= 80
+    three = table[table["group"] > 1]
+    three.to_csv(tmp_path / "b.csv", index=False)
+    keys = {"target": "y", "group": "group", "split": {"test": 0.05}}
+    assert sizes(read("b", spec_of(tmp_path, csv="b.csv", **keys), split=seed)) == [10, 10, 10]
+
+
+def test_a_group_may_be_any_kind_of_column(tmp_path):
+    table = numbered()
+    groups = table["group"]
+    kinds = {
+        "whole": groups,
+        "half": groups.astype(np.float16),
+        "text": groups.astype(str),
+        "category": groups.astype("category"),
+    }
+    splits = []
+    for name, column in kinds.items():
+        table.assign(group=column).to_parquet(tmp_path / f"{name}.parquet")
+        splits.append(places(read(name, spec_of(tmp_path, parquet=f"{name}.parquet", target="y", group="group"))))
+    for found in splits[1:]:
+        assert all(np.array_equal(*pair) for pair in zip(found, splits[0], strict=True))
+
+
 def test_a_column_says_which_rows_are_which(tmp_path):
     said = ["train"] * 100 + ["valid"] * 60 + ["Test"] * 40
     numbered().assign(part=said).to_csv(tmp_path / "a.csv", index=False)
@@ -168,15 +196,24 @@ def test_tracks_are_known_as_far_as_they_can_be():
         ({"kind": {16: None}}, {}, "target 'kind' has no value in row 17 of a.csv: fill it in"),
         ({"kind": {16: None, 18: None}}, {}, "row 17 of a.csv and 1 more"),
         ({"price": {2: float("inf")}}, {"target": "price"}, "target 'price' of a.csv is infinite in row 3 of a.csv"),
-        ({"age": {4: float("-inf")}}, {}, "column 'age' of a.csv is infinite in row 5 of a.csv"),
+        (
+            {"age": {4: float("-inf")}},
+            {},
+            "column 'age' of a.csv cannot be an input, it is infinite in row 5 of a.csv: put it among `drop`",
+        ),
         ({"kind": "yes"}, {}, "target 'kind' of a.csv has the single class 'yes'"),
         ({"price": 3.0}, {"target": "price", "task": "regression"}, "target 'price' of a.csv is 3 in all rows"),
         ({"kind": {7: "perhaps"}}, {}, "class 'perhaps' has too few rows in a.csv"),
         ({}, {"task": "regression"}, "target 'kind' of a.csv is text or a category, such as 'yes' in row 1 of a.csv"),
         ({}, {"target": "price", "task": "classification"}, "they are no classes"),
-        ({"name": [f"n{row}" for row in range(120)]}, {}, "column 'name' of a.csv has another text in each row, such as 'n0'"),
-        ({"day": "2026-11-30"}, {}, "column 'day' of a.csv holds date32[day]"),
-        ({"empty": None}, {}, "column 'empty' of a.csv has no value at all"),
+        (
+            {"name": [f"n{row}" for row in range(120)]},
+            {},
+            "column 'name' of a.csv cannot be an input, it has 120 different texts in 120 rows, names such as 'n0'",
+        ),
+        ({"day": "2026-11-30"}, {}, "column 'day' of a.csv cannot be an input, it holds date32[day]"),
+        ({"empty": None}, {}, "column 'empty' of a.csv cannot be an input, it has no value at all"),
+        ({"day": "2026-11-30", "empty": None, "age": float("inf")}, {}, "; nor can day, empty: put them among `drop`"),
         ({"part": "train"}, {"split_column": "part"}, "split_column 'part' of a.csv says test in no row"),
         ({"part": "late"}, {"split_column": "part"}, "says 'late' in row 1 of a.csv"),
         ({"patient": [1, 2] * 60}, {"group": "patient"}, "group 'patient' of a.csv has 2 different values"),
@@ -215,7 +252,6 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
     (tmp_path / "empty.csv").write_text("")
     (tmp_path / "latin.csv").write_bytes(("a,b\n" + 10_000 * "e,2\n" + "é,2\n").encode("latin-1"))
     (tmp_path / "header_latin.csv").write_bytes("é,b\n1,2\n".encode("latin-1"))
-    (tmp_path / "twice.csv").write_text("a,a\n1,2\n")
     (tmp_path / "few.csv").write_text("a,b\n1,u\n2,v\n3,u\n")
     (tmp_path / "broken.parquet").write_bytes(b"PAR1 and nothing more")
     for name, part in {
@@ -225,7 +261,6 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
         "empty.csv": "cannot read",
         "latin.csv": "column 'a' is no text in UTF-8",
         "header_latin.csv": "its header is no text in UTF-8",
-        "twice.csv": "two columns called 'a'",
         "few.csv": "few",
     }.items():
         said = refusal(tmp_path, csv=name, target="b")

@@ -150,6 +150,12 @@ def test_the_description_is_read_without_what_takes_long_to_import():
     assert done.stdout.strip() == ""
 
 
+def test_columns_of_one_name_are_told_apart_as_pandas_does(tmp_path):
+    (tmp_path / "a.csv").write_text("a,y,a,a\n" + 10 * "1,0,2,3\n2,1,4,5\n")
+    columns = read("a", spec_of(tmp_path, csv="a.csv", target="y")).meta["columns"]
+    assert columns == ("a", "a.1", "a.2") == tuple(pd.read_csv(tmp_path / "a.csv").columns.drop("y"))
+
+
 def test_a_quoted_field_may_hold_lines_and_delimiters(tmp_path):
     (tmp_path / "a.csv").write_text("a,b,y\n" + 10 * '1,"u, ""w""",0\n2,"v\nv",1\n')
     assert read("a", spec_of(tmp_path, csv="a.csv", target="y")).meta["columns"] == ("a", 'b=u, "w"', "b=v\nv")
