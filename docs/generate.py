@@ -67,6 +67,15 @@ DRAWINGS = {
 NOTE = "<!-- Written by docs/generate.py: change the code, then run it again. -->\n"
 
 
+# Of parts of a suite that are not called as their key is.
+TITLES = {
+    "Entry": "Entry: an item of `methods`",
+    "FileData": "Data in your own files",
+    "Files": "Files: `csv`, `parquet`, `npz` of data in files",
+    "Shares": "Shares: `split` of data in files",
+}
+
+
 def suite_page() -> str:
     """The reference of suite files, from the specification's JSON schema."""
     schema = Suite.model_json_schema()
@@ -80,8 +89,7 @@ def suite_page() -> str:
         *_keys(schema),
     ]
     for name, definition in sorted(schema["$defs"].items()):
-        used = "an item of `methods`" if name == "Entry" else f"`{name.lower()}`"
-        parts += [f"## {name}: {used}\n", f"{definition['description']}\n", *_keys(definition)]
+        parts += [f"## {TITLES.get(name, f'{name}: `{name.lower()}`')}\n", f"{definition['description']}\n", *_keys(definition)]
     parts += [
         "## What works together\n",
         *_pairs(),
@@ -152,7 +160,8 @@ def _type(field: dict[str, Any]) -> str:
         if name in field
     ]
     if kind == "array":
-        return f"list of {_type(field['items'])}"
+        # A pair has the types of its items one by one.
+        return f"list of {_type(field['items'])}" if "items" in field else " and ".join(map(_type, field["prefixItems"]))
     values = [*field.get("patternProperties", {}).values(), field.get("additionalProperties")]
     if kind == "object" and isinstance(values[0], dict):
         return f"mapping to {_type(values[0])}"
@@ -373,12 +382,27 @@ def requirements_file() -> str:
     )
 
 
+def notebook() -> str:
+    """``python.md`` as a notebook: its code in cells, without their output."""
+    cells: list[dict[str, Any]] = []
+    for part in re.split(r"^(```python\n.*?^```)$", (DOCS / "python.md").read_text(encoding="utf-8"), flags=re.M | re.S):
+        code = part.startswith("```python")
+        text = part.removeprefix("```python\n").removesuffix("\n```") if code else part.strip()
+        if text:
+            cell = {"cell_type": "code" if code else "markdown", "id": f"cell{len(cells)}", "metadata": {}}
+            cells.append(cell | ({"execution_count": None, "outputs": []} if code else {}) | {"source": text})
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    page = {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
+    return json.dumps(page, ensure_ascii=False, indent=1) + "\n"
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "../clusters/requirements.txt": requirements_file,
     "suite.md": suite_page,
     "results.md": results_page,
     "methods.md": methods_page,
     "effects.md": effects_page,
+    "python.ipynb": notebook,
 } | {f"methods/{slug}.md": partial(method_page, slug) for slug in all_methods()}
 
 if __name__ == "__main__":

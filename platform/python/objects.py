@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from regbench.methods import memory
-from regbench.methods.errors import DataError
+from regbench.methods.errors import ConfigError, DataError
 from regbench.methods.method import Method
 from regbench.methods.shared.data import Data, Source
 
@@ -101,9 +101,14 @@ def register(thing: T, name: str | None = None) -> T:
         ConfigError: regbench or a plugin has one of that name.
     """
     if isinstance(thing, type) and issubclass(thing, Method):
-        if name or thing.slug == thing.__module__.rpartition(".")[2]:
+        before = thing.slug
+        if name or before == thing.__module__.rpartition(".")[2]:
             thing.slug = name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", thing.__name__).lower()
-        memory.keep_method(thing)
+        try:
+            memory.keep_method(thing)
+        except ConfigError:
+            thing.slug = before
+            raise
     else:
         memory.keep_architecture(name or str(getattr(thing, "__name__", type(thing).__name__)), _factory(thing))
     return thing
