@@ -45,8 +45,8 @@ MAY_IMPORT = {
         "regbench.clusters", "regbench.methods.errors", "regbench.methods.strict",
     },
 }  # fmt: skip
-# Competitors of learners by gradient, a compiler, what reads a user's files and sends a user's objects: imported inside functions,
-# so that importing methods stays light; cloudpickle is light itself.
+# Competitors of learners by gradient, a compiler, what reads a user's files and sends a user's objects: imported inside
+# functions, so that importing methods stays light; cloudpickle is light itself.
 EXCEPTIONS = {
     "methods/shared/bilevel/derivative_free.py": {"optuna", "dfols"},
     "methods/shared/kernels/covariance_slopes.py": {"numba"},

@@ -64,7 +64,7 @@ def _folder() -> Path:
     for folder in FOLDERS:
         for line in sorted(_files(folder)):
             state.update(f"{folder} {line}\n".encode())
-    return platformdirs.user_cache_path("regbench") / state.hexdigest()[:16]
+    return platformdirs.user_cache_path("regbench") / "facts" / state.hexdigest()[:16]
 
 
 def _files(folder: Path) -> Iterator[str]:
