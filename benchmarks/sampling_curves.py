@@ -1,0 +1,86 @@
+"""Errors of samplers over the evaluations of the model that they may make, on every grid of noise levels.
+
+DDIM, DPM-Solver++(2M), UniPC, EVODiff as released and with a last step of first order, from the same noise: distance to where
+the exact flow ends (``rmse``), and of the distribution of the images (``frechet``), on the mixture of Gaussians and with the
+network trained on digits.
+
+    python benchmarks/sampling_curves.py [--seeds N]
+
+writes ``benchmarks/results/sampling_curves.csv`` and draws ``docs/methods/plots/sampling_curves.svg``.
+"""
+
+import argparse
+import itertools
+from pathlib import Path
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.figure import Figure
+from rich.progress import track as progress
+
+from regbench.methods.registry import create
+from regbench.methods.run import Run
+
+RESULTS = Path(__file__).parent / "results" / "sampling_curves.csv"
+PLOT = Path(__file__).parents[1] / "docs" / "methods" / "plots" / "sampling_curves.svg"
+BUDGETS = (5, 8, 10, 12, 15, 20, 22, 25)
+GRIDS = ("logSNR", "edm", "time_quadratic", "time_uniform")
+DATA = ("digit_mixture", "digit_images")
+SAMPLERS = {
+    "ddim": ("ddim", {}),
+    "dpm_solver": ("dpm_solver", {}),
+    "unipc": ("unipc", {}),
+    "evodiff": ("evodiff", {}),
+    "evodiff, first-order last step": ("evodiff", {"final_step": "first_order"}),
+}
+METRICS = ("rmse", "frechet")
+SAMPLES, REFERENCE = 500, 100
+
+
+def measure(seeds: int) -> pd.DataFrame:
+    """Test metrics, a row for each sampler, data set, grid, budget and seed."""
+    found = []
+    for data, seed in progress([*itertools.product(DATA, range(seeds))], description="data and seeds"):
+        for grid, budget, (name, (slug, settings)) in itertools.product(GRIDS, BUDGETS, SAMPLERS.items()):
+            fixed = {"num_function_evaluations": budget, "skip_type": grid, "samples": SAMPLES, "reference_steps": REFERENCE}
+            (metrics,) = create(slug, fixed | settings).train(Run(data, seed=seed, test=True))
+            values = [metrics[f"test/{metric}"] for metric in (*METRICS, "contrast")]
+            found.append((data, grid, name, budget, seed, *values))
+    return pd.DataFrame(found, columns=["data", "grid", "sampler", "evaluations", "seed", *METRICS, "contrast"])
+
+
+def draw(rows: pd.DataFrame) -> None:
+    """A panel for each data set, metric and grid: means over seeds, and the range of them."""
+    mpl.rcParams["svg.hashsalt"] = "regbench"
+    panels = [*itertools.product(DATA, METRICS)]
+    figure = Figure(figsize=(13, 2.6 * len(panels)), layout="constrained")
+    grid_of_axes = figure.subplots(len(panels), len(GRIDS), sharex=True, sharey="row")
+    for (row, (data, metric)), (column, grid) in itertools.product(enumerate(panels), enumerate(GRIDS)):
+        axes = grid_of_axes[row][column]
+        part = rows[(rows.data == data) & (rows.grid == grid)]
+        for number, name in enumerate(SAMPLERS):
+            over = part[part.sampler == name].groupby("evaluations")[metric]
+            axes.plot(over.mean().index, over.mean(), marker=".", label=name, color=f"C{number}")
+            axes.fill_between(over.mean().index, over.min(), over.max(), alpha=0.2, color=f"C{number}")
+        axes.set_yscale("log")
+        if not row:
+            axes.set_title(grid, fontsize=10)
+        if not column:
+            axes.set_ylabel(f"{data}\n{metric}")
+    for axes in grid_of_axes[-1]:
+        axes.set_xlabel("evaluations of the model")
+    grid_of_axes[0][0].legend(fontsize=7)
+    figure.savefig(PLOT, metadata={"Date": None})
+
+
+def main() -> None:
+    """Measures and draws."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=3)
+    rows = measure(parser.parse_args().seeds)
+    rows.to_csv(RESULTS, index=False, float_format="%.6g")
+    draw(rows)
+
+
+if __name__ == "__main__":
+    main()
