@@ -34,7 +34,7 @@ SAMPLERS = {
     "evodiff, first-order last step": ("evodiff", {"final_step": "first_order"}),
 }
 METRICS = ("rmse", "frechet")
-SAMPLES, REFERENCE = 500, 100
+SAMPLES, REFERENCE = 250, 60
 
 
 def measure(seeds: int) -> pd.DataFrame:

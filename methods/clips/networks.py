@@ -98,6 +98,7 @@ class FrameNetwork(nn.Module):
         half = self.width // 2
         powers = torch.arange(half, device=steps.device) / half
         angles = steps[:, None] * torch.exp(-math.log(10_000) * powers)
+        angles = angles.to(self.words.weight.dtype)
         return silu(self.time(torch.cat([angles.sin(), angles.cos()], 1)) + self.words(captions))
 
     def forward(self, noisy: Tensor, given: Tensor, mask: Tensor, valid: Tensor, steps: Tensor, captions: Tensor) -> Tensor:

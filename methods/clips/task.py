@@ -92,7 +92,7 @@ class ClipMethod(MixedPrecisionMethod, StepMethod):
     track: ClassVar[Track] = TRACK
 
     width: int = hyperparameter(16, ge=8, multiple_of=4, help="channels of the network at its finer scale")
-    heads: int = hyperparameter(4, ge=1, help="of its attention over time")
+    heads: int = hyperparameter(2, ge=1, help="of its attention over time")
     patch: int = hyperparameter(2, ge=1, help="side of the squares of pixels that are folded into channels")
     schedule: Schedule = hyperparameter("linear", help="of the noise: β linear, or √β as in latent diffusion's code")
     loss_on_condition_frames: bool = hyperparameter(True, help="count given frames in the loss too")
