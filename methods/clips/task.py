@@ -22,6 +22,7 @@ from regbench.methods.clips.diffusion import (
 from regbench.methods.clips.extraction import gather_frames, representative_frames
 from regbench.methods.clips.masks import FRAMES, Catalogue, catalogue
 from regbench.methods.clips.networks import FrameNetwork
+from regbench.methods.errors import ConfigError
 from regbench.methods.generative.features import PerceptronFeatures
 from regbench.methods.generative.metrics import frechet_distance
 from regbench.methods.hidden import Hidden, fixed_rows, penultimate
@@ -40,7 +41,7 @@ TRACK = Track(
         Metric("prediction", "min"),
         Metric("frechet", "min", needs="samples"),
     ),
-    data=("moving_digits",),
+    data=("moving_digits", "animated_stickers"),
     baseline="no_masks",
     smoke={"iterations": 6, "report_every": 2, "batch_size": 8, "width": 8, "heads": 2, "samples": 0, "evaluated": 40},
 )
@@ -283,6 +284,11 @@ def extracted(data: Data, device: torch.device) -> Tensor:
 
 @lru_cache(KEPT)
 def clip_features(data: Data) -> PerceptronFeatures:
-    """The classifier of complete clips in whose features sampled ones are judged; a process trains it once."""
-    complete = data.complete if isinstance(data, ClipData) else data.train
-    return PerceptronFeatures(Data(data.name, complete, complete, complete))
+    """The classifier of complete clips in whose features sampled ones are judged; a process trains it once.
+
+    Raises:
+        ConfigError: the data set has no classes of clips.
+    """
+    if not isinstance(data, ClipData):
+        raise ConfigError(f"{data.name} has no classes of clips, in whose features samples are judged: set samples to 0")
+    return PerceptronFeatures(Data(data.name, data.complete, data.complete, data.complete))

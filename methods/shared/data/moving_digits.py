@@ -63,7 +63,7 @@ def moving_digits(split: int = 0) -> ClipData:
         validation=splits["validation"],
         test=splits["test"],
         meta=meta,
-        pool=len(digits),
+        pool=total,
         complete=complete,
     )
 

@@ -101,6 +101,7 @@ def test_a_network_that_copies_given_frames_has_no_error_at_the_end():
     noisy = diffuse(clean, noise, rates[:1].expand(2))
     copied = (noisy - rates[0].sqrt() * clean) / (1 - rates[0]).sqrt()
     assert torch.allclose(copied, noise, atol=1e-10)
+
     # So guided, DDIM gives the clean frames back exactly, from wherever it starts.
     def predict(z, steps):
         rate = rates[steps].reshape(-1, 1, 1, 1, 1)
