@@ -57,7 +57,8 @@ def animated_stickers() -> Data:
     rows = {"train": rest.nonzero()[:, 0], "validation": complete[:count], "test": complete[count : 2 * count]}
     numbers = torch.stack(captions)
     splits = {part: TensorDataset(whole[chosen], length[chosen], numbers[chosen]) for part, chosen in rows.items()}
-    return Data("animated_stickers", **splits, meta={"shape": (FRAMES, 3, SIDE, SIDE), "vocabulary": 1 + VOCABULARY})
+    meta = {"shape": (FRAMES, 3, SIDE, SIDE), "vocabulary": 1 + VOCABULARY}
+    return Data("animated_stickers", splits["train"], splits["validation"], splits["test"], meta)
 
 
 def _rows() -> Iterator[tuple[np.ndarray, str]]:
