@@ -41,7 +41,7 @@ TRACK = Track(
         Metric("prediction", "min"),
         Metric("frechet", "min", needs="samples"),
     ),
-    data=("moving_digits", "animated_stickers"),
+    data=("moving_digits", "moving_digits_few", "animated_stickers"),
     baseline="no_masks",
     smoke={"iterations": 6, "report_every": 2, "batch_size": 8, "width": 8, "heads": 2, "samples": 0, "evaluated": 40},
 )

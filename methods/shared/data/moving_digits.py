@@ -28,10 +28,26 @@ class ClipData(Data):
 
 @dataset("moving_digits", help="clips of 2 to 8 frames of 16x16, digits that move by six scripts: 1,500 / 300 / 300")
 def moving_digits(split: int = 0) -> ClipData:
+    """All clips to learn from."""
+    return clips_of_digits("moving_digits", split, COUNTS["train"])
+
+
+@dataset("moving_digits_few", help="the moving digits with 120 clips to learn from, of which about nine are complete")
+def moving_digits_few(split: int = 0) -> ClipData:
+    """So few that what is learned from the complete ones alone is soon learned by heart."""
+    return clips_of_digits("moving_digits_few", split, 120)
+
+
+def clips_of_digits(name: str, split: int, learned: int) -> ClipData:
     """Clips ``[N, 8, 1, 16, 16]`` in [-1, 1], lengths ``[N]``, and captions ``[N, 2]``, tokens of digit and motion.
 
     Lengths of training clips are drawn with probability proportional to 1/length, from 2 to 8; the rest of such a clip is 0.
     The digits of the three splits are different images.
+
+    Args:
+        name: of the data set.
+        split: the number of the split.
+        learned: clips to learn from, the first ones of 1,500.
     """
     from sklearn.datasets import load_digits
 
@@ -58,8 +74,8 @@ def moving_digits(split: int = 0) -> ClipData:
     assert complete is not None
     meta = {"shape": (FRAMES, 1, SIDE, SIDE), "vocabulary": 1 + CLASSES + len(MOTIONS)}
     return ClipData(
-        name="moving_digits",
-        train=splits["train"],
+        name=name,
+        train=TensorDataset(*(rows[:learned] for rows in splits["train"].tensors)),
         validation=splits["validation"],
         test=splits["test"],
         meta=meta,
