@@ -4,9 +4,9 @@ DDIM, DPM-Solver++(2M), UniPC, EVODiff as released and with a last step of first
 the exact flow ends (``rmse``), and of the distribution of the images (``frechet``), on the mixture of Gaussians and with the
 network trained on digits.
 
-    python benchmarks/sampling_curves.py [--seeds N]
+    python benchmarks/sampling_curves.py [--seeds N] [--data NAME ...]
 
-writes ``benchmarks/results/sampling_curves.csv`` and draws ``docs/methods/plots/sampling_curves.svg``.
+writes the rows of these data sets into ``benchmarks/results/sampling_curves.csv`` and draws ``docs/methods/plots/sampling_curves.svg``.
 """
 
 import argparse
@@ -40,10 +40,10 @@ METRICS = ("rmse", "frechet")
 SAMPLES, REFERENCE = 250, 60
 
 
-def measure(seeds: int) -> pd.DataFrame:
+def measure(names: list[str], seeds: int) -> pd.DataFrame:
     """Validation metrics, a row for each sampler, data set, grid, budget and seed."""
     found = []
-    for data, seed in progress([*itertools.product(DATA, range(seeds))], description="data and seeds"):
+    for data, seed in progress([*itertools.product(names, range(seeds))], description="data and seeds"):
         budgets, samples, reference = DATA[data]
         for grid, budget, (name, (slug, settings)) in itertools.product(GRIDS, budgets, SAMPLERS.items()):
             fixed = {"num_function_evaluations": budget, "skip_type": grid, "samples": samples, "reference_steps": reference}
@@ -56,7 +56,7 @@ def measure(seeds: int) -> pd.DataFrame:
 def draw(rows: pd.DataFrame) -> None:
     """A panel for each data set, metric and grid: means over seeds, and the range of them."""
     mpl.rcParams["svg.hashsalt"] = "regbench"
-    panels = [*itertools.product(DATA, METRICS)]
+    panels = [*itertools.product([name for name in DATA if name in set(rows.data)], METRICS)]
     figure = Figure(figsize=(13, 2.6 * len(panels)), layout="constrained")
     grid_of_axes = figure.subplots(len(panels), len(GRIDS), sharex=True, sharey="row")
     for (row, (data, metric)), (column, grid) in itertools.product(enumerate(panels), enumerate(GRIDS)):
@@ -81,7 +81,13 @@ def main() -> None:
     """Measures and draws."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=2)
-    rows = measure(parser.parse_args().seeds)
+    parser.add_argument("--data", nargs="*", choices=DATA, default=[*DATA])
+    options = parser.parse_args()
+    rows = measure(options.data, options.seeds)
+    if RESULTS.is_file():
+        kept = pd.read_csv(RESULTS)
+        rows = pd.concat([kept[~kept.data.isin(options.data)], rows])
+    rows = rows.sort_values("data", ascending=False, kind="stable")
     rows.to_csv(RESULTS, index=False, float_format="%.6g")
     draw(rows)
 

@@ -39,7 +39,8 @@ def trained_once(
         state.update(Path(str(module.__file__)).read_bytes())
     for tensor in tensors:
         state.update(tensor.numpy().tobytes())
-    path = platformdirs.user_cache_path("regbench") / kind / f"{state.hexdigest()[:32]}.pt"
+    # Not in the folder of the inventories, which keeps the latest few entries and deletes all others.
+    path = platformdirs.user_cache_path("regbench-networks") / kind / f"{state.hexdigest()[:32]}.pt"
     if not _read(path, network):
         train(network)
         _write(path, network.state_dict())

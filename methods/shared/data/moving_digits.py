@@ -32,7 +32,7 @@ def moving_digits(split: int = 0) -> ClipData:
     return clips_of_digits("moving_digits", split, COUNTS["train"])
 
 
-@dataset("moving_digits_few", help="the moving digits with 120 clips to learn from, of which about nine are complete")
+@dataset("moving_digits_few", help="the moving digits with 120 clips to learn from, of which one in fourteen is complete")
 def moving_digits_few(split: int = 0) -> ClipData:
     """So few that what is learned from the complete ones alone is soon learned by heart."""
     return clips_of_digits("moving_digits_few", split, 120)

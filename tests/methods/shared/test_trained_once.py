@@ -16,7 +16,7 @@ from regbench.methods.shared.trained_once import trained_once
 def cache(tmp_path, monkeypatch):
     """The user's cache folder, empty."""
     monkeypatch.setattr(platformdirs, "user_cache_path", lambda name: tmp_path / name)
-    return tmp_path / "regbench" / "kind"
+    return tmp_path / "regbench-networks" / "kind"
 
 
 def filled(value, settings="3 steps", tensor=None):
