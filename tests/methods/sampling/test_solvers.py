@@ -17,6 +17,7 @@ from regbench.methods.sampling.solvers import (
     unipc,
     unipc_scales,
 )
+from regbench.methods.sampling.task import frechet
 from regbench.methods.shared.data import load
 
 DEVIATION, LARGEST = 0.5, 80.0
@@ -142,3 +143,12 @@ def test_moments_of_a_mixture_are_those_of_its_samples():
     assert torch.linalg.norm(samples.T.cov() - covariance) < 0.1 * torch.linalg.norm(covariance)
     # The mean power of a pixel, as the samplers' `contrast` is to come out.
     assert ((covariance.trace() + mean @ mean) / 64).sqrt().item() == pytest.approx(0.80, abs=0.005)
+
+
+def test_frechet_distance_of_exact_samples_is_that_of_a_finite_sample():
+    data = load("digit_mixture")
+    mixture = GaussianMixture(data.means, data.shares, data.deviation)
+    images = data.validation.tensors[0].double()
+    # The floor of 1,000 exact samples is about 0.085.
+    assert 0.05 < frechet(mixture, images, data, data.validation, torch.device("cpu")) < 0.13
+    assert frechet(mixture, 1.1 * images, data, data.validation, torch.device("cpu")) > 0.25
