@@ -49,8 +49,13 @@ DRAWN = {
         "information under corrupted labels, entropy under noise, both in training, initialization, and as predictors",
         "diffusion_entropy.svg",
     ),
+    "evodiff": (
+        "distance to the exact flow and of distributions over evaluations of the model, a column a grid",
+        "sampling_curves.svg",
+    ),
     "latent_quantization": ("what each latent does to an image, its others held", "latent_traversals.svg"),
     "lego_gcd": ("accuracy of known and of novel classes over training", "forgetting.svg"),
+    "rdtf": ("real clips, and those generated from the framed frames, a block a motion", "clip_strips.svg"),
     "wasserstein_dependency": (
         "accuracy of linear probes over shared factors and over the mini-batch",
         "dependency_curves.svg",

@@ -11,8 +11,14 @@ def frechet_distance(first: NDArray[np.float64], second: NDArray[np.float64]) ->
 
     ||μ₁ - μ₂||² + tr(Σ₁ + Σ₂ - 2 (Σ₁ Σ₂)^½) (Heusel et al., NeurIPS 2017, eq. 6, in other features than Inception's).
     """
-    gap = first.mean(0) - second.mean(0)
-    one, two = np.cov(first, rowvar=False), np.cov(second, rowvar=False)
+    return gaussian_frechet(first.mean(0), np.cov(first, rowvar=False), second.mean(0), np.cov(second, rowvar=False))
+
+
+def gaussian_frechet(
+    mean: NDArray[np.float64], one: NDArray[np.float64], other_mean: NDArray[np.float64], two: NDArray[np.float64]
+) -> float:
+    """The same of two normal distributions with means ``[F]`` and covariances ``[F, F]``."""
+    gap = mean - other_mean
     # tr (Σ₁ Σ₂)^½ from the eigenvalues of the symmetric Σ₁^½ Σ₂ Σ₁^½, which stays real where Σ₁ Σ₂ loses rank.
     root = _square_root(one)
     cross = np.sqrt(np.clip(scipy.linalg.eigvalsh(root @ two @ root), 0.0, None)).sum()

@@ -1,17 +1,9 @@
 """Policies that have learned from demonstrations: where every reinforcement begins, the same in all trials."""
 
-import hashlib
-import io
-import os
-import pickle
-import tempfile
-from collections.abc import Mapping
-from contextlib import suppress
+import sys
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
-import platformdirs
 import torch
 from torch import Tensor, nn
 
@@ -19,6 +11,7 @@ from regbench.methods.shared.data import KEPT, Data
 from regbench.methods.shared.reinforcement import policies
 from regbench.methods.shared.reinforcement.grpo import token_log_probs
 from regbench.methods.shared.reinforcement.policies import GPT
+from regbench.methods.shared.trained_once import trained_once
 from regbench.methods.training import descend, set_rate
 
 BATCH = 64
@@ -45,13 +38,16 @@ def warm_started(data: Data, environment: Any, layers: int, width: int, heads: i
         torch.manual_seed(0)
         policy = GPT(environment.vocabulary, environment.prompt + shown.shape[1], layers, width, heads)
         if steps:
-            settings = f"{torch.__version__} {layers} {width} {heads} {steps} {BATCH} {RATE}"
             sequences = torch.cat([environment.start(problems)[0], shown], 1)
             mask = environment.spoken(shown)
-            path = _folder() / f"{_digest(settings, sequences, mask)}.pt"
-            if not _read(path, policy):
-                imitate(policy, sequences, mask, steps)
-                _write(path, policy.state_dict())
+            trained_once(
+                "policies",
+                policy,
+                lambda network: imitate(network, sequences, mask, steps),
+                settings=f"{layers} {width} {heads} {steps} {BATCH} {RATE}",
+                code=(policies, sys.modules[__name__]),
+                tensors=(sequences, mask),
+            )
     return policy
 
 
@@ -72,38 +68,3 @@ def imitate(policy: nn.Module, sequences: Tensor, mask: Tensor, steps: int) -> N
         logits = policy(sequences[rows, :-1])[:, prompt - 1 :]
         kept = mask[rows]
         descend(-(token_log_probs(logits, sequences[rows, prompt:]) * kept).sum() / kept.sum(), optimizer)
-
-
-def _digest(settings: str, *tensors: Tensor) -> str:
-    """A name that other content, settings or code would not have."""
-    state = hashlib.sha256(settings.encode())
-    for module in (policies.__file__, __file__):
-        state.update(Path(module).read_bytes())
-    for tensor in tensors:
-        state.update(tensor.numpy().tobytes())
-    return state.hexdigest()[:32]
-
-
-def _folder() -> Path:
-    return platformdirs.user_cache_path("regbench") / "policies"
-
-
-def _read(path: Path, policy: nn.Module) -> bool:
-    """Whether a policy could be filled from a file; one that is damaged is as good as none."""
-    with suppress(OSError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError):
-        policy.load_state_dict(torch.load(path, weights_only=True))
-        return True
-    return False
-
-
-def _write(path: Path, state: Mapping[str, Any]) -> None:
-    """Keeps a policy, unless the folder cannot be written."""
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Several processes may write the same at once.
-        descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=".")
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(buffer.getvalue())
-        Path(partial).replace(path)

@@ -18,7 +18,8 @@ PARTS = ("train", "validation", "test")
 # Pairs of tiles at full size are gigabytes; their loaders differ from this one's by the number of tiles alone.
 LARGE = {"spatial_omniglot_4", "spatial_omniglot_9", "stacked_omniglot_4", "stacked_omniglot_9"}
 OFFICIAL = {
-    *("bsd_images", "camelyon16", "cfdbench_cylinder", "cfdbench_dam", "cifar10", "cifar100", "cifar10_halves"),
+    *("animated_stickers", "bsd_images", "camelyon16", "cfdbench_cylinder", "cfdbench_dam", "cifar10", "cifar100"),
+    "cifar10_halves",
     *("cifar10_images", "fashion_mnist", "fashion_mnist_halves", "medmnist_radiology", "mnist_12", "private_fashion_mnist"),
     "svhn",
 }
