@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -29,8 +30,8 @@ class TrainedDenoiser(Restoration):
     """Minimizes a distance between f(x + σ ε) and x over clean patches x and fresh noise ε.
 
     A method of this kind writes ``build_network``, ``objective`` and ``denoiser``; it may write ``rate``, a schedule, and
-    ``project``, what happens after each step. σ is the noise that f is for, and with it the scale of the prior that plug-and-play
-    restoration uses; without noise, f is the identity, and nothing is trained.
+    ``project``, what happens after each step. σ is the noise that f is for, and with it the scale of the prior that restoration
+    uses; without noise, f is the identity, and nothing is trained.
     """
 
     track: ClassVar[Track] = TRACK
@@ -59,7 +60,7 @@ class TrainedDenoiser(Restoration):
 
     @abstractmethod
     def denoiser(self, network: Any, size: int) -> Callable[[Tensor], Tensor]:
-        """f of images of any size, of a network for patches."""
+        """F of images of any size, of a network for patches."""
 
     def rate(self, step: int) -> float:
         """The factor on the learning rate of a step, from 0."""
@@ -93,7 +94,7 @@ class TrainedDenoiser(Restoration):
             run.average_buffers(network)
             network.eval()
             denoise = self.denoiser(network, size)
-            yield means.metrics() | run.judge(lambda split, f=denoise: self.assess(f, split, run))
+            yield means.metrics() | run.judge(partial(self.assess, denoise, run=run))
 
     def _batch(self, clean: Tensor, size: int, step: int, run: Run) -> Batch:
         """Patches at random places of random images."""

@@ -20,10 +20,10 @@ class LearnedProximal(TrainedDenoiser):
     """Trains f = ∇ψ with ψ convex, so that f is the proximal operator of a regularizer R, towards R = -σ² log p.
 
     f starts by the mean absolute error; then by proximal matching, mean_b [1 - exp(-‖f(y_b) - x_b‖² / γ²)], whose width γ is
-    halved from stage to stage down to c √n for n numbers in a patch, so that f tends to the likeliest clean image rather than the
-    mean one. After each step weights that must be nonnegative are cut off at 0. ADMM and proximal gradient descent with f converge
-    without a bound of its Lipschitz constant. ``loss`` l1 and l2 keep to one loss with the same steps and rates: f then tends to
-    the posterior's medians and mean. Images larger than patches are restored by overlapping ones, averaged.
+    halved from stage to stage down to c √n for n numbers in a patch, so that f tends to the likeliest clean image rather than
+    the mean one. After each step weights that must be nonnegative are cut off at 0. ADMM and proximal gradient descent with f
+    converge without a bound of its Lipschitz constant. ``loss`` l1 and l2 keep to one loss with the same steps and rates:
+    f then tends to the posterior's medians and mean. Images larger than patches are restored by overlapping ones, averaged.
 
     Without the constraint f is no proximal operator: another gradient in the same loop.
     """

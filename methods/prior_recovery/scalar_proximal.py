@@ -24,7 +24,14 @@ class ScalarProximal(PriorRecoveryMethod):
     )
 
     matching_fraction: float = weight(
-        5 / 7, off=0.0, ge=0, le=1, symbol="1 - t", differentiable=False, may_change=False, help="share of the steps by matching"
+        5 / 7,
+        off=0.0,
+        ge=0,
+        le=1,
+        symbol="1 - t",
+        differentiable=False,
+        may_change=False,
+        help="share of steps by matching",
     )
     proximal_gamma_min: float = hyperparameter(0.1, gt=0, help="γ of the last stage")
     num_gamma_stages: int = hyperparameter(5, ge=1, help="widths")

@@ -4,6 +4,7 @@ import copy
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -39,8 +40,9 @@ class Batch:
 class PriorRecoveryMethod(StepMethod):
     """Trains f = ∇ψ, ψ a dense convex network, on y = x + σ ε with fresh noise; a method says by which loss.
 
-    Judged in double precision: the root mean squared distance of f to the prior's proximal operator, and that of the regularizer,
-    less its least value, to -σ² log p. ``inversion_residual`` is the largest |f(y) - x| where the regularizer is evaluated.
+    Judged in double precision: the root mean squared distance of f to the prior's proximal operator, and that of the
+    regularizer, less its least value, to -σ² log p. ``inversion_residual`` is the largest |f(y) - x| where the latter is
+    evaluated.
     """
 
     track: ClassVar[Track] = TRACK
@@ -80,7 +82,7 @@ class PriorRecoveryMethod(StepMethod):
                 network.project()
                 means.add(loss=loss)
             exact = copy.deepcopy(network).double()
-            yield means.metrics() | run.judge(lambda split, network=exact: evaluate(network, split, run))
+            yield means.metrics() | run.judge(partial(evaluate, exact, run=run))
 
 
 def evaluate(network: DensePotential, split: TensorDataset, run: Run) -> Metrics:

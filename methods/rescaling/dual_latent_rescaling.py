@@ -17,9 +17,9 @@ from regbench.methods.shared.images import unit
 class DualLatentRescaling(RescalingMethod):
     """IRN whose network is also given a latent z_d when it shrinks: (y, z_u) = f(x, z_d), as many images y as there are ways.
 
-    σ_d z_d, z_d ~ N(0, I), are c_d channels after the last Haar squeeze; z_u has as many more. Fresh z_d in each step of training,
-    0 when judged. With ``latent_cycle_weight`` enlarging is also to give σ_d z_d back. ``lr_spread`` is the deviation of y over
-    draws of z_d, root mean square over pixels.
+    σ_d z_d, z_d ~ N(0, I), are c_d channels after the last Haar squeeze; z_u has as many more. z_d is fresh in each step of
+    training and 0 when judged. With ``latent_cycle_weight`` enlarging is also to give σ_d z_d back. ``lr_spread`` is the
+    deviation of y over draws of z_d, root mean square over pixels.
 
     A reconstruction: of the paper abstract and introduction could be read and no code is public, so that how the second latent
     enters, its size, scale and value in evaluation, and the cycle are guesses from those; all else is IRN as released.

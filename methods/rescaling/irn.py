@@ -9,7 +9,8 @@ from regbench.methods.rescaling.task import RescalingMethod
 class IRN(RescalingMethod):
     """Shrinks and enlarges by one invertible network (y, z) = f(x): y is to look like the bicubic image, z to be noise.
 
-    L = λ_fit ‖y - y_bicubic‖² + λ_rec Σ √((f⁻¹(ŷ, z') - x)² + 1e-6) + λ_ce ‖z‖², ŷ in 8 bits, z' ~ N(0, g² I) fresh. As released.
+    L = λ_fit ‖y - y_bicubic‖² + λ_rec Σ √((f⁻¹(ŷ, z') - x)² + 1e-6) + λ_ce ‖z‖² with ŷ in 8 bits and z' ~ N(0, g² I) fresh, as
+    released.
     """
 
     paper: ClassVar[Paper | None] = Paper(

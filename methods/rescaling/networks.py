@@ -36,14 +36,13 @@ class DenseBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, growth: int = 32, depth: int = 5) -> None:
         super().__init__()
         widths = [growth] * (depth - 1) + [outputs]
-        self.layers = nn.ModuleList(
-            nn.Conv2d(inputs + place * growth, width, 3, padding=1) for place, width in enumerate(widths)
-        )
-        for layer in self.layers:
+        layers = [nn.Conv2d(inputs + place * growth, width, 3, padding=1) for place, width in enumerate(widths)]
+        for layer in layers:
             nn.init.xavier_normal_(layer.weight)
             with torch.no_grad():
-                layer.weight.mul_(0.0 if layer is self.layers[-1] else 0.1)
-            nn.init.zeros_(layer.bias)
+                layer.weight.mul_(0.0 if layer is layers[-1] else 0.1)
+                layer.bias.zero_()
+        self.layers = nn.ModuleList(layers)
 
     def forward(self, x: Tensor) -> Tensor:
         """``[N, inputs, H, W]`` to ``[N, outputs, H, W]``."""
@@ -86,8 +85,8 @@ class Coupling(nn.Module):
 class InvertibleRescaler(nn.Module):
     """f: (x, z_d) ↔ (y, z_u). One level for a factor of 2, two for 4: a Haar squeeze, then coupling blocks.
 
-    The last squeeze is followed by ``extra`` channels z_d, which come last, so that the small image y, the first three channels,
-    meets them in F alone. Without extra channels it is IRN's network, with its initial values the Haar transform.
+    The last squeeze is followed by ``extra`` channels z_d, which come last, so that y, the first three channels, meets them in
+    F alone. Without extra channels it is IRN's network, with its initial values the Haar transform.
 
     Args:
         scale: 2 or 4.
@@ -100,20 +99,22 @@ class InvertibleRescaler(nn.Module):
     def __init__(self, scale: int, blocks: int = 8, growth: int = 32, depth: int = 5, extra: int = 0) -> None:
         super().__init__()
         self.extra, self.scale = extra, scale
-        channels, levels = 3, []
+        channels = 3
+        self.levels: list[list[Coupling]] = []
         for level in range(scale.bit_length() - 1):
             channels = 4 * channels + (extra if 2 ** (level + 1) == scale else 0)
-            levels.append(nn.ModuleList(self._block(channels, growth, depth) for _ in range(blocks)))
-        self.levels = nn.ModuleList(levels)
+            self.levels.append([self._block(channels, growth, depth) for _ in range(blocks)])
+        self.blocks = nn.ModuleList(block for level in self.levels for block in level)
         self.latent = channels - 3
 
     @staticmethod
     def _block(channels: int, growth: int, depth: int) -> Coupling:
         rest = channels - 3
-        return Coupling(*(DenseBlock(*ends, growth, depth) for ends in ((rest, 3), (3, rest), (3, rest))))
+        f, g, h = (DenseBlock(*ends, growth, depth) for ends in ((rest, 3), (3, rest), (3, rest)))
+        return Coupling(f, g, h)
 
     def downscale(self, x: Tensor, z_d: Tensor) -> tuple[Tensor, Tensor]:
-        """y ``[N, 3, H/s, W/s]`` and z_u ``[N, 3s² - 3 + c_d, H/s, W/s]`` of x ``[N, 3, H, W]`` and z_d ``[N, c_d, H/s, W/s]``."""
+        """From x ``[N, 3, H, W]`` and z_d ``[N, c_d, h, w]`` to y ``[N, 3, h, w]`` and z_u ``[N, 3s² - 3 + c_d, h, w]``."""
         for place, blocks in enumerate(self.levels):
             x = haar(x)
             if place == len(self.levels) - 1:
@@ -123,10 +124,10 @@ class InvertibleRescaler(nn.Module):
         return x[:, :3], x[:, 3:]
 
     def upscale(self, y: Tensor, z_u: Tensor) -> tuple[Tensor, Tensor]:
-        """x ``[N, 3, H, W]`` and z_d ``[N, c_d, H/s, W/s]`` of y and z_u."""
+        """From y and z_u to x and z_d."""
         u, z_d = torch.cat([y, z_u], 1), y[:, :0]
         for place, blocks in reversed(list(enumerate(self.levels))):
-            for block in reversed(list(blocks)):
+            for block in reversed(blocks):
                 u = block.inverse(u)
             if place == len(self.levels) - 1:
                 u, z_d = u[:, : u.shape[1] - self.extra], u[:, u.shape[1] - self.extra :]

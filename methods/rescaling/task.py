@@ -36,7 +36,7 @@ Enlarge = Callable[[Tensor], Tensor]
 
 
 def luminance(images: Tensor) -> Tensor:
-    """Y ``[N, 1, H, W]`` in [16/255, 235/255] of colours ``[N, 3, H, W]`` in [0, 1]."""
+    """The luminance ``[N, 1, H, W]`` in [16/255, 235/255] of colours ``[N, 3, H, W]`` in [0, 1]."""
     weights = torch.tensor(LUMINANCE, dtype=images.dtype, device=images.device)
     return (torch.einsum("nchw,c->nhw", images, weights)[:, None] + 16) / 255
 
@@ -67,7 +67,7 @@ def judge(shrink: Shrink, enlarge: Enlarge, scale: int, split: TensorDataset, ru
 
 @dataclass(frozen=True)
 class Batch:
-    """Large images ``[B, 3, H, W]``, the bicubic small ones, and standard normal numbers for z_d and for z_u' ``[B, ., h, w]``."""
+    """Large images ``[B, 3, H, W]``, the bicubic small ones, and standard normal numbers for z_d and z_u' ``[B, ., h, w]``."""
 
     x: Tensor
     reference: Tensor
@@ -85,7 +85,12 @@ class RescalingMethod(StepMethod):
     off_equals: ClassVar[str | None] = None  # an invertible autoencoder, whose small image is free
 
     lr_guidance_weight: float = weight(
-        4.0, off=0.0, ge=0, symbol="λ_fit", differentiable=True, help="likeness of the small image to the bicubic one; 16 for x4"
+        4.0,
+        off=0.0,
+        ge=0,
+        symbol="λ_fit",
+        differentiable=True,
+        help="likeness of the small image to the bicubic; 16 for x4",
     )
     latent_cross_entropy_weight: float = weight(
         1.0, off=0.0, ge=0, symbol="λ_ce", differentiable=True, help="size of the latent that is thrown away"
@@ -114,9 +119,7 @@ class RescalingMethod(StepMethod):
         """L, and the large images that come back."""
         return self.there_and_back(model, batch, batch.z_d, weights)[:2]
 
-    def there_and_back(
-        self, model: Any, batch: Batch, z_d: Tensor, weights: SimpleNamespace
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def there_and_back(self, model: Any, batch: Batch, z_d: Tensor, weights: SimpleNamespace) -> tuple[Tensor, Tensor, Tensor]:
         """L where z_d is given to the network, and the large images and the z_d that come back."""
         y, latent, found, back = model(batch.x, z_d, self.gaussian_scale * batch.z_u)
         loss = weights.lr_guidance_weight * guidance(y, batch.reference)

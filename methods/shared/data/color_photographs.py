@@ -13,7 +13,17 @@ from regbench.methods.shared.data import Data, dataset, require
 
 SIDE = 192
 # Of scikit-image and scikit-learn, in the order in which split 0 takes them: 5 to train, 2 to validate, 2 to test.
-BUNDLED = ("astronaut", "coffee", "rocket", "stereo_motorcycle", "china.jpg", "flower.jpg", "retina", "chelsea", "hubble_deep_field")
+BUNDLED = (
+    "astronaut",
+    "coffee",
+    "rocket",
+    "stereo_motorcycle",
+    "china.jpg",
+    "flower.jpg",
+    "retina",
+    "chelsea",
+    "hubble_deep_field",
+)
 COUNTS = (5, 2, 2)
 
 DIV2K = "div2k"
@@ -27,11 +37,11 @@ def color_photographs(split: int = 0) -> Data:
     order = np.random.default_rng(split).permutation(len(BUNDLED)) if split else np.arange(len(BUNDLED))
     images = [_bundled(BUNDLED[place]) for place in order]
     parts = np.split(np.arange(len(images)), np.cumsum(COUNTS)[:-1])
-    splits = [padded([images[place] for place in part]) for part in parts]
-    return Data("color_photographs", *splits, meta={"shape": (3, SIDE, SIDE)}, pool=len(BUNDLED))
+    train, validation, test = (padded([images[place] for place in part]) for part in parts)
+    return Data("color_photographs", train, validation, test, meta={"shape": (3, SIDE, SIDE)}, pool=len(BUNDLED))
 
 
-@dataset("div2k", help="DIV2K, RGB, 2,040 pixels wide or high: 780 / 20 images, its 100 validation images to test", folder=DIV2K)
+@dataset("div2k", help="DIV2K, RGB, 2,040 pixels wide or high: 780 / 20 images, its 100 validation images test", folder=DIV2K)
 def div2k() -> Data:
     """``DIV2K_train_HR/0001.png`` to ``0800.png`` and ``DIV2K_valid_HR/0801.png`` to ``0900.png``."""
     return div2k_data("div2k", [f"{DIV2K}/DIV2K_valid_HR/{number:04d}.png" for number in range(801, 901)])
@@ -58,8 +68,9 @@ def div2k_data(name: str, test: Sequence[str], training: int = TRAINING, validat
     """
     paths = require(DIV2K, *(f"DIV2K_train_HR/{number:04d}.png" for number in range(1, training + validation + 1)))
     found = [require(*path.split("/", 1))[0] for path in test]
-    splits = [padded([read_colors(path) for path in part]) for part in (paths[:training], paths[training:], found)]
-    return Data(name, *splits, meta={"shape": tuple(splits[0].tensors[0].shape[1:])})
+    parts = (paths[:training], paths[training:], found)
+    learning, validating, judging = (padded([read_colors(path) for path in part]) for part in parts)
+    return Data(name, learning, validating, judging, meta={"shape": tuple(learning.tensors[0].shape[1:])})
 
 
 def read_colors(path: Path) -> np.ndarray:
@@ -80,7 +91,7 @@ def read_colors(path: Path) -> np.ndarray:
 
 
 def padded(images: Sequence[np.ndarray]) -> TensorDataset:
-    """Images ``[H, W, 3]`` as bytes ``[N, 3, H, W]`` of the largest height and width, 0 elsewhere, and their sizes ``[N, 2]``."""
+    """Images ``[H, W, 3]`` as bytes ``[N, 3, H, W]`` of the largest height and width, 0 beyond, and their sizes ``[N, 2]``."""
     sizes = torch.tensor([image.shape[:2] for image in images])
     height, width = sizes.max(0).values.tolist()
     planes = [torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))) for image in images]

@@ -11,7 +11,7 @@ SAMPLES, POINTS = 200_000, 401
 OPERATOR, REGULARIZER = 4.0, 2.0
 
 
-@dataset("laplace_samples", help="Laplace(0, 1) samples, noise 1; its proximal operator and log prior: 200,000 / 401 / 401 points")
+@dataset("laplace_samples", help="Laplace(0, 1) samples, noise 1; its proximal operator and prior: 200,000 / 401 / 401 points")
 def laplace_samples(split: int = 0) -> Data:
     """Samples ``[N, 1]`` of p(x) = e^(-|x|) / 2 to learn from.
 
@@ -23,4 +23,4 @@ def laplace_samples(split: int = 0) -> Data:
     for part in ("validation", "test"):
         y, x = (torch.from_numpy(numbers.uniform(-end, end, (POINTS, 1))) for end in (OPERATOR, REGULARIZER))
         splits[part] = TensorDataset(y, torch.nn.functional.softshrink(y, 1.0), x, x.abs())
-    return Data("laplace_samples", meta={"shape": (1,), "sigma": 1.0}, **splits)
+    return Data("laplace_samples", **splits, meta={"shape": (1,), "sigma": 1.0}, pool=0)

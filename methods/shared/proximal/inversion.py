@@ -19,7 +19,7 @@ def invert(
     iterations: int = 2000,
     tolerance: float = 1e-9,
 ) -> Tensor:
-    """y with f(y) = x, shaped like x, by L-BFGS from y = x on all samples together.
+    """Finds y with f(y) = x, shaped like x, by L-BFGS from y = x on all samples together.
 
     ``convex`` minimizes Σ_b ψ(y_b) - ⟨x_b, y_b⟩, ``least_squares`` Σ_b ‖f(y_b) - x_b‖². Unique where α > 0; for an x out of the
     range of f the residual ‖f(y) - x‖ says so.

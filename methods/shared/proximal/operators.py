@@ -1,4 +1,4 @@
-"""Linear measurements of images: blur, compressed sensing, tomography. Each is told by a few numbers, and equal if these are."""
+"""Linear measurements of images: blur, compressed sensing, tomography. Each is told by a few numbers."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -75,8 +75,8 @@ class Blur(Measurement):
 class CompressedSensing(Measurement):
     """Random signs, a circular convolution with Gaussian numbers, and some of the results.
 
-    Ax = [F⁻¹(F(s ⊙ x) ⊙ F(a))]_I with orthonormal Fourier transforms F of the pixels in a row, signs s, a ~ N(0, I) and a random
-    set I.
+    Ax = [F⁻¹(F(s ⊙ x) ⊙ F(a))]_I with orthonormal Fourier transforms F of the pixels in a row, signs s, a ~ N(0, I) and a
+    random set I.
 
     Attributes:
         measurements: |I|.
@@ -88,7 +88,7 @@ class CompressedSensing(Measurement):
 
     @cached_property
     def parts(self) -> tuple[Tensor, Tensor, Tensor]:
-        """s ``[n]``, F(a) ``[n]`` and I ``[measurements]``."""
+        """S ``[n]``, F(a) ``[n]`` and I ``[measurements]``."""
         numbers, pixels = np.random.default_rng(self.seed), int(np.prod(self.shape))
         gaussian = torch.from_numpy(numbers.standard_normal(pixels))
         signs = torch.from_numpy(numbers.choice([-1.0, 1.0], pixels))

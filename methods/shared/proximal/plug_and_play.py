@@ -19,7 +19,7 @@ class Restored:
 
     Attributes:
         x: images ``[N, C, H, W]``.
-        moves: ‖v^(k+1) - v^k‖ of the loop's state v in each iteration ``[K, N]``: in ADMM z and u stacked, in gradient descent x.
+        moves: ‖v^(k+1) - v^k‖ of the loop's state v in each iteration ``[K, N]``: in ADMM z and u stacked, else x.
     """
 
     x: Tensor
@@ -109,8 +109,8 @@ def plug_and_play_gradient(
 def by_patches(denoise: Denoise, images: Tensor, size: int, stride: int) -> Tensor:
     """Denoises overlapping square patches of images ``[N, C, H, W]`` and averages them; the last ones touch the border.
 
-    Of a proximal operator's patches it makes a proximal operator again, in the metric that counts each pixel as often as patches
-    cover it.
+    Of a proximal operator's patches it makes a proximal operator again, in the metric that counts each pixel as often as
+    patches cover it.
     """
     rows, columns = (_places(length, size, stride, images.device) for length in images.shape[2:])
     window = torch.arange(size, device=images.device)

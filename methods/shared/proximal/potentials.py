@@ -28,7 +28,7 @@ class Potential(nn.Module):
 
     @abstractmethod
     def nonnegative(self) -> list[nn.Parameter]:
-        """w and W_k, k ≥ 1."""
+        """W and W_k, k ≥ 1."""
 
     def activate(self, z: Tensor) -> Tensor:
         """φ."""
@@ -87,13 +87,13 @@ class DensePotential(Potential):
 
     def nonnegative(self) -> list[nn.Parameter]:
         """All weights but those that see y."""
-        return [*(layer.weight for layer in self.hidden), self.last.weight]
+        return [weight for part in (self.hidden, self.last) for weight in part.parameters()]
 
 
 class ConvolutionalPotential(Potential):
     """For images ``[N, C, S, S]``: 3 x 3 convolutions with strides 1, 2, 1, 2, …, a dense layer of 64 units, their sum.
 
-    Each later layer also sees y, shrunken bilinearly to the size of what it is given. With ``depth`` 4 and ``first_bias`` off it
+    Each later layer also sees y, shrunken bilinearly to the size of what it is given. With ``depth`` 4 and no ``first_bias`` it
     is the released network for MNIST (S = 28, hidden 64, β = 10), with 6 and on that for 128 x 128 (hidden 256, β = 100).
 
     Args:
@@ -122,12 +122,10 @@ class ConvolutionalPotential(Potential):
     def body(self, y: Tensor) -> Tensor:
         """ψ without its strongly convex part, ``[N]``."""
         z = self.activate(self.first(y))
-        for layer, skip in zip(
-            (*self.convolutions, self.dense), (*self.skips, self.dense_skip), strict=True
-        ):
+        for layer, skip in zip((*self.convolutions, self.dense), (*self.skips, self.dense_skip), strict=True):
             z = self.activate(layer(z) + skip(interpolate(y, z.shape[2:], mode="bilinear")))
         return self.last(z.mean((2, 3)))[:, 0]
 
     def nonnegative(self) -> list[nn.Parameter]:
         """All weights but those that see y."""
-        return [layer.weight for layer in (*self.convolutions, self.dense, self.last)]
+        return [weight for part in (self.convolutions, self.dense, self.last) for weight in part.parameters()]

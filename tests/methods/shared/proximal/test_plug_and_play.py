@@ -120,9 +120,7 @@ def test_with_the_soft_threshold_both_loops_find_the_soft_threshold():
 def test_the_box_is_a_second_operator():
     operator = Identity((1, 3, 4))
     b = 2 * images(operator)
-    found = plug_and_play_admm(
-        [lambda v: v, box], operator, b, torch.zeros_like(b), penalty=1.0, scale=0.5, iterations=300
-    ).x
+    found = plug_and_play_admm([lambda v: v, box], operator, b, torch.zeros_like(b), penalty=1.0, scale=0.5, iterations=300).x
     torch.testing.assert_close(found, b.clamp(0, 1), atol=1e-4, rtol=0)
 
 
