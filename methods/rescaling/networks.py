@@ -41,7 +41,7 @@ class DenseBlock(nn.Module):
             nn.init.xavier_normal_(layer.weight)
             with torch.no_grad():
                 layer.weight.mul_(0.0 if layer is layers[-1] else 0.1)
-                layer.bias.zero_()
+                layer.get_parameter("bias").zero_()
         self.layers = nn.ModuleList(layers)
 
     def forward(self, x: Tensor) -> Tensor:
