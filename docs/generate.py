@@ -49,7 +49,15 @@ DRAWN = {
         "information under corrupted labels, entropy under noise, both in training, initialization, and as predictors",
         "diffusion_entropy.svg",
     ),
+    "dual_latent_rescaling": (
+        "a photograph shrunken by two, what comes back of it from 8 bits and a fresh latent, and four times the error",
+        "rescaled_images.svg",
+    ),
     "latent_quantization": ("what each latent does to an image, its others held", "latent_traversals.svg"),
+    "learned_proximal": (
+        "operators and regularizers learned of a Laplace distribution; the regularizer of digits; how plug-and-play ADMM settles",
+        "learned_priors.svg",
+    ),
     "lego_gcd": ("accuracy of known and of novel classes over training", "forgetting.svg"),
     "wasserstein_dependency": (
         "accuracy of linear probes over shared factors and over the mini-batch",

@@ -208,15 +208,7 @@ def test_test_images_of_digits_are_drawn_with_their_share():
 
 
 def test_generated_splits_share_no_row():
-    for name in (
-        "friedman",
-        "gerrymandering",
-        "gaussian_ring",
-        "sparse_toeplitz",
-        "quadratic_problems",
-        "gaussian_clouds",
-        "laplace_samples",
-    ):
+    for name in ("friedman", "gerrymandering", "gaussian_ring", "sparse_toeplitz", "quadratic_problems", "gaussian_clouds"):
         assert load(name).pool == 0
         rows = [{row.numpy().tobytes() for row in load(name, split).train.tensors[0]} for split in (0, 1, 2)]
         assert not rows[0] & rows[1] | rows[0] & rows[2] | rows[1] & rows[2]
