@@ -55,7 +55,7 @@ DRAWN = {
     ),
     "latent_quantization": ("what each latent does to an image, its others held", "latent_traversals.svg"),
     "learned_proximal": (
-        "operators and regularizers learned of a Laplace distribution; the regularizer of digits; how plug-and-play ADMM settles",
+        "operators and regularizers learned of a Laplace distribution; the regularizer of digits; how ADMM settles",
         "learned_priors.svg",
     ),
     "lego_gcd": ("accuracy of known and of novel classes over training", "forgetting.svg"),
