@@ -14,8 +14,8 @@ from regbench.methods.shared.proximal.matching import linear_width, proximal_mat
 class ScalarProximal(PriorRecoveryMethod):
     """Trains by the mean absolute error, then by proximal matching mean_b [1 - exp(-‖f(y_b) - x_b‖² / γ²)] in stages.
 
-    γ falls linearly, by default .5, .4, .3, .2, .1, and the learning rate is that of the start in the first half of the first
-    stage, a hundredth in the last one and a tenth in between. In the limit f is the proximal operator of -σ² log p, for a
+    γ falls linearly, by default .5, .4, .3, .2, .1, and the learning rate is that of the start in the first stage, a hundredth
+    in the last one and a tenth in between. In the limit f is the proximal operator of -σ² log p, for a
     Laplace prior the soft threshold, and the regularizer that f belongs to is |x|. With no share of the steps for it, what is
     left is the median.
     """
@@ -47,13 +47,11 @@ class ScalarProximal(PriorRecoveryMethod):
         return stage(step - self.pretraining, self.iterations - self.pretraining, self.num_gamma_stages)
 
     def rate(self, step: int) -> float:
-        """Lower in the second half of pretraining and of the first stage, lowest in the last one."""
+        """Lower in the second half of pretraining, then by stages."""
         if step < self.pretraining:
             return 1.0 if 2 * step < self.pretraining else 0.1
-        place, later = self.stage(step), step - self.pretraining
-        if place == 0 and 2 * later * self.num_gamma_stages < self.iterations - self.pretraining:
-            return 1.0
-        return 0.01 if place == self.num_gamma_stages - 1 else 0.1
+        place = self.stage(step)
+        return 1.0 if place == 0 else 0.01 if place == self.num_gamma_stages - 1 else 0.1
 
     def objective(self, model: Any, batch: Batch, weights: SimpleNamespace) -> tuple[Tensor, Tensor]:
         """The loss of the step's stage."""

@@ -35,7 +35,7 @@ def test_the_shares_and_rates_of_the_schedule():
     method = ScalarProximal(iterations=70)
     assert method.pretraining == 20
     assert [method.stage(step) for step in (20, 29, 30, 40, 50, 60, 69)] == [0, 0, 1, 2, 3, 4, 4]
-    assert [method.rate(step) for step in (0, 9, 10, 19, 20, 24, 25, 30, 59, 60)] == [1, 1, 0.1, 0.1, 1, 1, *[0.1] * 3, 0.01]
+    assert [method.rate(step) for step in (0, 9, 10, 19, 20, 29, 30, 59, 60)] == [1, 1, 0.1, 0.1, 1, 1, 0.1, 0.1, 0.01]
 
 
 def posterior(y, of):
