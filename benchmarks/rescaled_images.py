@@ -2,8 +2,8 @@
 
     python benchmarks/rescaled_images.py
 
-trains the entries with one seed and draws ``docs/methods/plots/rescaled_images.svg``: of the middle of a test image the
-small image, what comes back of it from a fresh latent, and the absolute error, four times as bright; with the PSNR of its luminance.
+trains the entries with one seed and draws ``docs/methods/plots/rescaled_images.svg``: of the middle of a test image the small
+image, what comes back of it from a fresh latent, and the absolute error, four times as bright; with the PSNR of its luminance.
 """
 
 from pathlib import Path
