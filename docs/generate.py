@@ -53,7 +53,15 @@ DRAWN = {
         "distance to the exact flow and of distributions over evaluations of the model, a column a grid",
         "sampling_curves.svg",
     ),
+    "dual_latent_rescaling": (
+        "a photograph shrunken by two, what comes back of it from 8 bits and a fresh latent, and four times the error",
+        "rescaled_images.svg",
+    ),
     "latent_quantization": ("what each latent does to an image, its others held", "latent_traversals.svg"),
+    "learned_proximal": (
+        "operators and regularizers learned of a Laplace distribution; the regularizer of digits; how ADMM settles",
+        "learned_priors.svg",
+    ),
     "lego_gcd": ("accuracy of known and of novel classes over training", "forgetting.svg"),
     "rdtf": ("real clips, and those generated from the framed frames, a block a motion", "clip_strips.svg"),
     "wasserstein_dependency": (

@@ -1,4 +1,4 @@
-"""The imaging task: remove noise from images, and judge what is restored against what is clean."""
+"""The imaging task: restore images from noisy ones or from measurements, and judge them against what is clean."""
 
 from collections.abc import Callable
 
@@ -12,11 +12,15 @@ from regbench.methods.run import Run
 
 TRACK = Track(
     name="imaging",
-    help="a clean image from a noisy one, judged by how close it comes to the true one",
+    help="a clean image from a noisy one or from measurements, judged by how close it comes to the true one",
     metrics=(Metric("psnr", "max"), Metric("ssim", "max")),
-    data=("natural_images", "bsd_images", "kodak_96", "kodak_256"),
+    data=(
+        *("natural_images", "blurred_digits", "sensed_digits", "projected_digits", "bsd_images", "kodak_96", "kodak_256"),
+        *("noisy_mnist", "blurred_celeba", "projected_mayo", "sensed_mayo"),
+    ),
     baseline="noisy_image",
-    smoke={"learner": "maid", "budget": 60, "report_every": 30, "filters": 3, "filter_size": 3},
+    smoke={"learner": "maid", "budget": 60, "report_every": 30, "filters": 3, "filter_size": 3}
+    | {"steps": 6, "steps_per_round": 3, "batch_size": 4, "hidden_channels": 3, "num_layers": 3},
     iterative=False,
 )
 
@@ -25,15 +29,15 @@ PIXELS = 2**18
 
 
 def judge(denoise: Callable[[Tensor], Tensor], split: TensorDataset, run: Run) -> Metrics:
-    """Metrics of what becomes of a split's noisy images, means over the images.
+    """Metrics of what becomes of what a split observed, means over the images.
 
     Args:
-        denoise: maps noisy images ``[B, 1, H, W]`` to restored ones.
-        split: noisy and clean images.
+        denoise: maps noisy images ``[B, C, H, W]``, or measurements ``[B, ...]``, to restored ones.
+        split: what was observed, and clean images.
         run: where it happens.
     """
     noisy, clean = run.tensors(split)
-    restored = torch.cat([denoise(part) for part in noisy.split(max(1, PIXELS // noisy[0].numel()))])
+    restored = torch.cat([denoise(part) for part in noisy.split(max(1, PIXELS // clean[0].numel()))])
     return {"psnr": psnr(restored, clean).mean().item(), "ssim": ssim(restored, clean)}
 
 
@@ -43,8 +47,8 @@ def psnr(restored: Tensor, clean: Tensor) -> Tensor:
 
 
 def ssim(restored: Tensor, clean: Tensor) -> float:
-    """Mean structural similarity of grey images ``[N, 1, H, W]``, in [-1, 1], with the window of Wang et al. (2004)."""
-    pairs = zip(restored[:, 0].double().cpu().numpy(), clean[:, 0].double().cpu().numpy(), strict=True)
-    options = {"data_range": 1.0, "gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    """Mean structural similarity of images ``[N, C, H, W]`` and channels, in [-1, 1], with the window of Wang et al. (2004)."""
+    pairs = zip(restored.double().cpu().numpy(), clean.double().cpu().numpy(), strict=True)
+    options = {"data_range": 1.0, "gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "channel_axis": 0}
     values = [float(structural_similarity(a, b, **options)) for a, b in pairs]
     return sum(values) / len(values)

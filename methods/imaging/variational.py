@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from regbench.methods.imaging.task import TRACK, judge
+from regbench.methods.imaging.restoration import Restoration
+from regbench.methods.imaging.task import TRACK
 from regbench.methods.method import Metrics, Track, hyperparameter, weight
 from regbench.methods.run import Run
 from regbench.methods.shared.bilevel.learning import DTYPES, LOWER_SOLVERS, LearnedMethod
@@ -92,11 +93,13 @@ class Denoising(BilevelProblem):
         return lambda v: v + self.adjoint(curvature * self.respond(v, theta), theta)
 
 
-class VariationalDenoiser(LearnedMethod):
+class VariationalDenoiser(LearnedMethod, Restoration):
     """Restores an image as the minimizer of an energy; its parameters are given, or learned on pairs of the training split.
 
     The upper objective is half the squared error, summed over pixels, mean over images. Images of the other splits are restored
-    with the parameters that were reached. At weight 0 the energy's minimizer is the noisy image itself.
+    with the parameters that were reached. At weight 0 the energy's minimizer is the noisy image itself. The minimizer is the
+    proximal operator of the regularizer, so that plug-and-play restoration of measurements minimizes the same energy with their
+    residual. Channels are images of their own.
     """
 
     track: ClassVar[Track] = TRACK
@@ -119,20 +122,27 @@ class VariationalDenoiser(LearnedMethod):
 
     def problem(self, run: Run) -> Denoising:
         """The first pairs of the training split."""
-        noisy, clean = (images[: self.training_images] for images in run.tensors(run.data.train))
+        noisy, clean = (_grey(images[: self.training_images]) for images in run.tensors(run.data.train))
         return self.pose(noisy, clean, self.start(run).to(run.device, DTYPES[self.precision]))
 
     def evaluate(self, theta: Tensor, split: TensorDataset, run: Run) -> Metrics:
         """Restores a split's images, starting from the noisy ones."""
 
-        def denoise(noisy: Tensor) -> Tensor:
+        def denoise(images: Tensor) -> Tensor:
+            noisy = _grey(images)
             problem = self.pose(noisy, noisy, theta)  # the lower level does not see clean images
             accuracy = self.tolerance * noisy[0].numel() ** 0.5
             solver = LOWER_SOLVERS[self.lower_solver]
-            return solve_lower(problem, problem.noisy, theta, accuracy, solver, self.max_lower_iterations).x
+            x = solve_lower(problem, problem.noisy, theta, accuracy, solver, self.max_lower_iterations).x
+            return x.reshape(images.shape).to(images.dtype)
 
-        return judge(denoise, split, run)
+        return self.assess(denoise, split, run)
 
     def learned(self, theta: Tensor) -> Metrics:
         """The weight e^θ₀."""
         return {"regularization_weight": theta[0].exp().item()}
+
+
+def _grey(images: Tensor) -> Tensor:
+    """Each channel as an image of its own ``[N C, 1, H, W]``."""
+    return images.flatten(0, 1)[:, None]

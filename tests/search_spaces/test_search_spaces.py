@@ -25,7 +25,9 @@ NOT_SEARCHED = {
 }
 
 # Weights whose default lies outside their range, each with its reason.
-OUTSIDE: dict[tuple[str, str], str] = {}
+OUTSIDE: dict[tuple[str, str], str] = {
+    ("dual_latent_rescaling", "latent_cycle_weight"): "an option of the reconstruction, off unless it is searched",
+}
 
 
 def holds(limits, value) -> bool:

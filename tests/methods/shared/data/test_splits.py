@@ -19,7 +19,7 @@ PARTS = ("train", "validation", "test")
 LARGE = {"spatial_omniglot_4", "spatial_omniglot_9", "stacked_omniglot_4", "stacked_omniglot_9"}
 OFFICIAL = {
     *("animated_stickers", "bsd_images", "camelyon16", "cfdbench_cylinder", "cfdbench_dam", "cifar10", "cifar100"),
-    "cifar10_halves",
+    *("blurred_celeba", "cifar10_halves", "div2k", "div2k_set5", "noisy_mnist", "projected_mayo", "sensed_mayo"),
     *("cifar10_images", "fashion_mnist", "fashion_mnist_halves", "medmnist_radiology", "mnist_12", "private_fashion_mnist"),
     "svhn",
 }
@@ -32,7 +32,7 @@ SAMPLED = {"digit_codes", "fashion_discovery"}
 # Pools of which the three splits take each row once.
 PARTITIONS = (
     *("digits", "digits_noisy", "digits_noisy40", "digits_16", "digit_images", "scenes", "dsprites", "natural_images"),
-    *("kodak_96", "kodak_256", "private_digits", "private_diabetes", "private_breast_cancer"),
+    *("kodak_96", "kodak_256", "private_digits", "private_diabetes", "private_breast_cancer", "color_photographs"),
 )
 TABLES = (
     *("diabetes", "concrete", "energy", "yacht", "kin8nm", "power_plant", "wine_quality_red", "bike_hour", "beijing_pm25"),
@@ -189,6 +189,9 @@ def test_what_is_judged_is_divided_anew_among_the_images_learned_from(name):
         ("lorenz63", 0),
         ("quadratic_problems", 0),
         ("gerrymandering", 0),
+        ("laplace_samples", 0),
+        ("blurred_digits", 200 / 1797),
+        ("color_photographs", 2 / 9),
     ],
 )
 def test_the_pool_tells_the_share_of_rows_that_test(name, share):

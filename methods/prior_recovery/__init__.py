@@ -1,0 +1,1 @@
+"""Recovering a known prior from samples of it, as a proximal operator."""

@@ -1,0 +1,113 @@
+"""Photographs in colour, bytes; images of several sizes are padded to one, and say their own."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn.functional import pad
+from torch.utils.data import TensorDataset
+
+from regbench.methods.errors import DataError
+from regbench.methods.shared.data import Data, dataset, require
+
+SIDE = 192
+# Of scikit-image and scikit-learn, in the order in which split 0 takes them: 5 to train, 2 to validate, 2 to test.
+BUNDLED = (
+    "astronaut",
+    "coffee",
+    "rocket",
+    "stereo_motorcycle",
+    "china.jpg",
+    "flower.jpg",
+    "retina",
+    "chelsea",
+    "hubble_deep_field",
+)
+COUNTS = (5, 2, 2)
+
+DIV2K = "div2k"
+# Its last training images validate.
+TRAINING, VALIDATION = 780, 20
+
+
+@dataset("color_photographs", help="scikit-image's and scikit-learn's photographs, 192x192 RGB: 5 / 2 / 2 images")
+def color_photographs(split: int = 0) -> Data:
+    """Images ``[N, 3, 192, 192]``, bytes, and their sizes ``[N, 2]``: central squares, resized with anti-aliasing."""
+    order = np.random.default_rng(split).permutation(len(BUNDLED)) if split else np.arange(len(BUNDLED))
+    images = [_bundled(BUNDLED[place]) for place in order]
+    parts = np.split(np.arange(len(images)), np.cumsum(COUNTS)[:-1])
+    train, validation, test = (padded([images[place] for place in part]) for part in parts)
+    return Data("color_photographs", train, validation, test, meta={"shape": (3, SIDE, SIDE)}, pool=len(BUNDLED))
+
+
+@dataset("div2k", help="DIV2K, RGB, 2,040 pixels wide or high: 780 / 20 images, its 100 validation images test", folder=DIV2K)
+def div2k() -> Data:
+    """``DIV2K_train_HR/0001.png`` to ``0800.png`` and ``DIV2K_valid_HR/0801.png`` to ``0900.png``."""
+    return div2k_data("div2k", [f"{DIV2K}/DIV2K_valid_HR/{number:04d}.png" for number in range(801, 901)])
+
+
+@dataset("div2k_set5", help="DIV2K to train and validate with, Set5 to test: 780 / 20 / 5 images", folder=DIV2K)
+def div2k_set5() -> Data:
+    """DIV2K, and ``image_restoration/set5/NAME_GT.png``."""
+    names = ("baby", "bird", "butterfly", "head", "woman")
+    return div2k_data("div2k_set5", [f"image_restoration/set5/{name}_GT.png" for name in names])
+
+
+def div2k_data(name: str, test: Sequence[str], training: int = TRAINING, validation: int = VALIDATION) -> Data:
+    """The first images of DIV2K to train with, the next to validate with, others to test with.
+
+    Args:
+        name: of the data set.
+        test: paths of test images, with their folder below ``REGBENCH_DATA``.
+        training: images of DIV2K.
+        validation: images of DIV2K.
+
+    Raises:
+        DataError: a file is missing, damaged or has no three colours.
+    """
+    paths = require(DIV2K, *(f"DIV2K_train_HR/{number:04d}.png" for number in range(1, training + validation + 1)))
+    found = [require(*path.split("/", 1))[0] for path in test]
+    parts = (paths[:training], paths[training:], found)
+    learning, validating, judging = (padded([read_colors(path) for path in part]) for part in parts)
+    return Data(name, learning, validating, judging, meta={"shape": tuple(learning.tensors[0].shape[1:])})
+
+
+def read_colors(path: Path) -> np.ndarray:
+    """The bytes ``[H, W, 3]`` of an image file.
+
+    Raises:
+        DataError: it cannot be read, or has other than three colours of a byte.
+    """
+    from skimage.io import imread
+
+    try:
+        image = imread(path)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DataError(f"{path} is damaged, copy it again: {error}") from None
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise DataError(f"{path} holds an array of shape {image.shape} and type {image.dtype}, not bytes in three colours")
+    return image
+
+
+def padded(images: Sequence[np.ndarray]) -> TensorDataset:
+    """Images ``[H, W, 3]`` as bytes ``[N, 3, H, W]`` of the largest height and width, 0 beyond, and their sizes ``[N, 2]``."""
+    sizes = torch.tensor([image.shape[:2] for image in images])
+    height, width = sizes.max(0).values.tolist()
+    planes = [torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))) for image in images]
+    stacked = [pad(plane, (0, width - plane.shape[2], 0, height - plane.shape[1])) for plane in planes]
+    return TensorDataset(torch.stack(stacked), sizes)
+
+
+def _bundled(name: str) -> np.ndarray:
+    """The middle square of a photograph that comes with a library, bytes ``[SIDE, SIDE, 3]``."""
+    import skimage.data
+    from skimage.transform import resize
+    from sklearn.datasets import load_sample_image
+
+    image = load_sample_image(name) if name.endswith(".jpg") else getattr(skimage.data, name)()
+    image = image[0] if isinstance(image, tuple) else image  # of a stereo pair, the left one
+    side = min(image.shape[:2])
+    top, left = ((length - side) // 2 for length in image.shape[:2])
+    square = resize(image[top : top + side, left : left + side], (SIDE, SIDE), anti_aliasing=True)
+    return (255 * square).round().astype(np.uint8)
