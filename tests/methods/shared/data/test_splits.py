@@ -20,7 +20,7 @@ LARGE = {"spatial_omniglot_4", "spatial_omniglot_9", "stacked_omniglot_4", "stac
 OFFICIAL = {
     *("bsd_images", "camelyon16", "cfdbench_cylinder", "cfdbench_dam", "cifar10", "cifar100", "cifar10_halves"),
     *("cifar10_images", "fashion_mnist", "fashion_mnist_halves", "medmnist_radiology", "mnist_12", "private_fashion_mnist"),
-    "svhn",
+    *("kodak_set5_x2", "kodak_set5_x4", "svhn"),
 }
 # All images are learned from, by no label.
 CLUSTERED = {
