@@ -20,7 +20,7 @@ from regbench.methods.shared.data.noisy_images import read_image
 from regbench.methods.shared.data.photographs import PHOTOGRAPHS, dealt, photographs
 
 SIDE = 192
-PATCH = 24
+PATCH = 16
 
 KODAK_FOLDER = "image_restoration"
 KODAK_TRAIN, KODAK_IMAGES, KODAK_PATCH = 20, 24, 32
@@ -32,13 +32,13 @@ DIV2K_PATCH = 50
 DIV2K_TRAIN, DIV2K_VALIDATION = range(1, 801), range(801, 901)
 
 
-@dataset("photographs_x2", help="bundled colour photographs, 192x192, x2: 294 patches of 24x24 of 6, 2 and 2 whole ones")
+@dataset("photographs_x2", help="bundled colour photographs, 192x192, x2: 726 patches of 16x16 of 6, 2 and 2 whole ones")
 def photographs_x2(split: int = 0) -> Data:
     """Patches overlap by half."""
     return _bundled("photographs_x2", 2, split)
 
 
-@dataset("photographs_x4", help="bundled colour photographs, 192x192, x4: 54 patches of 24x24 of 6, 2 and 2 whole ones")
+@dataset("photographs_x4", help="bundled colour photographs, 192x192, x4: 150 patches of 16x16 of 6, 2 and 2 whole ones")
 def photographs_x4(split: int = 0) -> Data:
     """Patches overlap by half."""
     return _bundled("photographs_x4", 4, split)
