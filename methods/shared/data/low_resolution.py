@@ -76,7 +76,7 @@ def div2k_set14_x4() -> Data:
 
 
 def _bundled(name: str, scale: int, split: int) -> Data:
-    pictures = [as_bytes(picture) for picture in photographs(SIDE)]
+    pictures = list(photographs(SIDE))
     parts = dealt(pictures, {part: len(names) for part, names in PHOTOGRAPHS.items()}, split)
     return paired(name, scale, PATCH, PATCH // 2, **parts, pool=len(pictures))
 

@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
 
 # Photographs, and with them two pictures of tissue and one of the sky; of the stereo pair the left one.
 PHOTOGRAPHS = {
@@ -15,21 +18,21 @@ PHOTOGRAPHS = {
 Picture = TypeVar("Picture")
 
 
-def photographs(side: int) -> list[np.ndarray]:
-    """The central squares of all photographs, ``[side, side, 3]``, in [0, 1], shrunk with anti-aliasing.
+def photographs(side: int) -> Tensor:
+    """The central squares of all photographs, ``[10, 3, side, side]``, bytes, shrunk with anti-aliasing.
 
     They come in the order of ``PHOTOGRAPHS``; the smallest one is 300 pixels high.
     """
-    return [colour_square(_photograph(name), side) for names in PHOTOGRAPHS.values() for name in names]
+    return torch.stack([colour_square(_photograph(name), side) for names in PHOTOGRAPHS.values() for name in names])
 
 
-def colour_square(image: np.ndarray, side: int) -> np.ndarray:
-    """The middle of a colour image ``[H, W, 3]``, resized to ``[side, side, 3]`` with anti-aliasing."""
-    from skimage.transform import resize
-
-    size = min(image.shape[:2])
-    top, left = ((length - size) // 2 for length in image.shape[:2])
-    return resize(image[top : top + size, left : left + size], (side, side), anti_aliasing=True)
+def colour_square(image: Tensor, side: int) -> Tensor:
+    """The middle of a colour image ``[3, H, W]``, bytes, resized to ``[3, side, side]`` with anti-aliasing."""
+    size = min(image.shape[1:])
+    top, left = ((length - size) // 2 for length in image.shape[1:])
+    middle = image[None, :, top : top + size, left : left + size].float()
+    resized = interpolate(middle, (side, side), mode="bicubic", antialias=True)[0]
+    return resized.round().clamp(0, 255).to(torch.uint8)
 
 
 def dealt(pictures: Sequence[Picture], counts: Mapping[str, int], split: int) -> dict[str, list[Picture]]:
@@ -39,10 +42,10 @@ def dealt(pictures: Sequence[Picture], counts: Mapping[str, int], split: int) ->
     return {part: [pictures[place] for place in chosen] for part, chosen in zip(counts, places, strict=True)}
 
 
-def _photograph(name: str) -> np.ndarray:
+def _photograph(name: str) -> Tensor:
     import skimage.data
-    from skimage.util import img_as_float
     from sklearn.datasets import load_sample_image
 
     image = load_sample_image(name) if name.endswith(".jpg") else getattr(skimage.data, name)()
-    return img_as_float(image[0] if isinstance(image, tuple) else image)
+    image = image[0] if isinstance(image, tuple) else image
+    return torch.tensor(np.ascontiguousarray(image)).permute(2, 0, 1)
