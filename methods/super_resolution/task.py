@@ -30,7 +30,7 @@ TRACK = Track(
         Metric("choice_entropy", "min"),
         Metric("gap", "min"),
     ),
-    data=("photographs_x4", "photographs_x2", "kodak_set5_x2", "kodak_set5_x4", "div2k_set14_x4"),
+    data=("photographs_x4", "photographs_x2", "kodak_set5_x2", "kodak_set5_x4", "div2k_set5_x4", "div2k_set14_x4"),
     baseline="uniform_quantization",
     smoke={
         "channels": 12,

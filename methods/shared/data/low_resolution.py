@@ -15,7 +15,7 @@ from torch.nn.functional import interpolate, pad
 from torch.utils.data import TensorDataset
 
 from regbench.methods.errors import DataError
-from regbench.methods.shared.data import Data, data_root, dataset, require
+from regbench.methods.shared.data import Data, dataset, require
 from regbench.methods.shared.data.noisy_images import read_image
 from regbench.methods.shared.data.photographs import PHOTOGRAPHS, dealt, photographs
 
@@ -58,27 +58,38 @@ def kodak_set5_x4() -> Data:
     return _kodak("kodak_set5_x4", 4)
 
 
+@dataset("div2k_set5_x4", help="DIV2K, x4: patches of 50x50 of 800 images, 100 whole ones, Set5 to test", folder=DIV2K_FOLDER)
+def div2k_set5_x4() -> Data:
+    """As ``div2k_set14_x4``, with Set5/*.png to test."""
+    return _div2k("Set5")
+
+
 @dataset("div2k_set14_x4", help="DIV2K, x4: patches of 50x50 of 800 images, 100 whole ones, Set14 to test", folder=DIV2K_FOLDER)
 def div2k_set14_x4() -> Data:
     """The published sets: DIV2K_train_HR/0001.png to 0800.png, DIV2K_valid_HR/0801.png to 0900.png, Set14/*.png.
 
     About 6 GB of bytes.
     """
-    names = [f"DIV2K_train_HR/{number:04d}.png" for number in DIV2K_TRAIN]
-    names += [f"DIV2K_valid_HR/{number:04d}.png" for number in DIV2K_VALIDATION]
-    paths = require(DIV2K_FOLDER, *names)
-    root = data_root()
-    tested = sorted((root / DIV2K_FOLDER / "Set14").glob("*.png")) if root else []
-    if not tested:
-        raise DataError(f"data set '{DIV2K_FOLDER}' is not complete: put Set14's images as PNG files into {DIV2K_FOLDER}/Set14")
-    train, validation = paths[: len(DIV2K_TRAIN)], paths[len(DIV2K_TRAIN) :]
-    return paired("div2k_set14_x4", 4, DIV2K_PATCH, DIV2K_PATCH, read_bytes(train), read_bytes(validation), read_bytes(tested))
+    return _div2k("Set14")
 
 
 def _bundled(name: str, scale: int, split: int) -> Data:
     pictures = list(photographs(SIDE))
     parts = dealt(pictures, {part: len(names) for part, names in PHOTOGRAPHS.items()}, split)
     return paired(name, scale, PATCH, PATCH // 2, **parts, pool=len(pictures))
+
+
+def _div2k(tested: str) -> Data:
+    names = [f"DIV2K_train_HR/{number:04d}.png" for number in DIV2K_TRAIN]
+    names += [f"DIV2K_valid_HR/{number:04d}.png" for number in DIV2K_VALIDATION]
+    paths = require(DIV2K_FOLDER, *names)
+    folder = paths[0].parents[1] / tested
+    images = sorted(folder.glob("*.png"))
+    if not images:
+        raise DataError(f"data set '{DIV2K_FOLDER}' is not complete: put the images of {tested} as PNG files into {folder}")
+    train, validation = (read_bytes(part) for part in (paths[: len(DIV2K_TRAIN)], paths[len(DIV2K_TRAIN) :]))
+    name = f"div2k_{tested.lower()}_x4"
+    return paired(name, 4, DIV2K_PATCH, DIV2K_PATCH, train, validation, read_bytes(images))
 
 
 def _kodak(name: str, scale: int) -> Data:

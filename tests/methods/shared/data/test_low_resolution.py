@@ -112,6 +112,8 @@ def test_div2k_is_read_as_it_is_published(tmp_path, monkeypatch):
     assert [tuple(part.shape) for part in data.train.tensors] == [(6, 3, 50, 50), (6, 3, 200, 200), (6, 2)]
     assert data.validation.tensors[2].tolist() == [[228, 404]] * 2
     assert data.test.tensors[2].tolist() == [[48, 60], [40, 44]]
+    (tmp_path / "DIV2K" / "Set14").rename(tmp_path / "DIV2K" / "Set5")
+    assert torch.equal(pairs.div2k_set5_x4().test.tensors[1], data.test.tensors[1])
     grey = data.test.tensors[1][1, :, :40, :44]
     assert torch.equal(grey[0], grey[2])
     (tmp_path / "DIV2K" / "DIV2K_train_HR" / "0002.png").unlink()
