@@ -51,6 +51,7 @@ DRAWN = {
     ),
     "latent_quantization": ("what each latent does to an image, its others held", "latent_traversals.svg"),
     "lego_gcd": ("accuracy of known and of novel classes over training", "forgetting.svg"),
+    "quantnas": ("quality and bit operations of every confirmed network, and the front of their means", "bitops_front.svg"),
     "wasserstein_dependency": (
         "accuracy of linear probes over shared factors and over the mini-batch",
         "dependency_curves.svg",
