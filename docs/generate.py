@@ -64,6 +64,7 @@ DRAWN = {
     ),
     "lego_gcd": ("accuracy of known and of novel classes over training", "forgetting.svg"),
     "rdtf": ("real clips, and those generated from the framed frames, a block a motion", "clip_strips.svg"),
+    "quantnas": ("quality and bit operations of every confirmed network, and the front of their means", "bitops_front.svg"),
     "wasserstein_dependency": (
         "accuracy of linear probes over shared factors and over the mini-batch",
         "dependency_curves.svg",

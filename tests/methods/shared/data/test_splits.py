@@ -21,7 +21,7 @@ OFFICIAL = {
     *("animated_stickers", "bsd_images", "camelyon16", "cfdbench_cylinder", "cfdbench_dam", "cifar10", "cifar100"),
     *("blurred_celeba", "cifar10_halves", "div2k", "div2k_set5", "noisy_mnist", "projected_mayo", "sensed_mayo"),
     *("cifar10_images", "fashion_mnist", "fashion_mnist_halves", "medmnist_radiology", "mnist_12", "private_fashion_mnist"),
-    "svhn",
+    *("kodak_set5_x2", "kodak_set5_x4", "svhn"),
 }
 # All images are learned from, by no label.
 CLUSTERED = {

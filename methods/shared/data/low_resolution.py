@@ -1,0 +1,167 @@
+"""Pairs of a colour image in low and in high resolution, bytes: what super-resolution learns from and is judged on.
+
+Low resolution is bicubic shrinking with anti-aliasing, rounded to bytes. To learn from there are patches of one size; images to
+be judged on are whole. A row is (low ``[3, h, w]``, high ``[3, s h, s w]``, size ``[2]``) with the scale s; ``size`` is the
+height and the width of the image in high resolution, beyond which smaller images of a split are filled up with zeros.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate, pad
+from torch.utils.data import TensorDataset
+
+from regbench.methods.errors import DataError
+from regbench.methods.shared.data import Data, dataset, require
+from regbench.methods.shared.data.noisy_images import read_image
+from regbench.methods.shared.data.photographs import PHOTOGRAPHS, dealt, photographs
+
+SIDE = 192
+PATCH = 16
+
+KODAK_FOLDER = "image_restoration"
+KODAK_TRAIN, KODAK_IMAGES, KODAK_PATCH = 20, 24, 32
+SET5 = ("baby", "bird", "butterfly", "head", "woman")
+
+DIV2K_FOLDER = "DIV2K"
+# The paper's patches: 200 pixels in high resolution, of which training takes random crops.
+DIV2K_PATCH = 50
+DIV2K_TRAIN, DIV2K_VALIDATION = range(1, 801), range(801, 901)
+
+
+@dataset("photographs_x2", help="bundled colour photographs, 192x192, x2: 726 patches of 16x16 of 6, 2 and 2 whole ones")
+def photographs_x2(split: int = 0) -> Data:
+    """Patches overlap by half."""
+    return _bundled("photographs_x2", 2, split)
+
+
+@dataset("photographs_x4", help="bundled colour photographs, 192x192, x4: 150 patches of 16x16 of 6, 2 and 2 whole ones")
+def photographs_x4(split: int = 0) -> Data:
+    """Patches overlap by half."""
+    return _bundled("photographs_x4", 4, split)
+
+
+@dataset(
+    "kodak_set5_x2", help="x2: 1,920 patches of 32x32 of 20 photographs of Kodak's, 4 whole ones, Set5", folder=KODAK_FOLDER
+)
+def kodak_set5_x2() -> Data:
+    """Learned from Kodak's photographs, judged on the five images that the literature is judged on."""
+    return _kodak("kodak_set5_x2", 2)
+
+
+@dataset("kodak_set5_x4", help="x4: 480 patches of 32x32 of 20 photographs of Kodak's, 4 whole ones, Set5", folder=KODAK_FOLDER)
+def kodak_set5_x4() -> Data:
+    """Learned from Kodak's photographs, judged on the five images that the literature is judged on."""
+    return _kodak("kodak_set5_x4", 4)
+
+
+@dataset("div2k_set5_x4", help="DIV2K, x4: patches of 50x50 of 800 images, 100 whole ones, Set5 to test", folder=DIV2K_FOLDER)
+def div2k_set5_x4() -> Data:
+    """As ``div2k_set14_x4``, with Set5/*.png to test."""
+    return _div2k("Set5")
+
+
+@dataset("div2k_set14_x4", help="DIV2K, x4: patches of 50x50 of 800 images, 100 whole ones, Set14 to test", folder=DIV2K_FOLDER)
+def div2k_set14_x4() -> Data:
+    """The published sets: DIV2K_train_HR/0001.png to 0800.png, DIV2K_valid_HR/0801.png to 0900.png, Set14/*.png.
+
+    About 6 GB of bytes.
+    """
+    return _div2k("Set14")
+
+
+def _bundled(name: str, scale: int, split: int) -> Data:
+    pictures = list(photographs(SIDE))
+    parts = dealt(pictures, {part: len(names) for part, names in PHOTOGRAPHS.items()}, split)
+    return paired(name, scale, PATCH, PATCH // 2, **parts, pool=len(pictures))
+
+
+def _div2k(tested: str) -> Data:
+    names = [f"DIV2K_train_HR/{number:04d}.png" for number in DIV2K_TRAIN]
+    names += [f"DIV2K_valid_HR/{number:04d}.png" for number in DIV2K_VALIDATION]
+    paths = require(DIV2K_FOLDER, *names)
+    folder = paths[0].parents[1] / tested
+    images = sorted(folder.glob("*.png"))
+    if not images:
+        raise DataError(f"data set '{DIV2K_FOLDER}' is not complete: put the images of {tested} as PNG files into {folder}")
+    train, validation = (read_bytes(part) for part in (paths[: len(DIV2K_TRAIN)], paths[len(DIV2K_TRAIN) :]))
+    name = f"div2k_{tested.lower()}_x4"
+    return paired(name, 4, DIV2K_PATCH, DIV2K_PATCH, train, validation, read_bytes(images))
+
+
+def _kodak(name: str, scale: int) -> Data:
+    photos = require(KODAK_FOLDER, *(f"kodak24/kodim{number:02d}.png" for number in range(1, KODAK_IMAGES + 1)))
+    tested = require(KODAK_FOLDER, *(f"set5/{image}_GT.png" for image in SET5))
+    train, validation = photos[:KODAK_TRAIN], photos[KODAK_TRAIN:]
+    return paired(name, scale, KODAK_PATCH, KODAK_PATCH, read_bytes(train), read_bytes(validation), read_bytes(tested))
+
+
+def read_bytes(paths: Sequence[Path]) -> list[Tensor]:
+    """Colour images of files, ``[3, H, W]``, bytes; grey ones get three equal channels.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    images = [read_image(path) for path in paths]
+    return [as_bytes(image[..., :3] if image.ndim == 3 else np.stack([image] * 3, -1)) for image in images]
+
+
+def as_bytes(image: np.ndarray) -> Tensor:
+    """An image ``[H, W, 3]`` in [0, 1] as bytes ``[3, H, W]``."""
+    return torch.from_numpy(image).permute(2, 0, 1).mul(255).round().clamp(0, 255).to(torch.uint8)
+
+
+def shrunk(high: Tensor, scale: int) -> Tensor:
+    """Images ``[N, 3, H, W]``, bytes, in low resolution ``[N, 3, H / scale, W / scale]``: bicubic (a = -½), anti-aliased."""
+    size = (high.shape[2] // scale, high.shape[3] // scale)
+    return interpolate(high.float(), size, mode="bicubic", antialias=True).round().clamp(0, 255).to(torch.uint8)
+
+
+def paired(
+    name: str,
+    scale: int,
+    patch: int,
+    stride: int,
+    train: Sequence[Tensor],
+    validation: Sequence[Tensor],
+    test: Sequence[Tensor],
+    pool: int = 0,
+) -> Data:
+    """Pairs of images ``[3, H, W]``, bytes.
+
+    Args:
+        name: of the data set.
+        scale: by which images are shrunk.
+        patch: side of a training patch in low resolution.
+        stride: from one patch to the next, in low resolution; patches of one image follow one another.
+        train: images to cut patches of.
+        validation: images that stay whole, but for what the scale does not divide.
+        test: likewise.
+        pool: see ``Data``.
+    """
+    cut = torch.cat([patches(image, patch * scale, stride * scale) for image in train])
+    size = torch.tensor(cut.shape[2:]).expand(len(cut), 2)
+    learned = TensorDataset(shrunk(cut, scale), cut, size)
+    meta = {"shape": (3, patch, patch), "scale": scale}
+    return Data(name, learned, _whole(validation, scale), _whole(test, scale), meta, pool)
+
+
+def patches(image: Tensor, side: int, stride: int) -> Tensor:
+    """All patches ``[N, 3, side, side]`` of an image ``[3, H, W]`` on a grid, row by row."""
+    windows = image.unfold(1, side, stride).unfold(2, side, stride)
+    return windows.permute(1, 2, 0, 3, 4).reshape(-1, image.shape[0], side, side).contiguous()
+
+
+def _whole(images: Sequence[Tensor], scale: int) -> TensorDataset:
+    even = [image[:, : image.shape[1] // scale * scale, : image.shape[2] // scale * scale] for image in images]
+    sizes = torch.tensor([image.shape[1:] for image in even])
+    height, width = sizes.max(0).values.tolist()
+    high = torch.stack([pad(image, (0, width - image.shape[2], 0, height - image.shape[1])) for image in even])
+    low = torch.zeros(len(even), 3, height // scale, width // scale, dtype=torch.uint8)
+    for row, image in enumerate(even):
+        small = shrunk(image[None], scale)[0]
+        low[row, :, : small.shape[1], : small.shape[2]] = small
+    return TensorDataset(low, high, sizes)
