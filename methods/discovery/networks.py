@@ -11,7 +11,7 @@ from torch.nn.functional import interpolate, normalize
 from regbench.methods.classification.transformer import VisionTransformer
 from regbench.methods.discovery.losses import unsupervised_contrastive
 from regbench.methods.errors import DataError
-from regbench.methods.shared.augmentation import Views
+from regbench.methods.shared.augmentation import Views, two_views
 from regbench.methods.shared.data import KEPT, Data, require
 from regbench.methods.training import descend
 
@@ -216,6 +216,6 @@ def pretrained(backbone: Backbone, data: Data, views: Views, features: int, epoc
         for _ in range(epochs):
             for rows in torch.randperm(len(x)).split(BATCH):
                 if len(rows) > 1:
-                    both = views.draw(x[rows].repeat(2, 1, 1, 1), generator)
+                    both = two_views(x[rows], views.draw, generator)
                     descend(unsupervised_contrastive(network(both), TEMPERATURE), optimizer)
     return encoder, features

@@ -17,7 +17,7 @@ from regbench.methods.discovery.networks import Backbone, Discoverer, Found
 from regbench.methods.hidden import Hidden, fixed_rows
 from regbench.methods.method import Method, Metric, Metrics, Track, hyperparameter, weight
 from regbench.methods.run import Run
-from regbench.methods.shared.augmentation import Views
+from regbench.methods.shared.augmentation import Views, two_views
 from regbench.methods.shared.data import Data
 from regbench.methods.training import MixedPrecisionMethod, NetworkMethod
 
@@ -213,7 +213,7 @@ class DiscoveryMethod(DiscoveringMethod, MixedPrecisionMethod, NetworkMethod):
         memory = run.part("memory")
         for _ in range(max(1, len(y) // self.batch_size)):
             rows = run.draw(len(y), self.batch_size, weights)
-            views = self.views.draw(x[rows].repeat(2, 1, 1, 1), run.generator("views", run.device))
+            views = two_views(x[rows], self.views.draw, run.generator("views", run.device))
             # A checkpoint puts them on the CPU.
             frequencies = None if memory is None else memory["frequencies"].to(run.device)
             yield Batch(views, y[rows], labelled[rows], run.data.meta["known"], epoch, frequencies)
