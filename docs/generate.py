@@ -17,6 +17,7 @@ from typing import Any, get_args
 
 import matplotlib as mpl
 import pyarrow as pa
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -38,38 +39,7 @@ DOCS = Path(__file__).parent
 # Where the sweeps' plots are, from the methods' pages.
 PLOTS = "plots"
 # What other benchmarks drew there: label and file.
-DRAWN = {
-    "adaptive_mi": (
-        "the information plane of every layer over training, a panel an activation, and what layers lose",
-        "information_plane.svg",
-    ),
-    "compositional_unnormalized": ("digits that each model generates from the same noise", "digit_samples.svg"),
-    "depict": ("embeddings of digits, coloured by class", "embeddings.svg"),
-    "diffusion_spectral_entropy": (
-        "information under corrupted labels, entropy under noise, both in training, initialization, and as predictors",
-        "diffusion_entropy.svg",
-    ),
-    "evodiff": (
-        "distance to the exact flow and of distributions over evaluations of the model, a column a grid",
-        "sampling_curves.svg",
-    ),
-    "dual_latent_rescaling": (
-        "a photograph shrunken by two, what comes back of it from 8 bits and a fresh latent, and four times the error",
-        "rescaled_images.svg",
-    ),
-    "latent_quantization": ("what each latent does to an image, its others held", "latent_traversals.svg"),
-    "learned_proximal": (
-        "operators and regularizers learned of a Laplace distribution; the regularizer of digits; how ADMM settles",
-        "learned_priors.svg",
-    ),
-    "lego_gcd": ("accuracy of known and of novel classes over training", "forgetting.svg"),
-    "rdtf": ("real clips, and those generated from the framed frames, a block a motion", "clip_strips.svg"),
-    "quantnas": ("quality and bit operations of every confirmed network, and the front of their means", "bitops_front.svg"),
-    "wasserstein_dependency": (
-        "accuracy of linear probes over shared factors and over the mini-batch",
-        "dependency_curves.svg",
-    ),
-}
+DRAWN: dict[str, dict[str, str]] = yaml.safe_load((DOCS / "parts" / "pictures.yaml").read_text(encoding="utf-8"))
 # What is drawn of the sweeps, with words for it.
 DRAWINGS = {
     "trade_offs": (result_charts.trade_offs, "trade-off of the tuning trials"),
@@ -280,7 +250,7 @@ def method_page(slug: str) -> str:
         parts += ["## Measured effect\n", *_effects(slug), f"![differences to its opponents]({slug}.svg)\n"]
         parts += [f"![{label}]({PLOTS}/{file})\n" for file, label, _ in sweep_plots(slug)]
     if slug in DRAWN:
-        label, file = DRAWN[slug]
+        label, file = DRAWN[slug]["caption"], DRAWN[slug]["file"]
         parts += [f"Drawn by `benchmarks/{Path(file).stem}.py`: {label}.\n", f"![{label}]({PLOTS}/{file})"]
     return "\n".join(parts).rstrip() + "\n"
 
