@@ -8,9 +8,12 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
+from torch.utils.data import TensorDataset
 
+from regbench.methods.errors import ConfigError
 from regbench.methods.hidden import Hidden
 from regbench.methods.run import Run
+from regbench.methods.shared.data import Data
 
 Metrics = dict[str, float]
 
@@ -181,6 +184,7 @@ class Method(BaseModel):
         slug: its name everywhere: the module's. A plugin, whose module may hold several methods, may set another.
         track: its family.
         paper: where it was published; None for a classic without a paper.
+        in_batches: whether it never asks for all of a split at once, so that data may be read from disk in batches.
         off_equals: slug of the method whose curve ``baseline()`` repeats exactly, by default the track's baseline; None for a
             variant of its own, such as another architecture or another learning problem.
     """
@@ -190,6 +194,7 @@ class Method(BaseModel):
     slug: ClassVar[str]
     track: ClassVar[Track]
     paper: ClassVar[Paper | None] = None
+    in_batches: ClassVar[bool] = False
     off_equals: ClassVar[str | None]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -224,6 +229,20 @@ class Method(BaseModel):
             count: rows, at most.
         """
         return None
+
+    @classmethod
+    def require_data(cls, data: Data) -> None:
+        """Refuses data that is read in batches, where the method needs splits as a whole.
+
+        Raises:
+            ConfigError: it does.
+        """
+        whole = all(isinstance(split, TensorDataset) for split in (data.train, data.validation, data.test))
+        if not (whole or cls.in_batches):
+            raise ConfigError(
+                f"{cls.slug} needs all rows of '{data.name}' at once, which is read in batches: keep it in memory (of images "
+                "in files, `in_memory: true`)"
+            )
 
     @classmethod
     def weights(cls) -> dict[str, Weight]:

@@ -1,7 +1,7 @@
 """All that a method sees of the outside: data, device, randomness, other workers, and what survives an interruption."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -9,10 +9,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import TensorDataset
+from torch.utils.data import Dataset, TensorDataset
 
 from regbench.methods.errors import CheckpointError, ConfigError
 from regbench.methods.shared.data import Data, load
+from regbench.methods.shared.loading import default_workers, read
 from regbench.methods.shared.precision import MixedPrecision
 
 CHECKPOINT_FORMAT = 1
@@ -108,6 +109,8 @@ class Run:
             computes test metrics, in place of the last one.
         checkpoint: what ``state()`` of an interrupted run returned; the run continues after it.
         world: the processes that train together; by default just this one.
+        readers: processes that read the rows of data that are not tensors; by default as ``loading.default_workers`` says.
+            What is read does not depend on it.
     """
 
     def __init__(
@@ -121,6 +124,7 @@ class Run:
         watch: Best | None = None,
         checkpoint: Mapping[str, Any] | None = None,
         world: World | None = None,
+        readers: int | None = None,
     ) -> None:
         self.data = load(data, split) if isinstance(data, str) else data
         self.seed = seed
@@ -128,6 +132,7 @@ class Run:
         self.test = test
         self._watch = watch
         self.world: World = world or Alone()
+        self._readers = default_workers() if readers is None else readers
         self._checkpoint = checkpoint
         self._named: dict[str, Any] = {}
         self._generators: dict[str, torch.Generator] = {}
@@ -237,17 +242,50 @@ class Run:
                 buffer.copy_(self.gather(buffer[None].float()).mean(0))
 
     def tensors(self, split: TensorDataset) -> tuple[Tensor, ...]:
-        """The tensors of a split on the run's device, copied there once."""
+        """The tensors of a split on the run's device, copied there once.
+
+        Raises:
+            ConfigError: the split is no tensors, but is read while it is used.
+        """
+        if not isinstance(split, TensorDataset):
+            raise ConfigError(
+                f"data set '{self.data.name}' is read in batches, and all of it is needed at once here: keep it in memory "
+                "(of images in files, `in_memory: true`)"
+            )
         if id(split) not in self._on_device:
             self._on_device[id(split)] = tuple(tensor.to(self.device) for tensor in split.tensors)
         return self._on_device[id(split)]
+
+    def batches(self, split: Dataset[Any], sizes: int | list[int]) -> Iterator[tuple[Tensor, ...]]:
+        """Goes once through a split in order, for evaluation: all of it on each worker, what is random in it always alike.
+
+        Args:
+            split: one that is tensors, or any other.
+            sizes: of each batch, or of one after the other.
+
+        Yields:
+            The split's tensors for the batch, on the device; of a split that is not tensors, what ``loading.read`` makes of it.
+        """
+        if isinstance(split, TensorDataset):
+            return zip(*(tensor.split(sizes) for tensor in self.tensors(split)), strict=True)
+        return self._read(split, torch.arange(_size(split)).split(sizes), self.numpy_seed("evaluation"))
+
+    def rows(self, split: Dataset[Any], index: Tensor) -> tuple[Tensor, ...]:
+        """Rows of a split on the device, for evaluation, by their indices, int64: the same ones on each worker."""
+        if isinstance(split, TensorDataset):
+            return tuple(tensor[index] for tensor in self.tensors(split))
+        return next(self._read(split, [index], self.numpy_seed("evaluation")))
+
+    def _read(self, split: Dataset[Any], parts: Iterable[Tensor], seed: int) -> Iterator[tuple[Tensor, ...]]:
+        requests = [(seed + number, rows.tolist()) for number, rows in enumerate(parts)]
+        return read(split, requests, self.device, self._readers)
 
     def split_name(self, split: TensorDataset) -> str:
         """``validation`` or ``test``: which of the data's splits that is."""
         return next(name for name in ("validation", "test") if getattr(self.data, name) is split)
 
     def loader(
-        self, split: TensorDataset, batch_size: int, *, shuffle: bool = True, drop_last: bool = False
+        self, split: Dataset[Any], batch_size: int, *, shuffle: bool = True, drop_last: bool = False
     ) -> Iterator[tuple[Tensor, ...]]:
         """Goes once through a split in mini-batches.
 
@@ -255,19 +293,26 @@ class Run:
         does not change the optimization. A last batch that cannot be shared equally loses at most ``world.size - 1`` rows.
 
         Yields:
-            The split's tensors for the batch, on the device, then the rows' indices in the split, an int64 tensor ``[B]``.
+            The split's tensors for the batch, on the device, or what ``loading.read`` makes of a split that is not tensors;
+            then the rows' indices in the split, an int64 tensor ``[B]``.
 
         Raises:
             ConfigError: there are more workers than rows in a batch.
         """
         self._require_rows(batch_size)
-        tensors, count = self.tensors(split), len(split)
+        count = _size(split)
         order = torch.randperm(count, generator=self.generator("shuffle", shared=True)) if shuffle else torch.arange(count)
         order = order.to(self.device)
-        for start in range(0, count - batch_size + 1 if drop_last else count, batch_size):
-            batch = self._share(order[start : start + batch_size])
-            if len(batch):
-                yield *(tensor[batch] for tensor in tensors), batch
+        starts = range(0, count - batch_size + 1 if drop_last else count, batch_size)
+        shares = [share for start in starts if len(share := self._share(order[start : start + batch_size]))]
+        if isinstance(split, TensorDataset):
+            tensors = self.tensors(split)
+            for share in shares:
+                yield *(tensor[share] for tensor in tensors), share
+            return
+        seed = int(torch.randint(2**62, (), generator=self.generator("reading")))
+        for share, found in zip(shares, self._read(split, shares, seed), strict=True):
+            yield *found, share
 
     def draw(self, count: int, batch_size: int, weights: Tensor | None = None) -> Tensor:
         """This worker's share of a mini-batch drawn with replacement: indices below ``count`` on the device, int64.
@@ -353,6 +398,11 @@ class Run:
 def prefixed(prefix: str, metrics: Mapping[str, float]) -> dict[str, float]:
     """Metrics with a prefix before their names: ``val/accuracy``."""
     return {f"{prefix}/{name}": value for name, value in metrics.items()}
+
+
+def _size(split: Dataset[Any]) -> int:
+    """The rows of a map-style dataset, which torch's type does not promise to have a length."""
+    return len(split)  # type: ignore[arg-type]
 
 
 def _stream_seed(seed: int, name: str) -> int:

@@ -134,9 +134,9 @@ class NetworkMethod(Method):
 
     def hidden(self, run: Run, count: int) -> Hidden:
         """What the network's last layer is given; inputs and labels are the split's first two tensors."""
-        x, y = run.tensors(run.data.validation)[:2]
-        rows = fixed_rows(len(x), count, run.device)
-        return Hidden(penultimate(run.network, x[rows]), x[rows], y[rows])
+        split = run.data.validation
+        x, y = run.rows(split, fixed_rows(len(split), count, run.device))[:2]
+        return Hidden(penultimate(run.network, x), x, y)
 
     def rate(self, epoch: int) -> float:
         """The factor on the learning rate in an epoch, from 1."""

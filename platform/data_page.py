@@ -14,10 +14,13 @@ from torch.nn.functional import adaptive_avg_pool2d
 from torch.utils.data import Dataset, TensorDataset
 
 from regbench.methods.shared.data import Data
+from regbench.methods.shared.loading import labels_of, rows_of
 
 SPLITS = ("train", "validation", "test")
 # As much as a page of a terminal has room for.
 MOST_CLASSES, MOST_NAMES, SAMPLES = 20, 40, 5
+# So many rows are read of a split that is not tensors.
+READ = 200
 # Letters of a line of rows, and of a column in it.
 WIDEST_ROW, WIDEST = 90, 14
 # The tallest drawing of an image, in lines; a pixel is two letters wide.
@@ -26,7 +29,7 @@ SHADES = " ░▒▓█"
 
 
 def data_page(data: Data, help: str = "") -> Group:
-    """The data set on a page; of splits that are not tensors, rows alone.
+    """The data set on a page; of splits that are not tensors, by a few of their rows.
 
     Args:
         data: the data set.
@@ -43,12 +46,16 @@ def data_page(data: Data, help: str = "") -> Group:
 
 
 def _tensors(split: Dataset) -> tuple[Tensor, ...]:
-    """The tensors of a split that is made of nothing else; of another one, none."""
-    return split.tensors if type(split) is TensorDataset else ()
+    """The tensors of a split that is made of nothing else; of one that is read in batches, those of its first rows."""
+    if isinstance(split, TensorDataset):
+        return split.tensors if type(split) is TensorDataset else ()
+    return rows_of(split, torch.arange(min(len(split), READ)))  # type: ignore[arg-type]
 
 
 def _target(data: Data, split: Dataset) -> Tensor | None:
     """What is predicted of each row ``[N]``, where that is one number."""
+    if not isinstance(split, TensorDataset):
+        return labels_of(split, data.name) if hasattr(split, "targets") else None
     place = 2 if "widths" in data.meta else 1
     tensors = _tensors(split)
     return tensors[place] if len(tensors) > place and tensors[place].ndim == 1 else None
@@ -100,6 +107,8 @@ def _facts(data: Data) -> list[str]:
         shapes = [f"{str(t.dtype).removeprefix('torch.')} {list(t.shape[1:]) if t.ndim > 1 else ''}".strip() for t in tensors]
         lines.append(f"a row: {', '.join(shapes)}")
         x = tensors[0]
+        if len(x) < len(data.train):
+            lines.append(f"read in batches; of training, the first {len(x)} rows are looked at")
         if x.numel():
             lines.append(f"inputs of training: from {x.min().item():.4g} to {x.max().item():.4g}")
     if "told" in data.meta:

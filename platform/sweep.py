@@ -288,13 +288,14 @@ def _forget_failed(records: Records) -> None:
 
 def _require_data(search: Search) -> None:
     """Refuses to begin where data is missing or damaged: no trial's fault must become its result."""
-    wanted = {
-        (state.study.data, state.study.method.track.name) for state in search.states.values() if not search.exhausted(state)
-    }
-    for name, track in sorted(wanted):
+    pending = [state.study for state in search.states.values() if not search.exhausted(state)]
+    for name, track in sorted({(study.data, study.method.track.name) for study in pending}):
         # Embedded ones have no files.
         if name in search.suite.files:
             require_track(load(name), track)
+            for study in pending:
+                if study.data == name:
+                    study.method.require_data(load(name))
         elif inventory().data[name].folder is not None:
             load(name)
 

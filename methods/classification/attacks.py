@@ -1,6 +1,6 @@
 """Attacks: inputs moved within a small ball so as to mislead a network, and the accuracy that is left."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Literal
 
@@ -101,7 +101,7 @@ def length(x: Tensor) -> Tensor:
 
 
 def robust_accuracy(
-    model: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, radius: float, generator: torch.Generator
+    model: Callable[[Tensor], Tensor], batches: Iterable[tuple[Tensor, ...]], radius: float, generator: torch.Generator
 ) -> float:
     """The share of inputs classified rightly as they are and after each of two l-inf attacks, in [0, 1].
 
@@ -112,13 +112,11 @@ def robust_accuracy(
 
     Args:
         model: maps inputs to logits ``[B, K]``, in evaluation mode.
-        x: ``[N, *shape]``.
-        y: ``[N]``.
+        batches: inputs ``[B, *shape]`` and labels ``[B]``, and what else a batch has.
         radius: of the attacks.
         generator: draws their starts.
     """
-    batches = zip(x.split(EVALUATION_BATCH), y.split(EVALUATION_BATCH), strict=True)
-    return torch.cat([_withstand(model, *batch, radius, generator) for batch in batches]).double().mean().item()
+    return torch.cat([_withstand(model, x, y, radius, generator) for x, y, *_ in batches]).double().mean().item()
 
 
 def _withstand(model: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, radius: float, generator: torch.Generator) -> Tensor:

@@ -11,6 +11,7 @@ from regbench.methods.hidden import Embedding, fixed_rows, penultimate, unnotice
 from regbench.methods.method import Paper, hyperparameter, is_off, weight
 from regbench.methods.shared.data import Data
 from regbench.methods.shared.information.diffusion import diffusion_spectral_entropy, diffusion_spectral_information
+from regbench.methods.shared.loading import rows_of
 
 # Deviations among which a guided initialization chooses, and the rows by which it does.
 DEVIATIONS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
@@ -64,8 +65,8 @@ class DiffusionSpectralEntropy(ClassificationMethod):
         if self.initialization == "normal":
             redraw(network, self.conv_init_std)
         elif self.initialization == "guided":
-            x = data.train.tensors[0]
-            guide(network, x[fixed_rows(len(x), GUIDING_ROWS)], self.kernel_bandwidth, self.diffusion_time)
+            x = rows_of(data.train, fixed_rows(len(data.train), GUIDING_ROWS))[0]
+            guide(network, x, self.kernel_bandwidth, self.diffusion_time)
         return Embedding(network)
 
     def objective(self, model: Any, batch: Batch, weights: SimpleNamespace) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ from regbench.methods.classification.task import Batch, ClassificationMethod, Lo
 from regbench.methods.method import Paper, hyperparameter, weight
 from regbench.methods.run import Run
 from regbench.methods.shared.data import Data
+from regbench.methods.shared.loading import labels_of
 
 
 class PastPredictions(nn.Module):
@@ -61,7 +62,7 @@ class ProgressiveSelfDistillation(ClassificationMethod):
 
     def build_memory(self, data: Data) -> nn.Module:
         """One-hot labels in place of past predictions."""
-        return PastPredictions(data.train.tensors[1], data.meta["classes"])
+        return PastPredictions(labels_of(data.train, data.name), data.meta["classes"])
 
     def objective(self, model: Logits, batch: Batch, weights: SimpleNamespace) -> tuple[Tensor, Tensor]:
         """(1 - α_t) H(y, p) + α_t H(P, p), the cross-entropy against the mixed target."""

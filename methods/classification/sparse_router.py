@@ -181,18 +181,19 @@ class SparseRouter(ClassificationMethod):
         network = run.network
         if not isinstance(network, Experts):
             return super().hidden(run, count)
-        x, y = run.tensors(run.data.validation)[:2]
-        rows = fixed_rows(len(x), count, run.device)
-        units = [penultimate(expert, x[rows].flatten(1)) for expert in network.experts]
-        return Hidden(torch.cat(units, 1), x[rows], y[rows])
+        split = run.data.validation
+        x, y = run.rows(split, fixed_rows(len(split), count, run.device))[:2]
+        units = [penultimate(expert, x.flatten(1)) for expert in network.experts]
+        return Hidden(torch.cat(units, 1), x, y)
 
     def evaluate(self, model: nn.Module, split: TensorDataset, run: Run) -> Metrics:
         """The track's metrics, and how the tokens were routed."""
-        x, y = run.tensors(split)[:2]
-        logits, routed = [], []
+        logits, labels, routed = [], [], []
+        parts = torch.arange(len(split)).tensor_split(-(-len(split) // self.batch_size))
         with torch.no_grad():
-            for part in x.tensor_split(-(-len(x) // self.batch_size)):
-                output = model(part)
+            for x, y, *_ in run.batches(split, [len(part) for part in parts]):
+                labels.append(y)
+                output = model(x)
                 if self.architecture == "deit_ti":
                     logits.append(output)
                     routed += [layer.taken for layer in model.modules() if isinstance(layer, RoutedExperts)]
@@ -202,7 +203,7 @@ class SparseRouter(ClassificationMethod):
                     routed.append(plan > 0)
         loads = torch.stack([part.sum(0) for part in routed]).double()  # [batches, n]
         choices = torch.cat(routed).sum(1).double()  # [N]
-        return judged(torch.cat(logits), y) | {
+        return judged(torch.cat(logits), torch.cat(labels)) | {
             "unrouted": (choices == 0).double().mean().item(),
             "load_cv": (loads.std(1, correction=0) / loads.mean(1)).mean().item(),
             "experts_per_token": choices.mean().item(),

@@ -12,7 +12,7 @@ from torch.utils.data import TensorDataset
 
 from regbench.methods.classification import architectures
 from regbench.methods.classification.activations import ACTIVATIONS
-from regbench.methods.classification.attacks import robust_accuracy
+from regbench.methods.classification.attacks import EVALUATION_BATCH, robust_accuracy
 from regbench.methods.classification.metrics import classification_metrics
 from regbench.methods.method import Metric, Metrics, Track, hyperparameter
 from regbench.methods.metrics import added_metrics
@@ -85,6 +85,7 @@ class ClassificationMethod(MixedPrecisionMethod, NetworkMethod):
     """
 
     track: ClassVar[Track] = TRACK
+    in_batches: ClassVar[bool] = True
 
     architecture: architectures.Architecture = hyperparameter(
         "mlp",
@@ -164,14 +165,17 @@ class ClassificationMethod(MixedPrecisionMethod, NetworkMethod):
 
     def evaluate(self, model: nn.Module, split: TensorDataset, run: Run) -> Metrics:
         """Metrics of a model in evaluation mode on a split, names without the split's prefix."""
-        x, y = run.tensors(split)[:2]
+        logits, labels = [], []
         with torch.no_grad():
-            logits = torch.cat([model(part) for part in x.split(512)])
-        metrics = judged(logits, y)
+            for x, y, *_ in run.batches(split, 512):
+                logits.append(model(x))
+                labels.append(y)
+        metrics = judged(torch.cat(logits), torch.cat(labels))
         if self.attack_radius:
             # The same start for every worker, epoch and resumed run.
             start = torch.Generator(run.device).manual_seed(run.numpy_seed("attack"))
-            metrics["robust_accuracy"] = robust_accuracy(model, x, y, self.attack_radius, start)
+            attacked = run.batches(split, EVALUATION_BATCH)
+            metrics["robust_accuracy"] = robust_accuracy(model, attacked, self.attack_radius, start)
         return metrics
 
     def batches(self, split: TensorDataset, epoch: int, run: Run) -> Iterator[Batch]:

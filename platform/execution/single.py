@@ -101,6 +101,7 @@ def train_once(
             require_track(load(data), track.name)
     reset_process(seed, threads)
     training = Run(data or track.data[0], seed=seed, device=_device(device), test=test)
+    method.require_data(training.data)
     watch = Watch(diagnostics, method, training) if diagnostics else None
     rounds: list[Metrics] = []
     shown = track.primary.validation

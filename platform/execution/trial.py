@@ -109,6 +109,7 @@ def train(
         checkpoint=state["run"] if state else None,
         world=world,
     )
+    method.require_data(run.data)
     watch = Watch(Diagnostics(**place.diagnostics), method, run) if place.diagnostics else None
     began = saved = time.monotonic()
     log = None

@@ -84,8 +84,8 @@ def grown_suite_file(recorded: dict[str, Any], suite: Suite, studies: list[Study
 
 
 def _told_of(spec: FileData | None) -> dict[str, Any] | None:
-    """What is said of a data set in files, but for where they are."""
-    return spec.model_dump(exclude=set(SOURCES)) | {"source": spec.source} if spec else None
+    """What is said of a data set in files, but for where they are and how they are read."""
+    return spec.model_dump(exclude={*SOURCES, "in_memory"}) | {"source": spec.source} if spec else None
 
 
 def _others() -> list[str]:

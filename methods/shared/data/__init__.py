@@ -34,6 +34,8 @@ KEPT = 8
 class Data:
     """A data set in three splits, the same ones in every run with the same number of the split.
 
+    A split is tensors, or any map-style dataset, which is read while it is used, as ``methods/shared/loading.py`` says.
+
     Attributes:
         name: its registered name.
         train: what methods learn from.
@@ -46,9 +48,9 @@ class Data:
     """
 
     name: str
-    train: "TensorDataset"
-    validation: "TensorDataset"
-    test: "TensorDataset"
+    train: "TensorDataset | Any"
+    validation: "TensorDataset | Any"
+    test: "TensorDataset | Any"
     meta: Mapping[str, Any] = field(default_factory=dict)
     pool: int = 0
 

@@ -339,7 +339,7 @@ def test_robust_accuracy_of_a_linear_scorer_is_exact():
         expected = (margin > radius * gap.abs().sum()).double().mean().item()
         assert 0.1 < expected < 0.9
         for scale in (1e-3, 1.0, 1e4):
-            found = robust_accuracy(lambda near, scale=scale: scale * network(near).float(), x, y, radius, generator())
+            found = robust_accuracy(lambda near, scale=scale: scale * network(near).float(), [(x, y)], radius, generator())
             assert found == pytest.approx(expected, abs=1e-9)
 
 
@@ -348,9 +348,9 @@ def test_no_input_recovers_under_attack():
     x, y = load("digits").validation.tensors
     network = digits_network()
     accuracy = (network(x).argmax(1) == y).double().mean().item()
-    assert robust_accuracy(network, x, y, 0.0, generator()) == accuracy
-    assert robust_accuracy(network, x, y, 0.1, generator()) <= accuracy
-    assert robust_accuracy(lambda near: network(near) * 0 + nn.functional.one_hot(y, 10), x, y, 0.1, generator()) == 1.0
+    assert robust_accuracy(network, [(x, y)], 0.0, generator()) == accuracy
+    assert robust_accuracy(network, [(x, y)], 0.1, generator()) <= accuracy
+    assert robust_accuracy(lambda near: network(near) * 0 + nn.functional.one_hot(y, 10), [(x, y)], 0.1, generator()) == 1.0
 
 
 def test_wider_attacks_reduce_accuracy_more():

@@ -1,5 +1,6 @@
 """Images: folders of them, encoded ones, and arrays that hold some. Greyscale has one channel, anything else becomes RGB."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
@@ -8,17 +9,23 @@ import numpy as np
 import pyarrow as pa
 
 from regbench.methods.errors import DataError
+from regbench.methods.shared.data.files.image_files import ImageFiles, decode, require_size
 from regbench.methods.shared.data.files.rows import Rows
 from regbench.methods.shared.data.files.spec import SPLIT_NAMES, FileData
 
 ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
 # The column of an image's folder.
 CLASS = "class"
-SIXTEEN_BITS = 65_535
+# So many bytes of images, as numbers, are kept in memory where nothing is said.
+LARGEST_IN_MEMORY = 1_000_000_000
+BYTES_OF_A_NUMBER = 4
 
 
 def read_folder(spec: FileData) -> Rows:
     """The images of a folder: of ``<class>/*``, or of ``train/<class>/*`` with ``test``, and ``validation``, beside it.
+
+    They are decoded at once, or while they are used, as ``spec.in_memory`` says; by default the latter where they would take
+    more than ``LARGEST_IN_MEMORY``.
 
     Raises:
         DataError: it has no classes, one of them has no image, or an image cannot be read or has a size of its own.
@@ -26,38 +33,56 @@ def read_folder(spec: FileData) -> Rows:
     root = Path(spec.paths["all"])
     if not root.is_dir():
         raise DataError(f"there is no folder {root}")
-    parts = {SPLIT_NAMES[name]: folder for name, folder in _folders(root).items() if name in SPLIT_NAMES}
+    parts = {SPLIT_NAMES[name]: name for name in _folders(root) if name in SPLIT_NAMES}
     if "train" in parts and "test" not in parts:
         raise DataError(f"{root} has a folder train, but none called test: the classes of both, or classes alone")
-    found = {split: _classes(folder) for split, folder in (parts if "train" in parts else {"all": root}).items()}
-    files = [(file, name) for classes in found.values() for name, images in classes.items() for file in images]
-    paths, labels = [file for file, _ in files], [name for _, name in files]
+    found = {split: _classes(root, folder) for split, folder in (parts if "train" in parts else {"all": ""}).items()}
+    every = [names for classes in found.values() for names in classes.values()]
+    # As one block of bytes: a list of a million names would be large, and copied by every process that reads.
+    names = np.array([os.fsencode(name) for some in every for name in some])
+    labels = [name for classes in found.values() for name, some in classes.items() for _ in some]
     counts = [sum(map(len, classes.values())) for classes in found.values()]
-    places = np.split(np.arange(len(files)), np.cumsum(counts)[:-1])
+    places = np.split(np.arange(len(names)), np.cumsum(counts)[:-1])
+    files = ImageFiles(root, names, spec.size)
     return Rows(
         root.name,
         pa.table({CLASS: pa.array(labels)}),
-        lambda row: str(paths[row]),
+        lambda row: str(root / files.name(row)),
         dict(zip(found, places, strict=True)) if "all" not in found else {},
-        pictures_of(paths, [path.relative_to(root).as_posix() for path in paths], spec.size),
+        _in_memory(files) if _fits(files, spec.in_memory) else files.looked_at(),
     )
 
 
-def _folders(folder: Path) -> dict[str, Path]:
-    """The visible folders in a folder by name, sorted."""
-    return {path.name: path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")}
+def _fits(files: ImageFiles, in_memory: bool | None) -> bool:
+    """Whether images are to be kept in memory: as is said, or else by what they would take if all were coloured."""
+    if in_memory is not None:
+        return in_memory
+    _, height, width = files.header(0)
+    return 3 * height * width * len(files) * BYTES_OF_A_NUMBER <= LARGEST_IN_MEMORY
 
 
-def _classes(folder: Path) -> dict[str, list[Path]]:
-    """The images of each class, by the names of its folders."""
-    found = {
-        name: [path for path in sorted(inside.iterdir()) if path.suffix.lower() in ENDINGS and not path.name.startswith(".")]
-        for name, inside in _folders(folder).items()
-    }
+def _in_memory(files: ImageFiles) -> np.ndarray:
+    names = [files.name(row) for row in range(len(files))]
+    return pictures_of([files.root / name for name in names], names, files.size)
+
+
+def _folders(folder: Path) -> list[str]:
+    """The names of the visible folders in a folder, sorted."""
+    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _classes(root: Path, folder: str) -> dict[str, list[str]]:
+    """The images of each class, by the names of its folders in a folder below the root; seen from there, sorted."""
+    found = {}
+    for name in _folders(root / folder):
+        inside = f"{folder}/{name}" if folder else name
+        files = (entry.name for entry in os.scandir(root / inside))
+        images = [file for file in files if Path(file).suffix.lower() in ENDINGS and not file.startswith(".")]
+        found[name] = [f"{inside}/{file}" for file in sorted(images)]
     if not found:
-        raise DataError(f"{folder} has no folders of classes: put the images of each class into a folder of its own")
+        raise DataError(f"{root / folder} has no folders of classes: put the images of each class into a folder of its own")
     if empty := [name for name, files in found.items() if not files]:
-        raise DataError(f"{folder / empty[0]} holds no image: take the folder away, or put images of that class into it")
+        raise DataError(f"{root / folder / empty[0]} holds no image: take the folder away, or put images of that class into it")
     return found
 
 
@@ -75,12 +100,7 @@ def pictures_of(sources: Sequence[Path | IO[bytes]], names: Sequence[str], size:
     images: list[np.ndarray] = []
     for source, name in zip(sources, names, strict=True):
         image = decode(source, name, size)
-        if images and image.shape[:2] != images[0].shape[:2]:
-            height, width = images[0].shape[:2]
-            raise DataError(
-                f"{name} is {image.shape[0]} x {image.shape[1]} pixels, {names[0]} {height} x {width}: give "
-                f"`size: [{height}, {width}]` to resize all"
-            )
+        require_size(name, image.shape[:2], images[0].shape[:2] if images else image.shape[:2])
         images.append(image)
     channels = max(image.shape[2] for image in images)
     whole = np.empty((len(images), channels, *images[0].shape[:2]), np.uint8)
@@ -88,29 +108,6 @@ def pictures_of(sources: Sequence[Path | IO[bytes]], names: Sequence[str], size:
         # A grey image among coloured ones is repeated in their channels.
         whole[place] = image.transpose(2, 0, 1)
     return whole
-
-
-def decode(source: Path | IO[bytes], name: str, size: tuple[int, int] | None) -> np.ndarray:
-    """An image as bytes ``[H, W, 1]`` or ``[H, W, 3]``, upright as a camera's note says; transparency is left out.
-
-    Raises:
-        DataError: it cannot be read.
-    """
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(source) as opened:
-            image = ImageOps.exif_transpose(opened)
-            if image.mode.startswith("I"):
-                deep = np.asarray(image).clip(0, SIXTEEN_BITS)
-                image = Image.fromarray((deep / (SIXTEEN_BITS / 255)).round().astype(np.uint8))
-            image = image.convert("L" if image.mode in ("1", "L", "LA", "La") else "RGB")
-            if size is not None:
-                image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
-            pixels = np.asarray(image)
-    except Exception as error:  # Decoders of damaged files raise what they like.
-        raise DataError(f"{name} is no image that can be read: {' '.join(str(error).split())}") from None
-    return pixels[:, :, None] if pixels.ndim == 2 else pixels
 
 
 def as_pictures(array: np.ndarray, name: str) -> np.ndarray:

@@ -9,6 +9,7 @@ from torch.utils.data import TensorDataset
 
 from regbench.methods.errors import ConfigError, DataError
 from regbench.methods.shared.data import Data
+from regbench.methods.shared.data.files.image_files import ImageFiles
 from regbench.methods.shared.data.files.images import CLASS, read_folder
 from regbench.methods.shared.data.files.inputs import encode, input_columns
 from regbench.methods.shared.data.files.protection import protected_attributes
@@ -77,14 +78,22 @@ def _rows(spec: FileData) -> Rows:
 
 
 def _image_data(
-    name: str, pictures: np.ndarray, target: Target, places: dict[str, np.ndarray], facts: dict[str, Any], pool: int
+    name: str,
+    pictures: np.ndarray | ImageFiles,
+    target: Target,
+    places: dict[str, np.ndarray],
+    facts: dict[str, Any],
+    pool: int,
 ) -> Data:
     if target.classes is None:
         raise DataError(
             f"{target.told}, taken as real values: images have classes; add `task: classification` if these are some"
         )
-    splits = {}
+    splits: dict[str, Any] = {}
     for part, chosen in places.items():
+        if isinstance(pictures, ImageFiles):
+            splits[part] = pictures.part(chosen, target.values[chosen])
+            continue
         # Split while they are bytes: floats are four times as large.
         x = torch.from_numpy(np.ascontiguousarray(pictures[chosen])).float()
         splits[part] = TensorDataset(x.div_(255) if pictures.dtype == np.uint8 else x, torch.from_numpy(target.values[chosen]))

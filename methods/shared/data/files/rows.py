@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from regbench.methods.errors import DataError, nearest
+from regbench.methods.shared.data.files.image_files import ImageFiles
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +20,7 @@ class Rows:
         table: the columns.
         where: names a row by its place in the table, such as ``row 17 of wine.csv``, counted from 1 below the header.
         given: the rows of each split, where files or folders say it; without ``validation`` where that is to be drawn.
-        pictures: the inputs, where they are images: ``[N, C, H, W]``, bytes or numbers in [0, 1].
+        pictures: the inputs, where they are images: ``[N, C, H, W]``, bytes or numbers in [0, 1]; or files of bytes.
         matrices: the columns that a matrix has become, by its name.
     """
 
@@ -27,7 +28,7 @@ class Rows:
     table: pa.Table
     where: Callable[[int], str]
     given: Mapping[str, np.ndarray] = field(default_factory=dict)
-    pictures: np.ndarray | None = None
+    pictures: np.ndarray | ImageFiles | None = None
     matrices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __len__(self) -> int:

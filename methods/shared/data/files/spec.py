@@ -110,6 +110,11 @@ class FileData(Strict):
     size: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = Field(
         None, description="height and width to which images are resized; by default all must have one size"
     )
+    in_memory: bool | None = Field(
+        None,
+        description="of `images`: whether all are decoded at once, or each whenever it is needed, which trains alike, slower, "
+        "with memory for a few batches; by default in memory where they take less than 1 GB (12 bytes a pixel)",
+    )
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -143,6 +148,8 @@ class FileData(Strict):
             yield f"split_column says which rows are which: leave out {'group' if self.group else 'split'}"
         if self._by_files and (self.split_column or self.group):
             yield f"the files are the splits: leave out {'group' if self.group else 'split_column'}"
+        if self.in_memory is not None and self.images is None:
+            yield "in_memory is for folders of images; all else is read at once: leave it out"
         if self.size is not None and (self.csv or self.parquet or self.npz):
             yield "size is for images in files of their own: leave it out"
 

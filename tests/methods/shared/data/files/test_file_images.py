@@ -9,7 +9,7 @@ from making import SPLITS, digit_folder, refusal, sizes, spec_of
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from regbench.methods.shared.data.files.images import decode
+from regbench.methods.shared.data.files.image_files import decode
 from regbench.methods.shared.data.files.reading import read, require_track
 
 

@@ -1,0 +1,182 @@
+"""Mini-batches of data sets that are read while they are used: any map-style dataset, here or in processes of its own.
+
+A row is a tuple, such as (input, label), of tensors, arrays, numbers and PIL images. Images and other bytes of two axes or more
+are pixels, and become numbers in [0, 1]; other whole numbers become int64, real ones float32.
+"""
+
+import random
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+
+from regbench.methods.errors import ConfigError, DataError, RegbenchError
+
+MOST_WORKERS = 4
+SIXTEEN_BITS = 65_535
+
+Request = tuple[int, Sequence[int]]
+"""Rows to read together, and the seed of what is random in reading them."""
+
+
+def default_workers() -> int:
+    """How many processes read for a training: one less than it has threads, which a trial has as many as CPUs."""
+    return min(MOST_WORKERS, torch.get_num_threads() - 1)
+
+
+def read(split: Dataset[Any], requests: Sequence[Request], device: torch.device, workers: int) -> Iterator[tuple[Tensor, ...]]:
+    """What was requested of a split, in order and on the device; the same whatever the number of workers.
+
+    Args:
+        split: a map-style dataset.
+        requests: rows and seeds, batch by batch.
+        device: where the batches are wanted; for a GPU they pass through pinned memory.
+        workers: processes that read ahead; 0 reads in this one.
+
+    Raises:
+        DataError: rows are no tuples of one form.
+    """
+    loader = DataLoader(
+        _Batches(split),
+        batch_size=None,
+        sampler=requests,
+        num_workers=max(0, min(workers, len(requests) - 1)),
+        collate_fn=_as_it_is,
+        pin_memory=device.type == "cuda",
+        # A plugin's dataset can be forked, but is not importable in a fresh process.
+        multiprocessing_context="fork" if workers and len(requests) > 1 and sys.platform == "linux" else None,
+        # Otherwise it draws from torch's global generator.
+        generator=torch.Generator(),
+    )
+    for found in loader:
+        if isinstance(found, RegbenchError):
+            raise found
+        yield tuple(tensor.to(device, non_blocking=True) for tensor in found)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+class _Batches(Dataset[Any]):
+    """A split as its batches, by request. An error is handed on as a value: workers would wrap it in their traceback."""
+
+    def __init__(self, split: Dataset[Any]) -> None:
+        self._split = split
+
+    def __getitem__(self, request: Request) -> tuple[Tensor, ...] | RegbenchError:
+        seed, rows = request
+        try:
+            with _seeded(seed):
+                return collate([self._split[row] for row in rows], rows)
+        except RegbenchError as error:
+            return error
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Lets what is random in a dataset follow a seed; afterwards the process's generators are where they were."""
+    states = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    torch.default_generator.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(states[0])
+        np.random.set_state(states[1])
+        random.setstate(states[2])
+
+
+def collate(samples: Sequence[Any], rows: Sequence[int]) -> tuple[Tensor, ...]:
+    """Rows of a dataset as tensors ``[B, …]``.
+
+    Args:
+        samples: the rows.
+        rows: their indices, for messages.
+
+    Raises:
+        DataError: they are no tuples, or differ in their shapes.
+    """
+    columns = []
+    for row, sample in zip(rows, samples, strict=True):
+        if not isinstance(sample, tuple | list) or len(sample) < 2 or len(sample) != len(samples[0]):
+            raise DataError(
+                f"row {row} of the data set is of type {type(sample).__name__}, not a tuple (input, label) as long as others"
+            )
+        columns.append([_tensor(value) for value in sample])
+    for row, parts in zip(rows, columns, strict=True):
+        for part, first in zip(parts, columns[0], strict=True):
+            if part.shape != first.shape:
+                shapes = f"{tuple(part.shape)}, row {rows[0]} {tuple(first.shape)}"
+                raise DataError(f"row {row} of the data set has shape {shapes}: bring all to one")
+    return tuple(_numbers(torch.stack(parts)) for parts in zip(*columns, strict=True))
+
+
+def _tensor(value: Any) -> Tensor:
+    """A part of a row; of a PIL image its bytes ``[C, H, W]``."""
+    if hasattr(value, "getbands"):
+        return torch.from_numpy(pixels(value).transpose(2, 0, 1).copy())
+    return torch.as_tensor(value)
+
+
+def is_grey(mode: str) -> bool:
+    """Whether images of a mode of PIL have one channel here: black and white, grey, also with transparency or of 16 bits."""
+    return mode in ("1", "L", "LA", "La") or mode.startswith("I")
+
+
+def eight_bits(image: Any) -> Any:
+    """A PIL image as a grey one, if it is, or as RGB, in bytes; transparency is left out."""
+    from PIL import Image
+
+    if image.mode.startswith("I"):
+        deep = np.asarray(image).clip(0, SIXTEEN_BITS)
+        return Image.fromarray((deep / (SIXTEEN_BITS / 255)).round().astype(np.uint8))
+    return image.convert("L" if is_grey(image.mode) else "RGB")
+
+
+def pixels(image: Any) -> np.ndarray:
+    """A PIL image as bytes ``[H, W, 1]``, where it is grey, or ``[H, W, 3]``."""
+    found = np.asarray(eight_bits(image))
+    return found[:, :, None] if found.ndim == 2 else found
+
+
+def _numbers(values: Tensor) -> Tensor:
+    if values.dtype == torch.uint8 and values.ndim > 2:
+        return values.float().div_(255)
+    if values.is_floating_point():
+        return values.float()
+    return values if values.dtype == torch.bool else values.long()
+
+
+def rows_of(split: Dataset[Any], rows: Tensor) -> tuple[Tensor, ...]:
+    """Rows of a split by their indices ``[B]``, on the CPU; what is random in reading them is drawn by a fixed seed."""
+    if isinstance(split, TensorDataset):
+        return tuple(tensor[rows] for tensor in split.tensors)
+    return next(read(split, [(0, rows.tolist())], torch.device("cpu"), 0))
+
+
+def labels_of(split: Dataset[Any], name: str) -> Tensor:
+    """The labels ``[N]`` of all rows, without reading these: of a dataset that is not tensors its ``targets``.
+
+    Those of torchvision have them.
+
+    Args:
+        split: the split.
+        name: of the data set, for messages.
+
+    Raises:
+        ConfigError: they are not known.
+    """
+    if isinstance(split, TensorDataset):
+        return split.tensors[1]
+    if not hasattr(split, "targets"):
+        raise ConfigError(
+            f"data set '{name}' needs an attribute `targets` with all training labels, where nothing else knows them"
+        )
+    return torch.as_tensor(split.targets).long()
