@@ -1,6 +1,7 @@
 """What methods share that attack their own training batches."""
 
 from collections.abc import Callable
+from typing import ClassVar
 
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
@@ -15,6 +16,8 @@ class AdversarialMethod(ClassificationMethod):
 
     Its own ``radius``, in its own ``norm``, is what it trains for; ``attack_radius`` is what every method is judged by.
     """
+
+    numbers_only: ClassVar[bool] = True
 
     radius: float = hyperparameter(
         0.1, ge=0, may_change=True, help="radius of the ball in which training seeks the worst input"

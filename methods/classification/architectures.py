@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any
 
+import torch
 from pydantic import AfterValidator
 from torch import nn
 
@@ -45,6 +46,8 @@ def build(
     classes: int,
     activation: Activation,
     settings: Mapping[str, Any] | None = None,
+    *,
+    tokens: bool = False,
 ) -> nn.Module:
     """A network with fresh parameters, with an activation module a layer.
 
@@ -57,13 +60,18 @@ def build(
         classes: number of logits.
         activation: one of ``ACTIVATIONS``; of the others only if their factory has an argument of that name.
         settings: keyword settings of the others' factories.
+        tokens: whether inputs are numbers of tokens, which none of ``OWN`` takes.
 
     Raises:
         ConfigError: a transformer cannot cut such inputs into patches, inputs of a convolutional network are no images, or what
             is wrong with another one, see ``factories.make``.
     """
     if architecture not in OWN:
-        return _foreign(architecture, shape, classes, activation, dict(settings or {}))
+        return _foreign(
+            architecture, shape, classes, activation, dict(settings or {}), torch.int64 if tokens else torch.float32
+        )
+    if tokens:
+        raise ConfigError(f"architecture {architecture} does not take texts: use hf:FOLDER, or a network of your own")
     if settings:
         raise ConfigError(f"architecture_settings are for networks of your own: {architecture} has none")
     active = ACTIVATIONS[activation]
@@ -91,12 +99,14 @@ def build(
     return network
 
 
-def _foreign(name: str, shape: tuple[int, ...], classes: int, activation: Activation, settings: dict[str, Any]) -> nn.Module:
+def _foreign(
+    name: str, shape: tuple[int, ...], classes: int, activation: Activation, settings: dict[str, Any], dtype: torch.dtype
+) -> nn.Module:
     if factories.takes(name, "activation"):
         settings["activation"] = ACTIVATIONS[activation]
     elif activation != "relu":
         raise ConfigError(f"architecture {name} has activations of its own: its factory has no argument `activation`")
-    return factories.make(name, shape, classes, settings)
+    return factories.make(name, shape, classes, settings, dtype)
 
 
 def taper(network: nn.Module, gain: float) -> None:

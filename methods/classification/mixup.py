@@ -20,6 +20,7 @@ class Mixup(ClassificationMethod):
     Switched off (α → 0), λ is 0 or 1: plain cross-entropy.
     """
 
+    numbers_only: ClassVar[bool] = True
     paper: ClassVar[Paper | None] = Paper(
         "mixup: Beyond Empirical Risk Minimization", "Zhang, Cissé, Dauphin, Lopez-Paz", 2018, "ICLR", "1710.09412"
     )

@@ -14,6 +14,7 @@ from regbench.methods.classification import architectures
 from regbench.methods.classification.activations import ACTIVATIONS
 from regbench.methods.classification.attacks import EVALUATION_BATCH, robust_accuracy
 from regbench.methods.classification.metrics import classification_metrics
+from regbench.methods.errors import ConfigError
 from regbench.methods.method import Metric, Metrics, Track, hyperparameter
 from regbench.methods.metrics import added_metrics
 from regbench.methods.run import Run
@@ -85,13 +86,15 @@ class ClassificationMethod(MixedPrecisionMethod, NetworkMethod):
     """
 
     track: ClassVar[Track] = TRACK
+    # Whether it computes with inputs, so that they cannot be tokens.
+    numbers_only: ClassVar[bool] = False
     in_batches: ClassVar[bool] = True
 
     architecture: architectures.Architecture = hyperparameter(
         "mlp",
         help="network: mlp (2 x 256), deep_mlp (10 x 24), tapered_mlp (10-7-5-4-3), cnn (2 convolutions), tiny_vit (2 blocks "
         "of width 32 on 2x2 patches), deit_ti (12 of width 192 on 4x4 patches), resnet18, …34 or …50, preact_resnet18, "
-        "wide_resnet34_10; or one of your own: a plugin's, module:factory, timm:NAME, torchvision:NAME",
+        "wide_resnet34_10; or one of your own: a plugin's, module:factory, timm:NAME, torchvision:NAME, hf:FOLDER",
     )
     architecture_settings: dict[str, Any] = hyperparameter({}, help="keyword settings of a network of your own")
     initial_weights: str | None = hyperparameter(
@@ -132,7 +135,11 @@ class ClassificationMethod(MixedPrecisionMethod, NetworkMethod):
     def build_model(self, data: Data) -> nn.Module:
         """The network, with fresh parameters."""
         shape, classes = tuple(data.meta["shape"]), data.meta["classes"]
-        network = architectures.build(self.architecture, shape, classes, self.activation, self.architecture_settings)
+        tokens = "vocabulary" in data.meta
+        if tokens and (self.numbers_only or self.augmentation != "none" or self.attack_radius):
+            raise ConfigError(f"{self.slug} changes inputs by small steps or mixes them, and those of {data.name} are tokens")
+        parts = (self.activation, self.architecture_settings)
+        network = architectures.build(self.architecture, shape, classes, *parts, tokens=tokens)
         if self.initial_weights is not None:
             backbone.load_weights(network, self.initial_weights)
         if not self.backbone_rate:

@@ -1,4 +1,4 @@
-"""Networks that are not the product's own: from a plugin, from any importable module, from timm or torchvision.
+"""Networks that are not the product's own: from a plugin, any importable module, timm, torchvision, transformers.
 
 A factory is a callable ``(shape, classes, **settings) -> nn.Module``: the shape of one input, the number of outputs, keyword
 settings. The network maps inputs ``[B, *shape]`` to outputs ``[B, classes]``.
@@ -16,6 +16,7 @@ from torch import nn
 from regbench.methods import plugins
 from regbench.methods.errors import ConfigError, SurroundingsError, nearest
 from regbench.methods.hidden import unnoticed
+from regbench.methods.shared.language_models import text_classifier
 
 Factory = Callable[..., nn.Module]
 F = TypeVar("F", bound=Factory)
@@ -55,7 +56,7 @@ def require_known(name: str, own: Mapping[str, Any] | tuple[str, ...]) -> str:
     """The name of an architecture, if there is one of that name.
 
     Args:
-        name: one of ``own``, registered by a plugin, or ``module:factory``, ``timm:NAME``, ``torchvision:NAME``.
+        name: one of ``own``, registered by a plugin, or ``module:factory``, ``timm:NAME``, ``torchvision:NAME``, ``hf:FOLDER``.
         own: the names of the product's own.
 
     Raises:
@@ -74,14 +75,17 @@ Architecture = Annotated[str, AfterValidator(lambda name: require_known(name, (M
 """The architecture of a track whose own networks are multilayer perceptrons alone."""
 
 
-def make(name: str, shape: tuple[int, ...], classes: int, settings: Mapping[str, Any]) -> nn.Module:
-    """A network by a factory's name, checked on two inputs of zeros.
+def make(
+    name: str, shape: tuple[int, ...], classes: int, settings: Mapping[str, Any], dtype: torch.dtype = torch.float32
+) -> nn.Module:
+    """A network by a factory's name, checked on two inputs of ones.
 
     Args:
         name: as ``require_known`` takes it, but none of the product's own.
         shape: of one input.
         classes: outputs of one input.
         settings: keyword settings of the factory.
+        dtype: of inputs; int64 of tokens.
 
     Raises:
         ConfigError: there is no such factory, it refuses, returns no module, or a network whose output has another shape.
@@ -96,15 +100,15 @@ def make(name: str, shape: tuple[int, ...], classes: int, settings: Mapping[str,
         raise ConfigError(f"architecture {name}: {type(error).__name__}: {error}") from error
     if not isinstance(network, nn.Module):
         raise ConfigError(f"architecture {name} returned {type(network).__name__}, not a torch.nn.Module")
-    _require_outputs(name, network, tuple(shape), classes)
+    _require_outputs(name, network, tuple(shape), classes, dtype)
     return network
 
 
-def _require_outputs(name: str, network: nn.Module, shape: tuple[int, ...], classes: int) -> None:
+def _require_outputs(name: str, network: nn.Module, shape: tuple[int, ...], classes: int, dtype: torch.dtype) -> None:
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
     with unnoticed([network], device):
         try:
-            output = network(torch.zeros(2, *shape, device=device))
+            output = network(torch.ones(2, *shape, dtype=dtype, device=device))
         except Exception as error:
             raise ConfigError(f"architecture {name} cannot take inputs [2, {_sizes(shape)}]: {error}") from error
     found = _sizes(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
@@ -123,6 +127,8 @@ def _factory(name: str) -> Factory:
     if name in _registered:
         return _registered[name]
     module, _, attribute = name.partition(":")
+    if module == "hf":
+        return text_classifier(attribute)
     if module in LIBRARIES:
         return _of_library(module, attribute)
     named = {plugin.name: loaded for plugin, loaded in zip(plugins.active().values(), plugins.modules(), strict=True)}

@@ -18,6 +18,7 @@ from regbench.methods.shared.data.files.spec import FileData
 from regbench.methods.shared.data.files.splitting import split_rows
 from regbench.methods.shared.data.files.tables import read_tables
 from regbench.methods.shared.data.files.targets import Target, read_target, require_known_classes
+from regbench.methods.shared.data.files.texts import token_inputs
 from regbench.methods.shared.data.protected import protected_data
 
 # The tracks that take data from files.
@@ -58,6 +59,11 @@ def read(name: str, spec: FileData, split: int = 0) -> Data:
         if spec.protected:
             raise DataError(f"{rows.label} has images as inputs: protected attributes go with columns alone")
         return _image_data(name, rows.pictures, target, places, facts, pool)
+    if spec.text is not None:
+        tokens, vocabulary = token_inputs(rows, spec)
+        y, more = _values(target, places["train"])
+        meta = facts | more | {"shape": tuple(tokens.shape[1:]), "vocabulary": vocabulary}
+        return Data(name, **_splits(tokens, y, places), meta=meta, pool=pool)
     x, columns = encode(rows, input_columns(rows, spec), places["train"])
     facts["columns"] = columns
     if spec.protected:

@@ -92,6 +92,13 @@ class FileData(Strict):
     target: str | None = Field(None, description="the column that is predicted; of `images` the classes are the folders")
     features: list[str] | None = Field(None, min_length=1, description="the columns that are inputs; by default all others")
     drop: list[str] = Field([], description="columns that are no inputs")
+    text: str | None = Field(
+        None, description="the column of texts, then the only input, as tokens: for `architecture: hf:FOLDER`"
+    )
+    tokenizer: str | None = Field(
+        None, description="the folder of the texts' tokenizer, as save_pretrained writes it (extra `text`)"
+    )
+    length: int = Field(128, ge=1, description="tokens of a text at most")
     task: Task | None = Field(
         None,
         description="classification or regression; by default text, booleans, categories and at most 20 different whole "
@@ -142,6 +149,12 @@ class FileData(Strict):
                 yield f"'{self.target}' is the target: it cannot stand in {name} too"
         if self.features and self.drop:
             yield "features says which columns are inputs: leave out drop"
+        if (self.text is None) != (self.tokenizer is None):
+            yield "texts need both `text`, their column, and `tokenizer`, its folder"
+        if self.text is not None and (self.features or self.drop or self.protected or self.images):
+            yield "the column of texts is the only input: leave out features, drop and protected"
+        if self.text is not None and self.task == "regression":
+            yield "texts are classified: leave out task"
         if both := sorted({*(self.features or [])} & {*self.protected}):
             yield f"'{both[0]}' is protected, so it is no input: leave it out of features"
         if self.split_column and (self.group or self.split):
@@ -195,7 +208,7 @@ class FileData(Strict):
         """The names of the tracks that it may fit, as far as that is known before it is read."""
         if self.protected:
             return ("fairness",)
-        if self.images is not None:
+        if self.images is not None or self.text is not None:
             return ("classification",)
         return (self.task,) if self.task else ("classification", "regression")
 
@@ -206,6 +219,8 @@ class FileData(Strict):
             return str((base / Path(path).expanduser()).absolute())
 
         found = getattr(self, self.source)
+        if self.tokenizer is not None:
+            self = self.model_copy(update={"tokenizer": absolute(self.tokenizer)})
         if isinstance(found, Files):
             named = {name: absolute(path) for name, path in found.named.items()}
             return self.model_copy(update={self.source: Files(**named)})
