@@ -13,6 +13,7 @@ from rich.console import Console
 
 from regbench.methods.errors import ConfigError
 from regbench.methods.shared.data import load
+from regbench.methods.shared.data.files.define import define_files
 from regbench.methods.shared.data.files.reading import require_track
 from regbench.platform.execution.aside import Aside, import_aside
 from regbench.platform.execution.trial import Place
@@ -164,9 +165,12 @@ def resume(
         plugins, changes = reconciled(had, grown=suite is not None, accept=again.accept_changed_plugin)
         activate_kept(records.storage, plugins)
         before, planned = recorded_plan(records)
-        _require_same_files(before, recorded.get("files") or {}, name)
         if suite is not None:
             changes = growth(before, suite) + changes
+            for data, spec in suite.files.items():
+                define_files(data, spec)
+        files = {data: spec.digest() for data, spec in (suite or before).files.items()}
+        _require_same_files(recorded.get("files") or {}, files, name)
         if not changes:
             _check_tracking(uri)
             return Plan(before, planned, plugins)
@@ -175,18 +179,19 @@ def resume(
             check_new(suite)
             now, grown = suite, grown_studies(planned, with_overlaps(suite, studies(suite)))
         _check_tracking(uri)
-        return Plan(now, grown, plugins, grown_suite_file(recorded | {"plugins": plugins}, now, grown, changes))
+        recorded |= {"plugins": plugins, "files": files}
+        return Plan(now, grown, plugins, grown_suite_file(recorded, now, grown, changes))
 
     return _run(plan, records, uri, console, cluster, again)
 
 
-def _require_same_files(suite: Suite, digests: dict[str, str], name: str) -> None:
+def _require_same_files(before: dict[str, str], now: dict[str, str], name: str) -> None:
     """Refuses to go on where a data set in files is another one now: its trials could not be compared."""
-    for data, spec in suite.files.items():
-        if spec.digest() != digests.get(data):
+    for data, digest in before.items():
+        if now.get(data) != digest:
             raise ConfigError(
-                f"the files of data set '{data}' ({spec.label}) have changed since sweep '{name}' was started: restore them, "
-                "or start another sweep with --name"
+                f"the files of data set '{data}' have changed since sweep '{name}' was started: restore them, or start another "
+                "sweep with --name"
             )
 
 

@@ -52,6 +52,7 @@ def growth(before: Suite, now: Suite) -> list[str]:
         f"data.{name}" for name, spec in had_data.items() if name in has_data and _told_of(spec) != _told_of(has_data[name])
     ]
     found += [f"data + {name}" for name in has_data if name not in had_data]
+    found += [f"data.{name} in {spec.label}" for name, spec in now.files.items() if before.files.get(name, spec) != spec]
     if wrong:
         raise ConfigError(
             f"the suite differs in {', '.join(wrong)} from the one that sweep '{before.name}' was started with. It can get "

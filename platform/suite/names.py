@@ -107,7 +107,7 @@ def check_names(suite: Suite) -> None:
         )
     ):
         raise ConfigError(
-            f"resplit: data set '{whole[0]}' has one split only, which its publishers fix: leave resplit out, or that data set"
+            f"resplit: data set '{whole[0]}' has one split only, which it comes with: leave resplit out, or that data set"
         )
     settings = {setting.name for method in methods.values() for setting in method.settings}
     searched = [*suite.ranges, *(suite.only or ())]

@@ -1,0 +1,139 @@
+"""Sweeps on a user's files: what is recorded of them, what is refused, and how they go on when files move or change."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from regbench.platform.records.records import Records
+from regbench.platform.records.storage import Storage
+
+MINE = Path(__file__).parent / "own" / "mine.py"
+TABLE = {"csv": "flowers.csv", "target": "kind"}
+SUITE = {
+    "name": "flowers",
+    "methods": ["label_smoothing"],
+    "data": {"flowers": TABLE},
+    "settings": {"epochs": 2},
+    "trials": 1,
+    "confirm": {"seeds": 2},
+    "execution": "inline",
+}
+ROWS = 60
+
+
+def table(kinds: tuple[str, ...] = ("rose", "tulip")) -> str:
+    """Numbers that tell the kind, a text, and a gap."""
+    numbers = np.random.default_rng(0)
+    lines = ["length,colour,kind"]
+    for row in range(ROWS):
+        kind = kinds[row % len(kinds)]
+        length = "" if row == 7 else f"{numbers.normal() + 2 * kinds.index(kind):.3f}"
+        lines.append(f"{length},{('red', 'white', 'blue')[row % 3]},{kind}")
+    return "\n".join(lines)
+
+
+@pytest.fixture
+def desk(tmp_path, monkeypatch):
+    monkeypatch.setenv("REGBENCH_TRACKING", "none")
+    (tmp_path / "flowers.csv").write_text(table())
+    (tmp_path / "suite.yaml").write_text(yaml.safe_dump(SUITE))
+    return tmp_path
+
+
+def trials(folder: Path, name: str = "flowers") -> list[dict]:
+    return Records(Storage(folder / "regbench-results" / name)).trials().to_pylist()
+
+
+def test_a_table_is_swept_recorded_and_goes_on_where_it_has_moved(desk, fresh):
+    assert "classification on flowers" in fresh.succeeds(desk, "sweep", "suite.yaml")
+    recorded = json.loads((desk / "regbench-results" / "flowers" / "suite.json").read_text())
+    assert recorded["suite"]["data"] == {"flowers": {"csv": {"all": str(desk / "flowers.csv")}, "target": "kind"}}
+    before = {row["key"]: row["ended"] for row in trials(desk)}
+    (desk / "elsewhere").mkdir()
+    shutil.move(desk / "flowers.csv", desk / "elsewhere")
+    shutil.move(desk / "suite.yaml", desk / "elsewhere")
+    more = ["--storage", str(desk / "regbench-results"), "--continue", "--set", "trials=2"]
+    fresh.succeeds(desk / "elsewhere", "sweep", "suite.yaml", *more)
+    after = {row["key"]: row["ended"] for row in trials(desk)}
+    assert after.items() > before.items()
+    assert {row["status"] for row in trials(desk)} == {"completed"}
+    moved = json.loads((desk / "regbench-results" / "flowers" / "suite.json").read_text())
+    assert moved["files"] == recorded["files"]
+    assert moved["suite"]["data"]["flowers"]["csv"]["all"] == str(desk / "elsewhere" / "flowers.csv")
+
+
+def test_a_file_that_has_changed_stops_a_sweep_that_goes_on(desk, fresh):
+    fresh.succeeds(desk, "sweep", "suite.yaml")
+    (desk / "flowers.csv").write_text(table().replace("rose", "lily"))
+    said = fresh.refused(desk, "resume", "flowers", "--set", "trials=2")
+    assert "the files of data set 'flowers' have changed since sweep 'flowers' was started" in said
+    (desk / "flowers.csv").write_text(table())
+    fresh.succeeds(desk, "resume", "flowers", "--set", "trials=2")
+
+
+def test_another_set_joins_a_sweep(desk, fresh):
+    fresh.succeeds(desk, "sweep", "suite.yaml")
+    (desk / "more.csv").write_text(table(("oak", "elm", "ash")))
+    (desk / "suite.yaml").write_text(yaml.safe_dump(SUITE | {"data": {"flowers": TABLE, "trees": TABLE | {"csv": "more.csv"}}}))
+    fresh.succeeds(desk, "extend", "flowers", "suite.yaml")
+    assert {row["data"] for row in trials(desk)} == {"flowers", "trees"}
+    assert json.loads((desk / "regbench-results" / "flowers" / "suite.json").read_text())["files"].keys() == {
+        "flowers",
+        "trees",
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"data": {"flowers": TABLE | {"target": "kidn"}}}, "no column 'kidn'; did you mean 'kind'?"),
+        ({"data": {"flowers": TABLE | {"csv": "gone.csv"}}}, "gone.csv"),
+        ({"data": {"flowers": TABLE | {"taget": "kind"}}}, "unknown key 'taget'; did you mean 'target'?"),
+        ({"data": {"digits": TABLE}}, "regbench has a data set called 'digits': give yours another name"),
+        ({"methods": ["cs_ib"]}, "has 2 categories, which are no numbers: track regression needs such"),
+        ({"methods": ["sinkhorn"]}, "fits track transport"),
+    ],
+)
+def test_what_is_wrong_is_refused_before_anything_is_written(desk, fresh, changes, says):
+    (desk / "suite.yaml").write_text(yaml.safe_dump(SUITE | changes))
+    said = fresh.refused(desk, "sweep", "suite.yaml")
+    assert says in said
+    assert not (desk / "regbench-results" / "flowers").exists()
+
+
+def test_one_training_on_a_file_named_in_the_command(desk, fresh):
+    said = fresh.succeeds(desk, "run", "mixup", "--data", "{csv: flowers.csv, target: kind}", "--set", "epochs=2")
+    assert "mixup on flowers, seed 0" in said
+    assert "no value in row 8 of flowers.csv" in fresh.refused(
+        desk, "run", "mixup", "--data", "{csv: flowers.csv, target: length}"
+    )
+
+
+def test_splits_are_drawn_anew_for_replicates(desk, fresh):
+    more = {"replicates": 2, "resplit": True, "confirm": {"seeds": 1}}
+    (desk / "suite.yaml").write_text(yaml.safe_dump(SUITE | more))
+    fresh.succeeds(desk, "sweep", "suite.yaml")
+    assert {(row["replicate"], row["split"]) for row in trials(desk)} == {(0, 0), (1, 1)}
+    given = {"train": "flowers.csv", "validation": "flowers.csv", "test": "flowers.csv"}
+    (desk / "suite.yaml").write_text(yaml.safe_dump(SUITE | more | {"data": {"flowers": TABLE | {"csv": given}}}))
+    assert "leave resplit out" in fresh.refused(desk, "sweep", "suite.yaml", "--name", "fixed")
+
+
+def test_images_with_a_plugins_network_and_normalization(desk, fresh):
+    shutil.copy(MINE, desk)
+    numbers = np.random.default_rng(0)
+    for number in range(40):
+        folder = desk / "photos" / ("dark", "light")[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = numbers.integers(0, 128, (6, 6)) + 127 * (number % 2)
+        Image.fromarray(pixels.astype("uint8")).save(folder / f"{number}.png")
+    suite = {"plugins": ["mine.py"], "data": {"photos": {"images": "photos"}}, "methods": ["crrelu", "weight_compander"]}
+    settings = {"architecture": "normalized_net", "epochs": 3, "backbone_rate": 0.5}
+    (desk / "suite.yaml").write_text(yaml.safe_dump(SUITE | suite | {"settings": settings}))
+    assert "classification on photos" in fresh.succeeds(desk, "sweep", "suite.yaml")
+    assert {row["status"] for row in trials(desk)} == {"completed"}
