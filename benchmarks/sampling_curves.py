@@ -6,7 +6,8 @@ network trained on digits.
 
     python benchmarks/sampling_curves.py [--seeds N] [--data NAME ...]
 
-writes the rows of these data sets into ``benchmarks/results/sampling_curves.csv`` and draws ``docs/methods/plots/sampling_curves.svg``.
+writes the rows of these data sets into ``benchmarks/results/sampling_curves.csv`` and draws
+``docs/methods/plots/sampling_curves.svg``.
 """
 
 import argparse
