@@ -57,7 +57,7 @@ def main() -> None:
         value = psnr(luminance(large), luminance(x)).item()
         for axes, image in zip(column, (small, large, (4 * (large - x).abs()).clamp(max=1)), strict=True):
             middle = slice(image.shape[-1] // 4, 3 * image.shape[-1] // 4)
-            axes.imshow(image[0, :, middle, middle].permute(1, 2, 0).numpy())
+            axes.imshow(image[0, :, middle, middle].permute(1, 2, 0).numpy(), interpolation="none")
             axes.set(xticks=[], yticks=[])
         column[0].set_title(f"{entry}\n{value:.1f} dB", fontsize=8)
     figure.savefig(PLOT, metadata={"Date": None}, bbox_inches="tight")
