@@ -69,7 +69,7 @@ class QuantizedConvolution(nn.Module):
         self.shape, self.bits = shape, bits
         self.weight = shape.weight()
         self.step = nn.Parameter(quantizers.initial_step(self.weight, bits)) if bits < FULL else None
-        self.activation = Activation(bits)
+        self.activation: nn.Module = Activation(bits)
 
     def forward(self, x: Tensor) -> Tensor:
         """``[N, I, H, W]`` to ``[N, O, H', W']``."""

@@ -197,9 +197,7 @@ def integer_network(network: nn.Module) -> nn.Module:
     return convert(deepcopy(network))
 
 
-def bit_operations(
-    space: Space, size: Size, architecture: Architecture, deviation: Deviation = "plain", height: int = 32, width: int = 32
-) -> float:
+def bit_operations(space: Space, size: Size, architecture: Architecture, height: int = 32, width: int = 32) -> float:
     """BitOps of an architecture's network for one image: Σ F b² / 2 with F = 2 C_in C_out k_h k_w H W / groups.
 
     Every convolution counts, also what is not sought; H and W are those of its output. Nothing is computed but shapes.
@@ -211,9 +209,11 @@ def bit_operations(
         found.append(module.shape.operations * output.shape[2] * output.shape[3] * module.bits**2 / 2)
 
     with torch.device("meta"):
-        network = quantized_network(space, size, architecture, deviation).eval()
+        network = quantized_network(space, size, architecture, "plain")
         for module in network.modules():
             if isinstance(module, QuantizedConvolution):
+                module.step, module.activation = None, nn.Identity()  # shapes do not depend on them
                 module.register_forward_hook(count)
-        network(torch.zeros(1, 3, height, width))
+        with torch.no_grad():
+            network(torch.zeros(1, 3, height, width))
     return sum(found)

@@ -37,7 +37,14 @@ class QuantNAS(SearchMethod):
         1e-3, off=0.0, ge=0, symbol="μ", differentiable=True, help="of the entropy of choices, in the last epoch of the search"
     )
     noise_scale: float = weight(
-        0.5, off=0.0, ge=0, le=1, symbol="ξ", differentiable=True, help="of the noise, in steps of quantization"
+        # What is not sought is rounded, so that the loss is differentiable in what is before it straight-through alone.
+        0.5,
+        off=0.0,
+        ge=0,
+        le=1,
+        symbol="ξ",
+        differentiable=False,
+        help="of the noise, in steps of quantization",
     )
     quantization_noise: Distribution | Literal["off"] = hyperparameter(
         "gaussian", help="bits in the search: gaussian or uniform noise, or off: shared weights really quantized"

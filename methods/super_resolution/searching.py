@@ -59,6 +59,7 @@ class SearchMethod(SuperResolutionMethod):
     entropy_warmup: int = hyperparameter(4, ge=0, help="W, epochs of the search in which choices are not learned")
     arch_learning_rate: float = hyperparameter(2e-2, gt=0, may_change=True, help="of Adam, for the choices")
     weight_learning_rate: float = hyperparameter(2e-3, gt=0, may_change=True, help="of Adam, for the weights of the search")
+    search_weight_decay: float = hyperparameter(0.0, ge=0, help="L2 penalty of the weights of the search")
     search_clip: float = hyperparameter(5.0, gt=0, help="limit of the norm of the weights' gradient in the search")
 
     @property
@@ -119,7 +120,7 @@ class SearchMethod(SuperResolutionMethod):
             raise ConfigError(f"entropy_warmup {self.entropy_warmup} leaves nothing of {self.search_epochs} search_epochs")
         supernet, found = self.supernet(run.data).to(run.device), self.trained(run)
         choices = torch.optim.Adam(supernet.logits, lr=self.arch_learning_rate, betas=CHOICE_BETAS)
-        optimizer = torch.optim.Adam(supernet.weights(), lr=self.weight_learning_rate)
+        optimizer = torch.optim.Adam(supernet.weights(), lr=self.weight_learning_rate, weight_decay=self.search_weight_decay)
         model = run.prepare(supernet)
         run.restore(supernet=supernet, choices=choices, optimizer=optimizer, found=found)
 
