@@ -160,7 +160,7 @@ def _pictures(data: Data, images: Tensor) -> Columns:
     if target is None or names is None:
         shown = dict.fromkeys(range(min(SAMPLES, len(images))), "")
     else:
-        seen = target[: 50 * len(names)].tolist()
+        seen = target[: min(50 * len(names), len(images))].tolist()
         shown = {seen.index(label): f"class {names[label]}" for label in sorted({*seen} - {-1})[:SAMPLES]}
     part = images[list(shown)].double()
     low, high = part.min(), part.max()

@@ -18,7 +18,7 @@ from regbench.methods.diagnostics import Diagnostics
 from regbench.methods.errors import CheckpointError, ConfigError, DivergedError, SurroundingsError, nearest
 from regbench.methods.registry import create, find_method
 from regbench.methods.run import Best, Run, World
-from regbench.methods.shared.data.files.define import define_files
+from regbench.methods.shared.data.files.define import keep_files
 from regbench.methods.shared.data.files.spec import FileData
 from regbench.methods.watch import Watch
 from regbench.platform.records.plugins import activate_kept
@@ -89,7 +89,7 @@ def train(
     records = Records(Storage(place.storage))
     activate_kept(records.storage, place.plugins)
     for name, spec in place.files.items():
-        define_files(name, FileData(**spec))
+        keep_files(name, FileData(**spec))
     if find_method(trial.method) is None:
         raise SurroundingsError(f"{socket.gethostname()} has no method {trial.method}: install the same regbench everywhere")
     reset_process(trial.seed, place.threads)

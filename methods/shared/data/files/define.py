@@ -8,9 +8,12 @@ import yaml
 from pydantic import ValidationError
 
 from regbench.methods.errors import ConfigError
-from regbench.methods.shared.data import Data, Source, define
+from regbench.methods.shared.data import Data, Source, define, defined
 from regbench.methods.shared.data.files.spec import FileData
 from regbench.methods.strict import Loader, explain
+
+# What was made known last under a name.
+_last: dict[str, tuple[FileData, Source]] = {}
 
 
 def define_files(name: str, spec: FileData) -> None:
@@ -31,7 +34,16 @@ def define_files(name: str, spec: FileData) -> None:
         return read(name, spec, split)
 
     help = f"{spec.label}" + (f", target {spec.target}" if spec.target else "")
-    define(Source(name, help, None, load if spec.splits else lambda: load(), spec.tracks))
+    source = Source(name, help, None, load if spec.splits else lambda: load(), spec.tracks)
+    define(source)
+    _last[name] = spec, source
+
+
+def keep_files(name: str, spec: FileData) -> None:
+    """Like ``define_files``, but what this process has read of the same files stays: for one trial after the other."""
+    said, source = _last.get(name, (None, None))
+    if said != spec or defined().get(name) is not source:
+        define_files(name, spec)
 
 
 def define_own(said: str | Mapping[str, Any]) -> str:

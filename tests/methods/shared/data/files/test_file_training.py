@@ -8,6 +8,8 @@ from sklearn.datasets import load_diabetes
 
 from regbench.methods.registry import create
 from regbench.methods.run import Run
+from regbench.methods.shared.data import load
+from regbench.methods.shared.data.files.define import define_files, keep_files
 from regbench.methods.shared.data.files.reading import read
 
 
@@ -42,3 +44,17 @@ def test_fairness(tmp_path, target):
     table.to_csv(tmp_path / "mixed.csv", index=False)
     data = read("fair", spec_of(tmp_path, csv="mixed.csv", target=target, protected=["sex"], group="patient"))
     assert "test/jsd" in last("distance_covariance_fairness", data, epochs=2, batch_size=48)
+
+
+def test_files_are_read_once_for_all_trials_of_a_process_and_anew_where_they_are_named_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr("regbench.methods.shared.data._defined", {})
+    wine().to_csv(tmp_path / "wine.csv", index=False)
+    spec = spec_of(tmp_path, csv="wine.csv", target="kind")
+    define_files("kept_wine", spec)
+    first = load("kept_wine")
+    keep_files("kept_wine", spec_of(tmp_path, csv="wine.csv", target="kind"))
+    assert load("kept_wine") is first
+    keep_files("kept_wine", spec_of(tmp_path, csv="wine.csv", target="kind", drop=["hue"]))
+    assert load("kept_wine").meta["shape"] == (12,)
+    define_files("kept_wine", spec)
+    assert load("kept_wine") is not first
