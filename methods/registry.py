@@ -124,7 +124,7 @@ def tracks() -> dict[str, Track]:
 
 def data_of(track: Track) -> list[str]:
     """The names of the data sets that fit a track: its own, then those of plugins that say so."""
-    return [*track.data, *(name for name, source in sources().items() if track.name in source.tracks)]
+    return list(dict.fromkeys([*track.data, *(name for name, source in sources().items() if track.name in source.tracks)]))
 
 
 def create(slug: str, settings: Mapping[str, Any]) -> Method:

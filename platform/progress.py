@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from regbench.platform.execution.shown import lively
 from regbench.platform.records.records import Report, Trial
 from regbench.platform.search.search import Search
 
@@ -46,12 +47,12 @@ class SweepProgress:
         self._said = time.monotonic()
 
     def __enter__(self) -> Self:
-        if self._console.is_terminal:
+        if lively(self._console):
             self._live.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._console.is_terminal:
+        if lively(self._console):
             self._live.stop()
 
     @contextmanager
@@ -73,7 +74,7 @@ class SweepProgress:
             else:
                 self._reports[trial.key] = report
         self._bar.update(self._task, completed=self._ended(), total=self._search.total, description=self._stage())
-        if report is None and not self._console.is_terminal and time.monotonic() - self._said > LINE_SECONDS:
+        if report is None and not lively(self._console) and time.monotonic() - self._said > LINE_SECONDS:
             self._said = time.monotonic()
             self._console.print(f"{self._ended()} of {self._search.total} trials; {self._stage()}")
 

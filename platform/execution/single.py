@@ -16,6 +16,7 @@ from regbench.methods.run import Run
 from regbench.methods.shared.data import Data, defined, load
 from regbench.methods.shared.data.files.reading import require_track
 from regbench.methods.watch import Watch
+from regbench.platform.execution.shown import lively
 from regbench.platform.execution.trial import require_finite, reset_process
 
 
@@ -106,7 +107,7 @@ def train_once(
     rounds: list[Metrics] = []
     shown = track.primary.validation
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with Progress(*columns, console=console, transient=True, disable=not lively(console)) as progress:
         task = progress.add_task(method.slug, total=method.rounds)
         for metrics in method.train(training):
             require_finite(metrics, training.round)

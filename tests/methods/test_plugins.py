@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from regbench.methods import metrics, plugins
+from regbench.methods import metrics, plugins, registry
 from regbench.methods.errors import ConfigError, RegbenchError, SurroundingsError
 from regbench.methods.registry import all_methods, create, data_of, find_method
 from regbench.methods.shared import data, factories
@@ -63,6 +63,35 @@ def test_a_file_may_hold_several_methods_and_a_folder_modules_of_its_own(tmp_pat
     assert {"first", "second", "third", "mixup"} <= all_methods().keys()
     assert find_method("third").track.name == "classification"
     assert list(plugins.active()) == ["two", "large"]
+
+
+TRACK = """
+from typing import ClassVar
+from regbench.methods import Metric, NetworkMethod, Paper, Track, dataset
+from regbench.methods.shared.data.digits import digits
+
+@dataset("numbers", help="digits again", tracks=["counting"])
+def numbers(split: int = 0):
+    return digits(split)
+
+TRACK = Track("{name}", "how many", (Metric("count", "max"),), ("numbers",), "plain", {{}})
+
+class Plain(NetworkMethod):
+    "Nothing at all."
+    slug: ClassVar[str] = "plain"
+    track: ClassVar[Track] = TRACK
+    paper: ClassVar[Paper | None] = None
+"""
+
+
+def test_a_plugin_may_bring_a_track_but_none_of_a_taken_name(tmp_path):
+    activate(tmp_path, TRACK.format(name="counting"))
+    assert registry.tracks()["counting"].baseline == "plain"
+    assert all_methods()["plain"].off_equals == "plain"
+    assert data_of(registry.tracks()["counting"]) == ["numbers"]
+    activate(tmp_path, TRACK.format(name="transport").replace("plain", "other").replace("numbers", "more"), "second")
+    with pytest.raises(ConfigError, match="plugin second: there is a track called 'transport' already"):
+        all_methods()
 
 
 def test_a_digest_is_of_code_and_names_not_of_what_python_leaves_there(tmp_path):

@@ -6,9 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import platformdirs
 import pytest
 import yaml
+from PIL import Image
 
 from regbench.methods import contract, plugins
 from regbench.methods.registry import method_class
@@ -21,7 +23,7 @@ SUITE = {
     "name": "own",
     "plugins": ["./mine.py"],
     "methods": ["logit_penalty"],
-    "data": ["stripes"],
+    "data": {"photos": {"images": "photos"}},
     "settings": {"epochs": 2, "architecture": "normalized_net"},
     "objectives": ["margin"],
     "trials": 2,
@@ -38,6 +40,15 @@ def succeeds(folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
+def draw_photos(folder: Path) -> None:
+    """Forty images of two classes, dark and light."""
+    numbers = np.random.default_rng(0)
+    for number in range(40):
+        path = folder / ("dark", "light")[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((numbers.integers(0, 128, (6, 6)) + 127 * (number % 2)).astype("uint8")).save(path)
+
+
 def trials(folder: Path) -> list[dict]:
     return Records(Storage(folder)).trials().to_pylist()
 
@@ -48,6 +59,7 @@ def swept(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("desk")
     shutil.copy(MINE, folder)
     (folder / "suite.yaml").write_text(yaml.safe_dump(SUITE))
+    draw_photos(folder / "photos")
     (folder / "output").write_text(succeeds(folder, "sweep", "suite.yaml", "--tracking", "none"))
     return folder
 
@@ -63,7 +75,7 @@ def desk(swept, tmp_path) -> Path:
 
 def test_what_is_ones_own_is_swept_beside_the_products(swept):
     output = (swept / "output").read_text()
-    assert "classification on stripes: test margin (higher is better)" in output
+    assert "classification on photos: test margin (higher is better)" in output
     assert all(entry in output for entry in ("cross_entropy", "logit_penalty", "λ = "))
     found = trials(swept / "regbench-results" / "own")
     # Two entries with two trials of tuning and two of confirmation each; one has a weight to switch off.
@@ -93,7 +105,7 @@ def test_workers_know_it_and_a_sweep_goes_on_where_the_file_is_not(desk):
     assert {row["status"] for row in found} == {"completed"}
     assert sum(row["stage"] == "tune" for row in found) == 2 * 3
     logs = desk / "regbench-results" / "own" / "logs"
-    started = [json.loads(next(log.open()))["attempt"] for log in logs.glob("logit_penalty-stripes-confirm-*/*")]
+    started = [json.loads(next(log.open()))["attempt"] for log in logs.glob("logit_penalty-photos-confirm-*/*")]
     assert sorted(attempt["workers"] for attempt in started)[-1] == 2
 
 
@@ -119,10 +131,10 @@ def test_a_changed_plugin_is_told_and_needs_consent(desk, fresh):
 def test_it_keeps_the_contract(fresh):
     fresh.succeeds(MINE.parent, "show", "logit_penalty", "--plugin", "mine.py")
     method = method_class("logit_penalty")
-    contract.described(method)
-    contract.off(method)
-    contract.differentiable(method)
-    contract.distributed(method)
+    # Its network has batch normalization and dropout.
+    assert method().architecture == "normalized_net"
+    for clause in (contract.described, contract.resumes, contract.differentiable, contract.distributed):
+        clause(method)
 
 
 def test_an_installed_package_names_its_plugin_itself_and_travels(tmp_path, monkeypatch, fresh):
@@ -135,7 +147,7 @@ def test_an_installed_package_names_its_plugin_itself_and_travels(tmp_path, monk
     (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 2.1\n")
     (facts / "entry_points.txt").write_text("[regbench.plugins]\nown = my_package.regbench\n")
     (facts / "top_level.txt").write_text("my_package\n")
-    (tmp_path / "suite.yaml").write_text(yaml.safe_dump(SUITE | {"plugins": []}))
+    (tmp_path / "suite.yaml").write_text(yaml.safe_dump(SUITE | {"plugins": [], "data": ["stripes"]}))
     with monkeypatch.context() as patched:
         patched.syspath_prepend(tmp_path / "site")
         assert "logit_penalty" in fresh.succeeds(tmp_path, "list", "--track", "classification")

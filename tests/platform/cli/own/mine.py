@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import TensorDataset
 
-from regbench.methods import Data, Paper, dataset, weight
+from regbench.methods import Data, Paper, dataset, hyperparameter, weight
+from regbench.methods.classification.architectures import Architecture
 from regbench.methods.classification.task import Batch, ClassificationMethod, Logits
 from regbench.methods.metrics import metric
 from regbench.methods.shared.factories import architecture
@@ -20,6 +21,7 @@ class LogitPenalty(ClassificationMethod):
     slug: ClassVar[str] = "logit_penalty"
     paper: ClassVar[Paper | None] = None
 
+    architecture: Architecture = hyperparameter("normalized_net", help="network: by default one of this file's")
     penalty: float = weight(
         0.01,
         off=0.0,
@@ -38,11 +40,12 @@ class LogitPenalty(ClassificationMethod):
 
 @architecture("normalized_net")
 def normalized_net(shape: tuple[int, ...], classes: int, channels: int = 4, activation: type[nn.Module] = nn.ReLU) -> nn.Module:
-    """A convolution, batch normalization and a linear layer."""
+    """A convolution, batch normalization, dropout and a linear layer."""
     return nn.Sequential(
         nn.Conv2d(shape[0], channels, 3, padding=1),
         nn.BatchNorm2d(channels),
         activation(),
+        nn.Dropout(0.1),
         nn.Flatten(),
         nn.Linear(channels * shape[1] * shape[2], classes),
     )
