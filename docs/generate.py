@@ -55,7 +55,7 @@ DRAWN = {
     ),
     "latent_quantization": ("what each latent does to an image, its others held", "latent_traversals.svg"),
     "lego_gcd": ("accuracy of known and of novel classes over training", "forgetting.svg"),
-    "rdtf": ("real clips, and those generated from the framed frames after 700 steps, a block a motion", "clip_strips.svg"),
+    "rdtf": ("real clips, and those generated from the framed frames after 1,400 steps, a block a motion", "clip_strips.svg"),
     "wasserstein_dependency": (
         "accuracy of linear probes over shared factors and over the mini-batch",
         "dependency_curves.svg",
