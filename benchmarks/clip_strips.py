@@ -6,7 +6,7 @@ and prediction of the last three. Given frames have a frame around them.
 
     python benchmarks/clip_strips.py [--iterations N]
 
-draws ``docs/methods/plots/clip_strips.svg``; the one that is kept is of 700 steps.
+draws ``docs/methods/plots/clip_strips.svg``; the one that is kept is of 1,400 steps.
 """
 
 import argparse
