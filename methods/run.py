@@ -277,8 +277,7 @@ class Run:
         return next(self._read(split, [index], self.numpy_seed("evaluation")))
 
     def _read(self, split: Dataset[Any], parts: Iterable[Tensor], seed: int) -> Iterator[tuple[Tensor, ...]]:
-        requests = [(seed + number, rows.tolist()) for number, rows in enumerate(parts)]
-        return read(split, requests, self.device, self._readers)
+        return read(split, [rows.tolist() for rows in parts], seed, self.device, self._readers)
 
     def split_name(self, split: TensorDataset) -> str:
         """``validation`` or ``test``: which of the data's splits that is."""

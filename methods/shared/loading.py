@@ -8,6 +8,7 @@ import random
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 from regbench.methods.errors import ConfigError, DataError, RegbenchError
 
 MOST_WORKERS = 4
+AT_ONCE = 64
 SIXTEEN_BITS = 65_535
 
 Request = tuple[int, Sequence[int]]
@@ -29,34 +31,55 @@ def default_workers() -> int:
     return min(MOST_WORKERS, torch.get_num_threads() - 1)
 
 
-def read(split: Dataset[Any], requests: Sequence[Request], device: torch.device, workers: int) -> Iterator[tuple[Tensor, ...]]:
-    """What was requested of a split, in order and on the device; the same whatever the number of workers.
+def read(
+    split: Dataset[Any], parts: Sequence[Sequence[int]], seed: int, device: torch.device, workers: int
+) -> Iterator[tuple[Tensor, ...]]:
+    """Rows of a split, part by part, on the device; the same whatever the number of workers.
 
     Args:
         split: a map-style dataset.
-        requests: rows and seeds, batch by batch.
+        parts: the rows of each batch; ``AT_ONCE`` of them are read at a time, so that what is read ahead stays small.
+        seed: of what is random in reading them.
         device: where the batches are wanted; for a GPU they pass through pinned memory.
         workers: processes that read ahead; 0 reads in this one.
 
     Raises:
         DataError: rows are no tuples of one form.
     """
+    pieces = [[part[start : start + AT_ONCE] for start in range(0, len(part), AT_ONCE)] for part in parts]
+    requests = [(seed + number, piece) for number, piece in enumerate(chain.from_iterable(pieces))]
+    workers = max(0, min(workers, len(requests) - 1))
     loader = DataLoader(
         _Batches(split),
         batch_size=None,
         sampler=requests,
-        num_workers=max(0, min(workers, len(requests) - 1)),
+        num_workers=workers,
         collate_fn=_as_it_is,
         pin_memory=device.type == "cuda",
         # A plugin's dataset can be forked, but is not importable in a fresh process.
-        multiprocessing_context="fork" if workers and len(requests) > 1 and sys.platform == "linux" else None,
+        multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
         # Otherwise it draws from torch's global generator.
         generator=torch.Generator(),
     )
-    for found in loader:
-        if isinstance(found, RegbenchError):
-            raise found
-        yield tuple(tensor.to(device, non_blocking=True) for tensor in found)
+    found = iter(loader)
+    for part, some in zip(parts, pieces, strict=True):
+        yield _joined([_moved(next(found), device) for _ in some], part)
+
+
+def _moved(found: tuple[Tensor, ...] | RegbenchError, device: torch.device) -> tuple[Tensor, ...]:
+    if isinstance(found, RegbenchError):
+        raise found
+    return tuple(tensor.to(device, non_blocking=True) for tensor in found)
+
+
+def _joined(pieces: list[tuple[Tensor, ...]], rows: Sequence[int]) -> tuple[Tensor, ...]:
+    """Pieces of a batch as one."""
+    if len(pieces) == 1:
+        return pieces[0]
+    try:
+        return tuple(torch.cat(columns) for columns in zip(*pieces, strict=True))
+    except (RuntimeError, ValueError):
+        raise DataError(f"rows {rows[0]} and {rows[-1]} of the data set, or some between them, have different shapes") from None
 
 
 def _as_it_is(batch: Any) -> Any:
@@ -158,7 +181,7 @@ def rows_of(split: Dataset[Any], rows: Tensor) -> tuple[Tensor, ...]:
     """Rows of a split by their indices ``[B]``, on the CPU; what is random in reading them is drawn by a fixed seed."""
     if isinstance(split, TensorDataset):
         return tuple(tensor[rows] for tensor in split.tensors)
-    return next(read(split, [(0, rows.tolist())], torch.device("cpu"), 0))
+    return next(read(split, [rows.tolist()], 0, torch.device("cpu"), 0))
 
 
 def labels_of(split: Dataset[Any], name: str) -> Tensor:

@@ -43,7 +43,7 @@ class Pictures(Dataset):
         if not self.noise:
             return image, self.targets[row]
         drawn = torch.rand(1).item() + np.random.rand() + random.random()
-        return torch.from_numpy(pixels(image)).permute(2, 0, 1) / 255 + self.noise * drawn, self.targets[row]
+        return torch.from_numpy(pixels(image).copy()).permute(2, 0, 1) / 255 + self.noise * drawn, self.targets[row]
 
 
 class Rows(Dataset):
@@ -209,3 +209,14 @@ def test_what_needs_all_rows_at_once_refuses_and_names_the_method():
         Run(data).tensors(data.train)
     with pytest.raises(ConfigError, match="'plain' needs an attribute `targets`"):
         labels_of(Rows([(torch.zeros(2), 0)]), "plain")
+
+
+@pytest.mark.parametrize("readers", [0, 2])
+def test_large_batches_are_read_piece_by_piece(readers, monkeypatch):
+    monkeypatch.setattr("regbench.methods.shared.loading.AT_ONCE", 7)
+    data, tensors = pictures(), in_memory()
+    require_equal(Run(data, readers=readers).loader(data.train, 40), Run(tensors).loader(tensors.train, 40))
+    odd = Rows([(torch.zeros(2), 0)] * 7 + [(torch.zeros(3), 0)] * 3)
+    data = Data("odd", odd, odd, odd, {"classes": 2, "shape": (2,)})
+    with pytest.raises(DataError, match="rows 0 and 9 of the data set, or some between them, have different shapes"):
+        list(Run(data, readers=readers).batches(odd, 10))

@@ -41,7 +41,7 @@ SUITE = {
     "trials": 1,
     "sampler": "random",
     "execution": "inline",
-    "confirm": {"seeds": 1},
+    "confirm": {"seeds": 1, "ablate": False},
 }
 
 
