@@ -55,7 +55,6 @@ def read(
         sampler=requests,
         num_workers=workers,
         collate_fn=_as_it_is,
-        pin_memory=device.type == "cuda",
         # A plugin's dataset can be forked, but is not importable in a fresh process.
         multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
         # Otherwise it draws from torch's global generator.
@@ -66,10 +65,15 @@ def read(
         yield _joined([_moved(next(found), device) for _ in some], part)
 
 
-def _moved(found: tuple[Tensor, ...] | RegbenchError, device: torch.device) -> tuple[Tensor, ...]:
+def _moved(found: tuple[np.ndarray, ...] | RegbenchError, device: torch.device) -> tuple[Tensor, ...]:
+    """What was read as tensors on the device, pixels as numbers."""
     if isinstance(found, RegbenchError):
         raise found
-    return tuple(tensor.to(device, non_blocking=True) for tensor in found)
+    tensors = [torch.from_numpy(array) for array in found]
+    tensors = [tensor.float().div_(255) if tensor.dtype == torch.uint8 else tensor for tensor in tensors]
+    if device.type == "cuda":
+        tensors = [tensor.pin_memory() for tensor in tensors]
+    return tuple(tensor.to(device, non_blocking=True) for tensor in tensors)
 
 
 def _joined(pieces: list[tuple[Tensor, ...]], rows: Sequence[int]) -> tuple[Tensor, ...]:
@@ -87,16 +91,21 @@ def _as_it_is(batch: Any) -> Any:
 
 
 class _Batches(Dataset[Any]):
-    """A split as its batches, by request. An error is handed on as a value: workers would wrap it in their traceback."""
+    """A split as its batches, by request.
+
+    They are arrays, which processes send through a pipe: tensors would go through shared memory, of which containers have
+    little by default, and what PyTorch remembers of it would scatter the memory of the process that receives them. An error is
+    handed on as a value: workers would wrap it in their traceback.
+    """
 
     def __init__(self, split: Dataset[Any]) -> None:
         self._split = split
 
-    def __getitem__(self, request: Request) -> tuple[Tensor, ...] | RegbenchError:
+    def __getitem__(self, request: Request) -> tuple[np.ndarray, ...] | RegbenchError:
         seed, rows = request
         try:
             with _seeded(seed):
-                return collate([self._split[row] for row in rows], rows)
+                return tuple(tensor.numpy() for tensor in collate([self._split[row] for row in rows], rows))
         except RegbenchError as error:
             return error
 
@@ -117,7 +126,7 @@ def _seeded(seed: int) -> Iterator[None]:
 
 
 def collate(samples: Sequence[Any], rows: Sequence[int]) -> tuple[Tensor, ...]:
-    """Rows of a dataset as tensors ``[B, …]``.
+    """Rows of a dataset as tensors ``[B, …]``; pixels are bytes, other whole numbers int64, real ones float32.
 
     Args:
         samples: the rows.
@@ -170,11 +179,10 @@ def pixels(image: Any) -> np.ndarray:
 
 
 def _numbers(values: Tensor) -> Tensor:
-    if values.dtype == torch.uint8 and values.ndim > 2:
-        return values.float().div_(255)
     if values.is_floating_point():
         return values.float()
-    return values if values.dtype == torch.bool else values.long()
+    as_it_is = values.dtype == torch.bool or (values.dtype == torch.uint8 and values.ndim > 2)
+    return values if as_it_is else values.long()
 
 
 def rows_of(split: Dataset[Any], rows: Tensor) -> tuple[Tensor, ...]:

@@ -93,7 +93,11 @@ Amount = Annotated[float | str, BeforeValidator(_amount)]
 class Resources(Strict):
     """What one worker of a trial may use."""
 
-    cpu: float = Field(1, gt=0, description="CPU cores; also the number of threads")
+    cpu: float = Field(
+        1,
+        gt=0,
+        description="CPU cores; also the number of threads; all but one of at most 5 read data ahead that is not in memory",
+    )
     gpu: float = Field(
         0, ge=0, description="GPUs; a fraction lets trials share one; where PyTorch can use none, a trial trains on the CPU"
     )

@@ -13,7 +13,7 @@ from regbench.methods.errors import ConfigError, DataError
 from regbench.methods.registry import create
 from regbench.methods.run import Alone, ProcessGroup, Run
 from regbench.methods.shared.data import Data
-from regbench.methods.shared.loading import collate, labels_of, pixels
+from regbench.methods.shared.loading import labels_of, pixels, rows_of
 
 SIDE = 6
 
@@ -167,13 +167,13 @@ def test_two_processes_train_one_model_from_a_dataset(tmp_path):
     ("mode", "shape"), [("1", (1, 3, 2)), ("L", (1, 3, 2)), ("LA", (1, 3, 2)), ("P", (3, 3, 2)), ("RGBA", (3, 3, 2))]
 )
 def test_images_and_bytes_become_numbers_up_to_1(mode, shape):
-    x, y = collate([(Image.new(mode, (2, 3), 1), 4)], [0])
+    x, y = rows_of(Rows([(Image.new(mode, (2, 3), 1), 4)]), torch.tensor([0]))
     assert x.shape == (1, *shape)
     assert x.dtype == torch.float32
     assert 0 <= x.min() <= x.max() <= 1
     assert (y.dtype, y.tolist()) == (torch.int64, [4])
-    rows = [(np.full((1, 2, 2), 51, np.uint8), np.float64(0.5), np.int32(3), np.uint8(9))] * 2
-    x, *rest = collate(rows, [0, 1])
+    rows = Rows([(np.full((1, 2, 2), 51, np.uint8), np.float64(0.5), np.int32(3), np.uint8(9))] * 2)
+    x, *rest = rows_of(rows, torch.tensor([0, 1]))
     torch.testing.assert_close(x, torch.full((2, 1, 2, 2), 0.2))
     assert [(value.dtype, value.tolist()) for value in rest] == [
         (torch.float32, [0.5, 0.5]),

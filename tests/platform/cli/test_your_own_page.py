@@ -42,12 +42,14 @@ def followed(tmp_path, fresh):
 
 def test_the_page_can_be_followed(followed):
     folder, said = followed
-    table = said['data show "{csv: wine.csv, target: quality}"']
-    assert "colour" in table
-    assert "missing" in table
+    # Lines end where the terminal does.
+    table = " ".join(said['data show "{csv: wine.csv, target: quality}"'].split())
+    assert "missing: ash" in table
+    assert "colour (2 categories)" in table
     assert "classification on wine" in said["compare wine"]
     assert "λ" in said["show logit_penalty --plugin more.py"]
-    for name, entries in (("wine", 4), ("photos", 3), ("stripes", 6)):
+    assert "class 1" in said["data show bands --plugin views.py"]
+    for name, entries in (("wine", 4), ("photos", 3), ("stripes", 6), ("augmented", 6)):
         rows = Records(Storage(folder / "regbench-results" / name)).trials().to_pylist()
         assert {row["status"] for row in rows} == {"completed"}
         assert len({(row["entry"], row["data"]) for row in rows}) == entries
