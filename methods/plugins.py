@@ -66,7 +66,8 @@ def find(reference: str, base: Path = Path()) -> Plugin:
         raise ConfigError(f"no plugin '{reference}': it is neither a .py file, nor a folder, nor a module that can be imported")
     root = Path(found.origin)
     root = root.parent if found.submodule_search_locations else root
-    return Plugin(reference, reference, root, digest(root))
+    # Its compiled parts and data may be large; they come with the same installation.
+    return Plugin(reference, reference, root, digest(root, code_only=True))
 
 
 def located(reference: str, base: Path) -> str:
@@ -95,10 +96,12 @@ def files(root: Path) -> Iterator[Path]:
             yield path
 
 
-def digest(root: Path) -> str:
-    """Of a plugin's code and what lies beside it."""
+def digest(root: Path, *, code_only: bool = False) -> str:
+    """Of a plugin's code and, unless that alone is wanted, of what lies beside it."""
     found = hashlib.sha256()
     for path in files(root):
+        if code_only and path.suffix != ".py":
+            continue
         content = path.read_bytes()
         found.update(f"{path.relative_to(root.parent)} {len(content)}\n".encode() + content)
     return found.hexdigest()

@@ -168,6 +168,6 @@ def _unpacked(storage: Storage, facts: Mapping[str, Any]) -> Path:
                 Path(partial).mkdir()
             except OSError:
                 pass
-    if plugins.digest(root) != facts["digest"]:
+    if plugins.digest(root, code_only=facts["name"] == facts["module"]) != facts["digest"]:
         raise ConfigError(f"plugin {facts['name']} in {root} is damaged: delete that folder")
     return root
