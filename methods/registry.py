@@ -21,10 +21,17 @@ SHARED = "shared"
 
 @cache
 def all_methods() -> dict[str, type[Method]]:
-    """Every method by slug, sorted by track, the track's baseline first, then by slug."""
+    """Every method by slug, sorted by track, the track's baseline first, then by slug.
+
+    Raises:
+        ConfigError: two have one slug.
+    """
     found: dict[str, type[Method]] = {}
     for module in _modules():
-        found |= methods_in(module)
+        for slug, method in methods_in(module).items():
+            if slug in found:
+                raise ConfigError(f"two methods are called '{slug}': rename {module} or {found[slug].__module__}")
+            found[slug] = method
     found |= _of_plugins()
     return dict(sorted(found.items(), key=lambda item: (item[1].track.name, item[0] != item[1].track.baseline, item[0])))
 

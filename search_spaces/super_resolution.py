@@ -10,7 +10,7 @@ SEARCH: dict[str, BaseDistribution] = TRAINING | {
 }
 
 SPACES: dict[str, dict[str, BaseDistribution]] = {
-    "bicubic": {},
+    "bicubic_enlarging": {},
     "uniform_quantization": TRAINING
     | {"bits": CategoricalDistribution([2, 3, 4, 8]), "operations_of": CategoricalDistribution(["reference", "largest"])},
     "random_architecture": TRAINING,

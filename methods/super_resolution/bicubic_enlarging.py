@@ -11,7 +11,7 @@ from regbench.methods.super_resolution.task import TRACK
 from regbench.methods.training import Estimator
 
 
-class Bicubic(Estimator):
+class BicubicEnlarging(Estimator):
     """Enlarges by cubic convolution (Keys, 1981; a = -½). It learns nothing, and its few operations are not counted."""
 
     track: ClassVar[Track] = TRACK
