@@ -50,7 +50,10 @@ MAY_IMPORT = {
 EXCEPTIONS = {
     "methods/shared/bilevel/derivative_free.py": {"optuna", "dfols"},
     "methods/shared/kernels/covariance_slopes.py": {"numba"},
+    "methods/shared/augmentation.py": {"torchvision"},
     "methods/shared/data/files/images.py": {"PIL"},
+    "methods/shared/data/files/image_files.py": {"PIL"},
+    "methods/shared/loading.py": {"PIL"},
     "methods/shared/data/files/hub.py": {"datasets"},
     "methods/shared/backbone.py": {"safetensors"},
     "methods/memory.py": {"cloudpickle"},

@@ -94,19 +94,24 @@ def test_the_sweep_keeps_the_code_and_its_digest(swept):
 
 
 def test_workers_know_it_and_a_sweep_goes_on_where_the_file_is_not(desk):
-    """A trial more, in processes of Ray, on a machine that has the results alone; then one with two workers."""
+    """A trial more, in processes of Ray, on a machine that has the results alone."""
     (desk / "mine.py").unlink()
     shutil.rmtree(platformdirs.user_cache_path("regbench") / "plugins" / plugins.digest(MINE), ignore_errors=True)
     more = ["resume", "own", "--tracking", "none", "--cpus", "2"]
     assert "test margin" in succeeds(desk, *more, "--set", "trials=3", "--set", "execution=tune")
-    more += ["--set", "confirm.seeds=3", "--set", "execution=train", "--set", "workers=2"]
-    assert "test margin" in succeeds(desk, *more)
     found = trials(desk / "regbench-results" / "own")
     assert {row["status"] for row in found} == {"completed"}
     assert sum(row["stage"] == "tune" for row in found) == 2 * 3
-    logs = desk / "regbench-results" / "own" / "logs"
-    started = [json.loads(next(log.open()))["attempt"] for log in logs.glob("logit_penalty-photos-confirm-*/*")]
-    assert sorted(attempt["workers"] for attempt in started)[-1] == 2
+
+
+def test_two_workers_train_together_what_is_ones_own(desk):
+    alone = {"methods": ["cross_entropy"], "trials": 1, "confirm": {"seeds": 0}, "execution": "train", "workers": 2}
+    (desk / "alone.yaml").write_text(yaml.safe_dump(SUITE | alone | {"name": "alone"}))
+    succeeds(desk, "sweep", "alone.yaml", "--tracking", "none", "--cpus", "2")
+    (trial,) = trials(desk / "regbench-results" / "alone")
+    assert trial["status"] == "completed"
+    log = next((desk / "regbench-results" / "alone" / "logs" / trial["key"]).iterdir())
+    assert json.loads(next(log.open()))["attempt"]["workers"] == 2
 
 
 def test_a_changed_plugin_is_told_and_needs_consent(desk, fresh):

@@ -196,7 +196,7 @@ if __name__ == "__main__":
     def net(shape, classes):
         return nn.Linear(shape[0], classes)
 
-    suite = {"name": "s", "methods": ["cross_entropy"], "data": ["mine"], "trials": 1, "confirm": {"seeds": 2}}
+    suite = {"name": "s", "methods": ["cross_entropy"], "data": ["mine"], "trials": 2, "confirm": {"seeds": 0}}
     settings = {"architecture": "net", "epochs": 2}
     sweep = rb.sweep(suite | {"settings": settings}, tracking="none", cpus=2)
     assert set(sweep.trials["status"]) == {"completed"}, sweep.trials["reason"].tolist()

@@ -19,7 +19,17 @@ PARTS = ("train", "validation", "test")
 LARGE = {"spatial_omniglot_4", "spatial_omniglot_9", "stacked_omniglot_4", "stacked_omniglot_9"}
 OFFICIAL = {
     *("animated_stickers", "bsd_images", "camelyon16", "cfdbench_cylinder", "cfdbench_dam", "cifar10", "cifar100"),
-    *("blurred_celeba", "cifar10_halves", "div2k", "div2k_set5", "noisy_mnist", "projected_mayo", "sensed_mayo"),
+    *(
+        "blurred_celeba",
+        "cifar10_halves",
+        "div2k",
+        "div2k_set5",
+        "div2k_set5_x4",
+        "div2k_set14_x4",
+        "noisy_mnist",
+        "projected_mayo",
+        "sensed_mayo",
+    ),
     *("cifar10_images", "fashion_mnist", "fashion_mnist_halves", "medmnist_radiology", "mnist_12", "private_fashion_mnist"),
     *("kodak_set5_x2", "kodak_set5_x4", "svhn"),
 }
