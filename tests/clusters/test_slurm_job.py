@@ -1,5 +1,6 @@
 """The batch script, run on two "nodes" of this machine by small stand-ins of Slurm's commands; Ray itself is real."""
 
+import json
 import os
 import shutil
 import socket
@@ -20,15 +21,19 @@ from regbench.platform.suite.spec import parse_suite
 # Real clusters, which a loaded machine starts slowly.
 pytestmark = pytest.mark.timeout(600)
 BIN = Path(sys.executable).parent
+# A user's own method, and a table with texts and a gap.
+MINE = Path(__file__).parents[1] / "platform" / "cli" / "own" / "mine.py"
 SUITE = {
     "name": "tiny",
-    "methods": ["cross_entropy"],
-    "data": ["digits_noisy"],
-    "settings": {"epochs": 1},
-    "trials": 2,
+    "plugins": ["mine.py"],
+    "methods": ["logit_penalty"],
+    "data": {"flowers": {"csv": "flowers.csv", "target": "kind"}},
+    "settings": {"epochs": 1, "architecture": "mlp"},
+    "trials": 1,
     "sampler": "random",
     "confirm": {"seeds": 1},
 }
+ROWS = [f"{row % 7},{('red', 'white', '')[row % 3]},{('rose', 'tulip')[row % 2]}" for row in range(60)]
 COMMANDS = {
     # Runs the step here, and notes on which node it should have run.
     "srun": r"""#!/bin/bash
@@ -103,6 +108,8 @@ def test_a_sweep_runs_on_two_nodes_and_ends_with_them(machine, tmp_path):
     cluster = {"kind": "slurm", "nodes": 2, "cpus": 1, "storage": str(shared), "environment": ["HUSH"]}
     (tmp_path / "cluster.yaml").write_text(yaml.safe_dump(cluster))
     (tmp_path / "suite.yaml").write_text(yaml.safe_dump(SUITE))
+    (tmp_path / "flowers.csv").write_text("\n".join(["petals,colour,kind", *ROWS]))
+    shutil.copy(MINE, tmp_path)
     launched = regbench(machine, "launch", "suite.yaml", "--cluster", "cluster.yaml")
     assert launched.returncode == 0, launched.stdout + launched.stderr
     assert f"regbench from {shared}/tiny/code/" in launched.stdout
@@ -110,7 +117,9 @@ def test_a_sweep_runs_on_two_nodes_and_ends_with_them(machine, tmp_path):
     # On a machine so busy that Ray is late, it is started again.
     assert [(step.split()[0], "--head" in step) for step in steps[-2:]] == [("node1", True), ("node2", False)]
     statuses = ds.dataset(shared / "tiny" / "records" / "trials").to_table(columns=["status"])["status"].to_pylist()
-    assert statuses == ["completed"] * 3
+    assert statuses == ["completed"] * 5
+    (plugin,) = json.loads((shared / "tiny" / "suite.json").read_text())["plugins"]
+    assert plugin["root"].startswith(f"{shared}/tiny/code/")
     # Both nodes were really up: each has its log of the node's service.
     logs = Path(f"/tmp/regbench-{machine['SLURM_NUMBER']}/session_latest/logs")
     assert len({path.name for path in logs.glob("raylet*.out")}) == 2

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from regbench.methods import metrics, plugins, registry
 from regbench.methods.errors import ConfigError, RegbenchError, SurroundingsError
@@ -210,3 +211,18 @@ def test_methods_that_cannot_work_with_a_network_say_why(tmp_path):
         create("crrelu", {"architecture": "mine:sine"}).build_model(data.Data("x", None, None, None, SHAPE))
     with pytest.raises(ConfigError, match="must be one of 'mlp' or 'deit_ti'"):
         create("sparse_router", {"architecture": "linear"})
+
+
+def test_a_metric_of_torchmetrics_is_one(tmp_path):
+    pytest.importorskip("torchmetrics")
+    code = "import torchmetrics\nfrom regbench.methods.metrics import metric\n"
+    code += (
+        "metric('f1', track='classification', mode='max')(torchmetrics.F1Score('multiclass', num_classes=3, average='macro'))\n"
+    )
+    activate(tmp_path, code)
+    track = all_methods()["mixup"].track
+    assert metrics.metrics_of(track)[-1].name == "f1"
+    logits, labels = torch.eye(3)[[0, 1, 2, 2]], torch.tensor([0, 1, 1, 2])
+    # Twice, since it remembers what it has seen.
+    found = [metrics.added_metrics(track, logits, labels)["f1"] for _ in range(2)]
+    assert found == pytest.approx([(1 + 2 / 3 + 2 / 3) / 3] * 2)

@@ -104,9 +104,12 @@ def test_workers_know_it_and_a_sweep_goes_on_where_the_file_is_not(desk):
     assert sum(row["stage"] == "tune" for row in found) == 2 * 3
 
 
-def test_two_workers_train_together_what_is_ones_own(desk):
+def test_two_workers_train_together_on_ones_own_table(desk):
+    rows = [f"{row % 7},{('red', 'white', '')[row % 3]},{('rose', 'tulip')[row % 2]}" for row in range(60)]
+    (desk / "flowers.csv").write_text("\n".join(["petals,colour,kind", *rows]))
     alone = {"methods": ["cross_entropy"], "trials": 1, "confirm": {"seeds": 0}, "execution": "train", "workers": 2}
-    (desk / "alone.yaml").write_text(yaml.safe_dump(SUITE | alone | {"name": "alone"}))
+    own = {"data": {"flowers": {"csv": "flowers.csv", "target": "kind"}}, "settings": {"epochs": 2}, "name": "alone"}
+    (desk / "alone.yaml").write_text(yaml.safe_dump(SUITE | alone | own))
     succeeds(desk, "sweep", "alone.yaml", "--tracking", "none", "--cpus", "2")
     (trial,) = trials(desk / "regbench-results" / "alone")
     assert trial["status"] == "completed"
