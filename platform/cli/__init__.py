@@ -22,6 +22,12 @@ def show_what_can_be_shown() -> None:
             stream.reconfigure(errors="replace")
 
 
+def _pass_over_interrupts(unraisable: "sys.UnraisableHookArgs") -> None:
+    """An interrupt that arrives while an object is cleared away cannot be raised there, and is nothing to tell of."""
+    if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(unraisable)
+
+
 def main() -> None:
     """Runs the command line; a user's mistake ends with one line on standard error and exit status 2."""
     show_what_can_be_shown()
@@ -30,6 +36,7 @@ def main() -> None:
     def interrupt(number: int, frame: FrameType | None) -> None:
         nonlocal interrupted
         interrupted = True
+        sys.unraisablehook = _pass_over_interrupts
         signal.default_int_handler(number, frame)
 
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:

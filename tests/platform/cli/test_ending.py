@@ -12,6 +12,8 @@ def press():
     os.kill(os.getpid(), signal.SIGINT)
 
 def app():
+    # While an object is cleared away, and then where it can be raised.
+    Late()
     press()
 
 class Late:
