@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeVar
 
 from torch import Tensor
 
+from regbench.methods import plugins
 from regbench.methods.errors import ConfigError, nearest
 from regbench.methods.method import Metric, Track
 
@@ -40,7 +41,7 @@ def metric(name: str, *, track: str, mode: Literal["max", "min"]) -> Callable[[F
         found = _track(track)
         if not found.predictions:
             raise ConfigError(f"metric '{name}': track {track} has no predictions that a function could judge")
-        if name in (known.name for known in metrics_of(found)):
+        if name in (known.name for known in _known(found)):
             raise ConfigError(f"metric '{name}': track {track} has one of that name; rename yours")
         _added.setdefault(track, {})[name] = Added(Metric(name, mode), compute)
         return compute
@@ -57,10 +58,16 @@ def _track(name: str) -> Track:
 
 
 def metrics_of(track: Track) -> tuple[Metric, ...]:
-    """A track's own metrics, then those that plugins have added."""
+    """A track's own metrics, then those that plugins add."""
+    plugins.modules()
+    return _known(track)
+
+
+def _known(track: Track) -> tuple[Metric, ...]:
     return (*track.metrics, *(added.metric for added in _added.get(track.name, {}).values()))
 
 
 def added_metrics(track: Track, predictions: Tensor, targets: Tensor) -> dict[str, float]:
-    """The values of the metrics that plugins have added to a track."""
+    """The values of the metrics that plugins add to a track."""
+    plugins.modules()
     return {name: float(added.compute(predictions, targets)) for name, added in _added.get(track.name, {}).items()}

@@ -226,3 +226,10 @@ def test_a_metric_of_torchmetrics_is_one(tmp_path):
     # Twice, since it remembers what it has seen.
     found = [metrics.added_metrics(track, logits, labels)["f1"] for _ in range(2)]
     assert found == pytest.approx([(1 + 2 / 3 + 2 / 3) / 3] * 2)
+
+
+def test_a_metric_is_known_where_nothing_else_of_its_plugin_is(tmp_path):
+    track = all_methods()["mixup"].track
+    activate(tmp_path, METRIC.format(name="nothing", track="classification"))
+    assert metrics.metrics_of(track)[-1].name == "nothing"
+    assert metrics.added_metrics(track, torch.zeros(1, 2), torch.zeros(1)) == {"nothing": 0.0}
