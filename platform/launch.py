@@ -23,6 +23,7 @@ from regbench.clusters.job_server import bring_up, job_server, up_command
 from regbench.clusters.kinds import Address, Aws, Gcp, Kubernetes, Local, Slurm
 from regbench.clusters.ship import add_environment, passed_on, zipped
 from regbench.methods.errors import ConfigError, RegbenchError, StorageError
+from regbench.methods.shared.data.files.define import define_files
 from regbench.platform.launched import ALIVE, Distant, Job, slurm_log
 from regbench.platform.records.plugins import activate_kept, reconciled
 from regbench.platform.records.storage import Storage
@@ -121,6 +122,8 @@ def relaunch(
         arguments = [*arguments, *(f"--plugin={PLUGINS}/{Path(facts['root']).name}" for facts in kept if facts["kept"])]
     before = recorded_suite(recorded, records)
     suite = suite or before
+    for data, spec in suite.files.items():
+        define_files(data, spec)
     growth(before, suite)
     _require_room(suite, cluster)
     return _run(suite, arguments, cluster, store, console, False, detach)
