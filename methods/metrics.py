@@ -1,6 +1,5 @@
 """Metrics that a plugin adds to a track."""
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -8,7 +7,7 @@ from typing import Any, Literal, TypeVar
 from torch import Tensor
 
 from regbench.methods import plugins
-from regbench.methods.errors import ConfigError, nearest
+from regbench.methods.errors import ConfigError
 from regbench.methods.method import Metric, Track
 
 F = TypeVar("F", bound=Callable[[Tensor, Tensor], Any])
@@ -38,7 +37,10 @@ def metric(name: str, *, track: str, mode: Literal["max", "min"]) -> Callable[[F
     """
 
     def register(compute: F) -> F:
-        found = _track(track)
+        # It imports methods, which import this.
+        from regbench.methods.registry import own_track
+
+        found = own_track(track)
         if not found.predictions:
             raise ConfigError(f"metric '{name}': track {track} has no predictions that a function could judge")
         if name in (known.name for known in _known(found)):
@@ -47,14 +49,6 @@ def metric(name: str, *, track: str, mode: Literal["max", "min"]) -> Callable[[F
         return compute
 
     return register
-
-
-def _track(name: str) -> Track:
-    from regbench.methods.registry import track_names
-
-    if name not in (known := track_names()):
-        raise ConfigError(f"unknown track '{name}'; {nearest(name, known)}")
-    return importlib.import_module(f"regbench.methods.{name}.task").TRACK
 
 
 def metrics_of(track: Track) -> tuple[Metric, ...]:

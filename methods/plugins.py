@@ -10,7 +10,7 @@ import importlib
 import importlib.util
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, entry_points
@@ -70,12 +70,6 @@ def find(reference: str, base: Path = Path()) -> Plugin:
     return Plugin(reference, reference, root, digest(root, code_only=True))
 
 
-def located(reference: str, base: Path) -> str:
-    """A reference that means the same from anywhere: a path made absolute, a module's name as it is."""
-    plugin = find(reference, base)
-    return plugin.name if plugin.installed else str(plugin.root)
-
-
 def _at(path: Path, reference: str) -> Plugin:
     code = path / "__init__.py" if path.is_dir() else path
     if not code.is_file():
@@ -123,13 +117,24 @@ def activate(*plugins: Plugin) -> None:
         before = active().get(plugin.name)
         if before is None:
             _active[plugin.name] = plugin
-            _forget()
+            look_up_anew()
         elif before.digest == plugin.digest:
             continue
         elif before.root == plugin.root or before.installed:
             raise ConfigError(f"plugin {plugin.name} has changed since this process loaded it: start again")
         else:
             raise ConfigError(f"two plugins are called '{plugin.name}': {before.root} and {plugin.root}; rename one")
+
+
+def use(references: Iterable[str], base: Path) -> list[str]:
+    """Finds plugins and makes them active; returns references that mean the same from anywhere.
+
+    Raises:
+        ConfigError: one is not there, or has another one's name.
+    """
+    found = [find(reference, base) for reference in references]
+    activate(*found)
+    return [plugin.name if plugin.installed else str(plugin.root) for plugin in found]
 
 
 def active() -> dict[str, Plugin]:
@@ -148,7 +153,7 @@ def state() -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()[:16] if lines else ""
 
 
-def _forget() -> None:
+def look_up_anew() -> None:
     """Lets names be looked up anew."""
     from regbench.methods import registry
 
@@ -166,7 +171,7 @@ def modules() -> list[ModuleType]:
     for plugin in active().values():
         if plugin.name not in _imported:
             _imported[plugin.name] = _import(plugin)
-            _forget()
+            look_up_anew()
     return list(_imported.values())
 
 

@@ -58,13 +58,11 @@ def register(method: type[Method]) -> None:
     """
     slug = method.slug
     plugins.own_methods.pop(slug, None)
-    all_methods.cache_clear()
-    find_method.cache_clear()
+    plugins.look_up_anew()
     if find_method(slug) is not None:
         raise ConfigError(f"there is a method called '{slug}' already; give yours another slug")
     plugins.own_methods[slug] = method
-    all_methods.cache_clear()
-    find_method.cache_clear()
+    plugins.look_up_anew()
 
 
 def _of_plugins() -> dict[str, type[Method]]:
@@ -80,14 +78,22 @@ def _of_plugins() -> dict[str, type[Method]]:
             if slug in found or any(own.rpartition(".")[2] == slug for own in _modules()):
                 raise ConfigError(f"plugin {name}: there is a method called '{slug}' already; give yours another slug")
             track = method.track
-            if track.name in track_names() and track is not _track_of(track.name):
+            if track.name in track_names() and track is not own_track(track.name):
                 raise ConfigError(f"plugin {name}: there is a track called '{track.name}' already; give yours another name")
             found[slug] = method
     return found | plugins.own_methods
 
 
-def _track_of(name: str) -> Track:
-    return importlib.import_module(f"regbench.methods.{name}.task").TRACK
+def own_track(name: str) -> Track:
+    """One of the product's own tracks.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    if name not in (known := track_names()):
+        raise ConfigError(f"unknown track '{name}'; {nearest(name, known)}")
+    track: Track = importlib.import_module(f"regbench.methods.{name}.task").TRACK
+    return track
 
 
 def methods_in(module: str) -> dict[str, type[Method]]:

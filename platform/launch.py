@@ -23,9 +23,9 @@ from regbench.clusters.job_server import bring_up, job_server, up_command
 from regbench.clusters.kinds import Address, Aws, Gcp, Kubernetes, Local, Slurm
 from regbench.clusters.ship import add_environment, passed_on, zipped
 from regbench.methods.errors import ConfigError, RegbenchError, StorageError
-from regbench.methods.shared.data.files.define import define_files
+from regbench.methods.shared.data.files.define import define_all
 from regbench.platform.launched import ALIVE, Distant, Job, slurm_log
-from regbench.platform.records.plugins import activate_kept, reconciled
+from regbench.platform.records.plugins import taken_up
 from regbench.platform.records.storage import Storage
 from regbench.platform.records.suite_file import read_suite_file
 from regbench.platform.records.sweeps import open_sweep
@@ -116,14 +116,13 @@ def relaunch(
     _require_here(store)
     records = open_sweep(name, store)
     recorded = read_suite_file(records.storage, "suite")
-    kept, changed = reconciled(recorded.get("plugins") or [], grown=suite is not None, accept=accept_changed_plugin)
-    activate_kept(records.storage, kept)
+    had, grown = recorded.get("plugins") or [], suite is not None
+    kept, changed = taken_up(records.storage, had, grown=grown, accept=accept_changed_plugin)
     if changed:
         arguments = [*arguments, *(f"--plugin={PLUGINS}/{Path(facts['root']).name}" for facts in kept if facts["kept"])]
     before = recorded_suite(recorded, records)
     suite = suite or before
-    for data, spec in suite.files.items():
-        define_files(data, spec)
+    define_all(suite.files)
     growth(before, suite)
     _require_room(suite, cluster)
     return _run(suite, arguments, cluster, store, console, False, detach)

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from regbench.methods.errors import ConfigError
 from regbench.methods.shared.data import load
-from regbench.methods.shared.data.files.define import define_files
+from regbench.methods.shared.data.files.define import define_all
 from regbench.methods.shared.data.files.reading import require_track
 from regbench.platform.execution.aside import Aside, import_aside
 from regbench.platform.execution.trial import Place
@@ -22,7 +22,7 @@ from regbench.platform.mending import drop_damaged, own_identity
 from regbench.platform.progress import SweepProgress
 from regbench.platform.provenance import describe, note_changes
 from regbench.platform.records.lease import only_driver
-from regbench.platform.records.plugins import activate_kept, keep, reconciled
+from regbench.platform.records.plugins import keep, taken_up
 from regbench.platform.records.records import Records, Report, Trial
 from regbench.platform.records.storage import Storage
 from regbench.platform.records.suite_file import FILE, read_suite_file
@@ -161,14 +161,12 @@ def resume(
 
     def plan() -> Plan:
         recorded = read_suite_file(records.storage, "suite", "studies")
-        had = recorded.get("plugins") or []
-        plugins, changes = reconciled(had, grown=suite is not None, accept=again.accept_changed_plugin)
-        activate_kept(records.storage, plugins)
+        had, accept = recorded.get("plugins") or [], again.accept_changed_plugin
+        plugins, changes = taken_up(records.storage, had, grown=suite is not None, accept=accept)
         before, planned = recorded_plan(records)
         if suite is not None:
             changes = growth(before, suite) + changes
-            for data, spec in suite.files.items():
-                define_files(data, spec)
+            define_all(suite.files)
         files = {data: spec.digest() for data, spec in (suite or before).files.items()}
         _require_same_files(recorded.get("files") or {}, files, name)
         if not changes:

@@ -81,9 +81,7 @@ def _activate(references: list[str] | None) -> list[str]:
     """Makes plugins' names known, and their references mean the same from anywhere."""
     from regbench.methods import plugins
 
-    found = [plugins.located(reference, Path()) for reference in references or []]
-    plugins.activate(*map(plugins.find, found))
-    return found
+    return plugins.use(references or [], Path())
 
 
 def _own_data(text: str | None) -> str | None:

@@ -60,18 +60,21 @@ def keep(storage: Storage, described: Sequence[Described]) -> None:
             storage.write(_file(facts), _zipped(plugin.root))
 
 
-def reconciled(recorded: Sequence[Described], *, grown: bool, accept: bool) -> tuple[list[Described], list[str]]:
-    """The plugins with which a sweep goes on, and what has changed of them, one short text each.
+def taken_up(
+    storage: Storage, recorded: Sequence[Described], *, grown: bool, accept: bool
+) -> tuple[list[Described], list[str]]:
+    """The plugins with which a sweep goes on, made known here, and what has changed of them, one short text each.
 
     A plugin that this process has, or that is still where it was, is compared with what the sweep was run with.
 
     Args:
+        storage: the sweep's folder.
         recorded: what ``suite.json`` holds.
         grown: whether the sweep may get plugins that it did not have.
         accept: go on with what a plugin is now.
 
     Raises:
-        ConfigError: one has changed, and that is not accepted.
+        RegbenchError: one has changed, and that is not accepted; or what ``activate_kept`` raises.
     """
     found, changes = [], []
     for facts in recorded:
@@ -89,6 +92,7 @@ def reconciled(recorded: Sequence[Described], *, grown: bool, accept: bool) -> t
             )
     names = {facts["name"] for facts in found}
     new = [describe(plugin) for name, plugin in plugins.active().items() if grown and name not in names]
+    activate_kept(storage, found + new)
     return found + new, changes + [f"plugins + {facts['name']}" for facts in new]
 
 

@@ -59,15 +59,20 @@ class Entry(Searched):
     start: Start = Field([], description="configurations that are tried first, after the method's default")
 
 
+def _distinct(names: list[Any], instead: str = "") -> list[str]:
+    """Names of a list; ``instead`` says what to write, with ``{}`` for the name, where one is there twice."""
+    for name in names:
+        if not isinstance(name, str):
+            raise ValueError(f"a list holds names only, not {name!r}; write a mapping of names to details")
+        if names.count(name) > 1:
+            raise ValueError(f"'{name}' is there twice{instead.format(name)}")
+    return names
+
+
 def entries(value: Any) -> Any:
     """Lets a list of names stand for a mapping without details."""
     if isinstance(value, list):
-        for name in value:
-            if not isinstance(name, str):
-                raise ValueError(f"a list holds names only, not {name!r}; write a mapping of names to details")
-            if value.count(name) > 1:
-                raise ValueError(f"'{name}' is there twice; give one of them another name and `method: {name}`")
-        return {name: {} for name in value}
+        return {name: {} for name in _distinct(value, "; give one of them another name and `method: {}`")}
     if isinstance(value, Mapping):
         return {name: entry or {} for name, entry in value.items()}
     return value
@@ -75,14 +80,7 @@ def entries(value: Any) -> Any:
 
 def data_sets(value: Any) -> Any:
     """Lets a list of names stand for a mapping without details."""
-    if isinstance(value, list):
-        for name in value:
-            if not isinstance(name, str):
-                raise ValueError(f"a list holds names only, not {name!r}; write a mapping of names to details")
-            if value.count(name) > 1:
-                raise ValueError(f"'{name}' is there twice")
-        return dict.fromkeys(value)
-    return value
+    return dict.fromkeys(_distinct(value)) if isinstance(value, list) else value
 
 
 def shortest(data: dict[str, FileData | None] | None) -> Any:

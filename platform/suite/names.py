@@ -32,7 +32,7 @@ def data_for(suite: Suite, track: str) -> list[str]:
     known = inventory()
     fitting = known.tracks[track].data
     if suite.data is None:
-        return known.tracks[track].data[:1]
+        return fitting[:1]
     for name in suite.data:
         known.data_set(name)
     if not (found := [name for name in suite.data if name in fitting]):

@@ -9,7 +9,7 @@ from regbench.methods.errors import ConfigError
 from regbench.methods.method import Method, Metric
 from regbench.methods.metrics import metrics_of
 from regbench.methods.registry import method_class
-from regbench.methods.shared.data.files.define import define_files
+from regbench.methods.shared.data.files.define import define_all
 from regbench.platform.inventory.inventory import inventory
 from regbench.platform.records.records import Records
 from regbench.platform.records.suite_file import FILE, DamagedSuiteError, read_suite_file
@@ -28,8 +28,6 @@ def recorded_plan(records: Records) -> tuple[Suite, list[Study]]:
     recorded = read_suite_file(records.storage, "suite", "studies")
     name = records.storage.name
     suite = recorded_suite(recorded, records)
-    for data, spec in suite.files.items():
-        define_files(data, spec)
     try:
         for described in recorded["studies"]:
             _require_installed(described)
@@ -48,15 +46,17 @@ def recorded_plan(records: Records) -> tuple[Suite, list[Study]]:
 
 
 def recorded_suite(recorded: dict[str, Any], records: Records) -> Suite:
-    """The suite in what ``suite.json`` holds.
+    """The suite in what ``suite.json`` holds; its data sets in files are known from here on.
 
     Raises:
         DamagedSuiteError: it is none, for this version of regbench.
     """
     try:
-        return parse_suite(recorded["suite"], "suite")
+        suite = parse_suite(recorded["suite"], "suite")
     except ConfigError as error:
         raise DamagedSuiteError(records.storage, f"holds a suite that cannot be read ({error})") from None
+    define_all(suite.files)
+    return suite
 
 
 def _require_installed(described: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError, m
 from regbench.methods import plugins
 from regbench.methods.diagnostics import Diagnostics
 from regbench.methods.errors import ConfigError
-from regbench.methods.shared.data.files.define import define_files
+from regbench.methods.shared.data.files.define import define_all
 from regbench.methods.shared.data.files.spec import FileData
 from regbench.methods.strict import Strict, explain, read_mapping
 from regbench.platform.suite.entries import Entry, Name, Searched, Space, Start, data_sets, entries, shortest
@@ -314,18 +314,16 @@ def prepared(suite: Suite, base: Path, more: Sequence[str] = ()) -> Suite:
     Args:
         suite: as it is written.
         base: what its paths are relative to.
-        more: further plugins, which have been located.
+        more: references of further plugins, which are active.
 
     Raises:
         ConfigError: there is no such plugin, or a name is taken.
     """
     data = suite.data and {name: spec and spec.resolved(base) for name, spec in suite.data.items()}
-    for name, spec in (data or {}).items():
-        if spec:
-            define_files(name, spec)
-    references = list(dict.fromkeys([plugins.located(reference, base) for reference in suite.plugins] + list(more)))
-    plugins.activate(*map(plugins.find, references))
-    return suite.model_copy(update={"plugins": references, "data": data})
+    references = list(dict.fromkeys([*plugins.use(suite.plugins, base), *more]))
+    found = suite.model_copy(update={"plugins": references, "data": data})
+    define_all(found.files)
+    return found
 
 
 def parse_suite(raw: Mapping[str, Any], source: str = "suite") -> Suite:

@@ -44,9 +44,9 @@ def no_plugins(monkeypatch):
         for holder, name in ((plugins, "_active"), (plugins, "_imported"), (factories, "_registered"), (metrics, "_added")):
             patched.setattr(holder, name, {})
         patched.setattr(data, "_sources", dict(data._sources))
-        plugins._forget()
+        plugins.look_up_anew()
         yield
-    plugins._forget()
+    plugins.look_up_anew()
 
 
 def activate(folder: Path, code: str, name: str = "mine") -> None:

@@ -32,7 +32,7 @@ def forget(patch: pytest.MonkeyPatch) -> None:
 
 def _look_anew() -> None:
     plugins._installed.cache_clear()
-    plugins._forget()
+    plugins.look_up_anew()
     data._loaded.cache_clear()
 
 

@@ -71,7 +71,7 @@ def registered():
         rb.register(thin)
         rb.register(SmallLogits)
         yield
-    plugins._forget()
+    plugins.look_up_anew()
     data_sets._loaded.cache_clear()
 
 

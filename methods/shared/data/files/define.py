@@ -39,6 +39,12 @@ def define_files(name: str, spec: FileData) -> None:
     _last[name] = spec, source
 
 
+def define_all(files: Mapping[str, FileData]) -> None:
+    """Makes all data sets in files of a suite known, by name; see ``define_files``."""
+    for name, spec in files.items():
+        define_files(name, spec)
+
+
 def keep_files(name: str, spec: FileData) -> None:
     """Like ``define_files``, but what this process has read of the same files stays: for one trial after the other."""
     said, source = _last.get(name, (None, None))
