@@ -17,9 +17,10 @@ from torch import Tensor
 from regbench.methods.imaging.task import psnr
 from regbench.methods.registry import create
 from regbench.methods.rescaling.networks import quantize
-from regbench.methods.rescaling.task import RescalingMethod, luminance
+from regbench.methods.rescaling.task import RescalingMethod
 from regbench.methods.run import Run
 from regbench.methods.shared.bicubic import resize
+from regbench.methods.shared.images import luminance
 from regbench.platform.suite.plan import studies
 from regbench.platform.suite.spec import read_suite
 

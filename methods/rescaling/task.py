@@ -15,7 +15,7 @@ from regbench.methods.rescaling.losses import charbonnier, guidance, latent_cros
 from regbench.methods.rescaling.networks import InvertibleRescaler, quantize
 from regbench.methods.run import Run
 from regbench.methods.shared.bicubic import resize
-from regbench.methods.shared.images import unit
+from regbench.methods.shared.images import luminance, squares, unit
 from regbench.methods.training import Means, StepMethod, set_rate
 
 TRACK = Track(
@@ -28,17 +28,8 @@ TRACK = Track(
     trade_off=("psnr", "lr_psnr"),
 )
 
-# Of the luminance Y of ITU-R BT.601 in [16, 235] of 255.
-LUMINANCE = (65.481, 128.553, 24.966)
-
 Shrink = Callable[[Tensor], Tensor]
 Enlarge = Callable[[Tensor], Tensor]
-
-
-def luminance(images: Tensor) -> Tensor:
-    """The luminance ``[N, 1, H, W]`` in [16/255, 235/255] of colours ``[N, 3, H, W]`` in [0, 1]."""
-    weights = torch.tensor(LUMINANCE, dtype=images.dtype, device=images.device)
-    return (torch.einsum("nchw,c->nhw", images, weights)[:, None] + 16) / 255
 
 
 def judge(shrink: Shrink, enlarge: Enlarge, scale: int, split: TensorDataset, run: Run) -> Metrics:
@@ -148,11 +139,10 @@ class RescalingMethod(StepMethod):
         """Squares at random places of random images, mirrored and turned, and numbers for both latents."""
         images, sizes = run.tensors(run.data.train)
         rows, device = run.draw(len(images), self.batch_size), run.device
-        stream, window = run.generator("crops", device), torch.arange(self.crop, device=device)
+        stream = run.generator("crops", device)
         free = sizes[rows] - self.crop + 1
         corner = (torch.rand(free.shape, generator=stream, device=device) * free).long()
-        down, across = (corner[:, axis, None] + window for axis in (0, 1))
-        x = unit(images[rows[:, None, None], :, down[:, :, None], across[:, None, :]].permute(0, 3, 1, 2))
+        x = unit(squares(images, rows, corner, self.crop))
         turns = torch.rand(3, len(rows), 1, 1, 1, generator=stream, device=device) < 0.5
         for chosen, moved in zip(turns, (lambda v: v.mT, lambda v: v.flip(2), lambda v: v.flip(3)), strict=True):
             x = torch.where(chosen, moved(x), x)

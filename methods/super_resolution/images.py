@@ -8,7 +8,7 @@ from torch.nn.functional import interpolate
 from torch.utils.data import TensorDataset
 
 from regbench.methods.run import Run
-from regbench.methods.shared.images import unit
+from regbench.methods.shared.images import luminance, squares, unit
 
 # Pixels in high resolution that are restored at once, which bounds the memory of evaluations.
 PIXELS = 2**19
@@ -22,12 +22,6 @@ def enlarged(low: Tensor, scale: int) -> Tensor:
     return interpolate(low, size, mode="bicubic", antialias=True)
 
 
-def luminance(images: Tensor) -> Tensor:
-    """Y of ITU-R BT.601 in [16/255, 235/255], ``[N, H, W]``, of colour images in [0, 1] ``[N, 3, H, W]``."""
-    red, green, blue = images.unbind(1)
-    return (16 + 65.481 * red + 128.553 * green + 24.966 * blue) / 255
-
-
 def luminance_psnr(found: Tensor, true: Tensor, border: int) -> Tensor:
     """10 log₁₀(1 / MSE) of the luminance of bytes, without a border; ``[N]``, in decibels, at most ``FLAWLESS``.
 
@@ -37,7 +31,7 @@ def luminance_psnr(found: Tensor, true: Tensor, border: int) -> Tensor:
         border: pixels at each side that do not count.
     """
     inner = slice(border, -border or None)
-    y, x = (luminance(images.double().clamp(0, 1).mul(255).round() / 255)[:, inner, inner] for images in (found, true))
+    y, x = (luminance(images.double().clamp(0, 1).mul(255).round() / 255)[..., inner, inner] for images in (found, true))
     return -10 * (y - x).square().flatten(1).mean(1).clamp(min=10 ** (-FLAWLESS / 10)).log10()
 
 
@@ -65,11 +59,5 @@ def cropped(low: Tensor, high: Tensor, side: int, generator: torch.Generator) ->
     scale = high.shape[2] // low.shape[2]
     room = torch.tensor(low.shape[2:]) - side + 1
     corners = (torch.rand(len(low), 2, generator=generator) * room).long().to(low.device)
-    return _squares(low, corners, side), _squares(high, corners * scale, side * scale)
-
-
-def _squares(images: Tensor, corners: Tensor, side: int) -> Tensor:
-    reach = torch.arange(side, device=images.device)
-    rows, columns = (corners[:, axis, None] + reach for axis in (0, 1))
-    each = torch.arange(len(images), device=images.device)[:, None, None]
-    return images.permute(0, 2, 3, 1)[each, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    each = torch.arange(len(low), device=low.device)
+    return squares(low, each, corners, side), squares(high, each, corners * scale, side * scale)

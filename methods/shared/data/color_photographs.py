@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch.nn.functional import pad
 from torch.utils.data import TensorDataset
 
 from regbench.methods.errors import DataError
 from regbench.methods.shared.data import Data, dataset, require
+from regbench.methods.shared.data.photographs import dealt, of_one_size, photograph, planes
 
 SIDE = 192
 # Of scikit-image and scikit-learn, in the order in which split 0 takes them: 5 to train, 2 to validate, 2 to test.
@@ -34,11 +33,10 @@ TRAINING, VALIDATION = 780, 20
 @dataset("color_photographs", help="scikit-image's and scikit-learn's photographs, 192x192 RGB: 5 / 2 / 2 images")
 def color_photographs(split: int = 0) -> Data:
     """Images ``[N, 3, 192, 192]``, bytes, and their sizes ``[N, 2]``: central squares, resized with anti-aliasing."""
-    order = np.random.default_rng(split).permutation(len(BUNDLED)) if split else np.arange(len(BUNDLED))
-    images = [_bundled(BUNDLED[place]) for place in order]
-    parts = np.split(np.arange(len(images)), np.cumsum(COUNTS)[:-1])
-    train, validation, test = (padded([images[place] for place in part]) for part in parts)
-    return Data("color_photographs", train, validation, test, meta={"shape": (3, SIDE, SIDE)}, pool=len(BUNDLED))
+    counts = dict(zip(("train", "validation", "test"), COUNTS, strict=True))
+    parts = dealt([_bundled(name) for name in BUNDLED], counts, split)
+    splits = {part: padded(images) for part, images in parts.items()}
+    return Data("color_photographs", **splits, meta={"shape": (3, SIDE, SIDE)}, pool=len(BUNDLED))
 
 
 @dataset("div2k", help="DIV2K, RGB, 2,040 pixels wide or high: 780 / 20 images, its 100 validation images test", folder=DIV2K)
@@ -92,21 +90,14 @@ def read_colors(path: Path) -> np.ndarray:
 
 def padded(images: Sequence[np.ndarray]) -> TensorDataset:
     """Images ``[H, W, 3]`` as bytes ``[N, 3, H, W]`` of the largest height and width, 0 beyond, and their sizes ``[N, 2]``."""
-    sizes = torch.tensor([image.shape[:2] for image in images])
-    height, width = sizes.max(0).values.tolist()
-    planes = [torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))) for image in images]
-    stacked = [pad(plane, (0, width - plane.shape[2], 0, height - plane.shape[1])) for plane in planes]
-    return TensorDataset(torch.stack(stacked), sizes)
+    return TensorDataset(*of_one_size([planes(image) for image in images]))
 
 
 def _bundled(name: str) -> np.ndarray:
     """The middle square of a photograph that comes with a library, bytes ``[SIDE, SIDE, 3]``."""
-    import skimage.data
     from skimage.transform import resize
-    from sklearn.datasets import load_sample_image
 
-    image = load_sample_image(name) if name.endswith(".jpg") else getattr(skimage.data, name)()
-    image = image[0] if isinstance(image, tuple) else image  # of a stereo pair, the left one
+    image = photograph(name)
     side = min(image.shape[:2])
     top, left = ((length - side) // 2 for length in image.shape[:2])
     square = resize(image[top : top + side, left : left + side], (SIDE, SIDE), anti_aliasing=True)

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate, pad
+from torch.nn.functional import interpolate
 from torch.utils.data import TensorDataset
 
 from regbench.methods.errors import DataError
 from regbench.methods.shared.data import Data, dataset, require
 from regbench.methods.shared.data.noisy_images import read_image
-from regbench.methods.shared.data.photographs import PHOTOGRAPHS, dealt, photographs
+from regbench.methods.shared.data.photographs import PHOTOGRAPHS, dealt, of_one_size, photographs
 
 SIDE = 192
 PATCH = 16
@@ -157,11 +157,6 @@ def patches(image: Tensor, side: int, stride: int) -> Tensor:
 
 def _whole(images: Sequence[Tensor], scale: int) -> TensorDataset:
     even = [image[:, : image.shape[1] // scale * scale, : image.shape[2] // scale * scale] for image in images]
-    sizes = torch.tensor([image.shape[1:] for image in even])
-    height, width = sizes.max(0).values.tolist()
-    high = torch.stack([pad(image, (0, width - image.shape[2], 0, height - image.shape[1])) for image in even])
-    low = torch.zeros(len(even), 3, height // scale, width // scale, dtype=torch.uint8)
-    for row, image in enumerate(even):
-        small = shrunk(image[None], scale)[0]
-        low[row, :, : small.shape[1], : small.shape[2]] = small
+    high, sizes = of_one_size(even)
+    low, _ = of_one_size([shrunk(image[None], scale)[0] for image in even])
     return TensorDataset(low, high, sizes)

@@ -1,4 +1,4 @@
-"""Colour photographs that scikit-image and scikit-learn bring along, as squares of one size."""
+"""Colour photographs that scikit-image and scikit-learn bring along; images of several sizes in one tensor."""
 
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
@@ -6,7 +6,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, pad
 
 # Photographs, and with them two pictures of tissue and one of the sky; of the stereo pair the left one.
 PHOTOGRAPHS = {
@@ -23,7 +23,7 @@ def photographs(side: int) -> Tensor:
 
     They come in the order of ``PHOTOGRAPHS``; the smallest one is 300 pixels high.
     """
-    return torch.stack([colour_square(_photograph(name), side) for names in PHOTOGRAPHS.values() for name in names])
+    return torch.stack([colour_square(planes(photograph(name)), side) for names in PHOTOGRAPHS.values() for name in names])
 
 
 def colour_square(image: Tensor, side: int) -> Tensor:
@@ -42,10 +42,22 @@ def dealt(pictures: Sequence[Picture], counts: Mapping[str, int], split: int) ->
     return {part: [pictures[place] for place in chosen] for part, chosen in zip(counts, places, strict=True)}
 
 
-def _photograph(name: str) -> Tensor:
+def photograph(name: str) -> np.ndarray:
+    """A photograph of scikit-image, or with its ending of scikit-learn, bytes ``[H, W, 3]``; of a stereo pair the left one."""
     import skimage.data
     from sklearn.datasets import load_sample_image
 
     image = load_sample_image(name) if name.endswith(".jpg") else getattr(skimage.data, name)()
-    image = image[0] if isinstance(image, tuple) else image
-    return torch.tensor(np.ascontiguousarray(image)).permute(2, 0, 1)
+    return image[0] if isinstance(image, tuple) else image
+
+
+def planes(image: np.ndarray) -> Tensor:
+    """An image ``[H, W, 3]`` as a tensor ``[3, H, W]``."""
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+
+
+def of_one_size(images: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Images ``[C, H, W]`` as ``[N, C, H, W]`` of the largest height and width, 0 beyond, and their sizes ``[N, 2]``."""
+    sizes = torch.tensor([image.shape[1:] for image in images])
+    height, width = sizes.max(0).values.tolist()
+    return torch.stack([pad(image, (0, width - image.shape[2], 0, height - image.shape[1])) for image in images]), sizes

@@ -10,11 +10,12 @@ from regbench.methods.rescaling.bicubic import Bicubic
 from regbench.methods.rescaling.dual_latent_rescaling import DualLatentRescaling
 from regbench.methods.rescaling.irn import IRN
 from regbench.methods.rescaling.networks import InvertibleRescaler
-from regbench.methods.rescaling.task import Batch, judge, luminance
+from regbench.methods.rescaling.task import Batch, judge
 from regbench.methods.run import Run
 from regbench.methods.shared.bicubic import resize
 from regbench.methods.shared.data import Data
 from regbench.methods.shared.data.color_photographs import padded
+from regbench.methods.shared.images import luminance
 
 SMALL = {"iterations": 3, "report_every": 3, "num_blocks": 1, "growth": 3, "crop": 8, "batch_size": 2, "draws": 1}
 
