@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from registrations import forget, look_anew
 
 from regbench.methods import metrics, plugins, registry
 from regbench.methods.errors import ConfigError, RegbenchError, SurroundingsError
 from regbench.methods.registry import all_methods, create, data_of, find_method
-from regbench.methods.shared import data, factories
+from regbench.methods.shared import data
 
 METHOD = """
 from typing import ClassVar
@@ -39,14 +40,10 @@ def nothing(predictions, targets):
 @pytest.fixture(autouse=True)
 def no_plugins(monkeypatch):
     """As in a process that has seen none, before and after."""
-    data.discover()
     with monkeypatch.context() as patched:
-        for holder, name in ((plugins, "_active"), (plugins, "_imported"), (factories, "_registered"), (metrics, "_added")):
-            patched.setattr(holder, name, {})
-        patched.setattr(data, "_sources", dict(data._sources))
-        plugins.look_up_anew()
+        forget(patched)
         yield
-    plugins.look_up_anew()
+    look_anew()
 
 
 def activate(folder: Path, code: str, name: str = "mine") -> None:

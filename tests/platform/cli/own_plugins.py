@@ -1,14 +1,13 @@
-"""Lets tests load plugins in their process, each command as if in a process of its own."""
+"""What tests of one's own files share: commands in their process, each as if in one of its own, and photographs."""
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from in_process import Here
-
-from regbench.methods import metrics, plugins
-from regbench.methods.shared import data, factories
+from PIL import Image
+from registrations import forget, look_anew
 
 
 class Fresh(Here):
@@ -19,21 +18,13 @@ class Fresh(Here):
         return super().__call__(folder, *arguments)
 
 
-def forget(patch: pytest.MonkeyPatch) -> None:
-    """Makes this process as one that has seen no plugin, until the patch is undone."""
-    for holder, name in ((plugins, "_active"), (plugins, "_imported"), (factories, "_registered"), (metrics, "_added")):
-        patch.setattr(holder, name, {})
-    data.discover()
-    patch.setattr(data, "_sources", {name: source for name, source in data._sources.items() if not source.tracks})
-    for module in [name for name in sys.modules if name.startswith((plugins.HOME, "my_package"))]:
-        patch.delitem(sys.modules, module)
-    _look_anew()
-
-
-def _look_anew() -> None:
-    plugins._installed.cache_clear()
-    plugins.look_up_anew()
-    data._loaded.cache_clear()
+def draw_photos(folder: Path) -> None:
+    """Forty images of two classes, dark and light, in a folder each."""
+    numbers = np.random.default_rng(0)
+    for number in range(40):
+        path = folder / ("dark", "light")[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((numbers.integers(0, 128, (6, 6)) + 127 * (number % 2)).astype("uint8")).save(path)
 
 
 @pytest.fixture
@@ -41,4 +32,4 @@ def fresh(monkeypatch, capsys) -> Iterator[Fresh]:
     with monkeypatch.context() as patched:
         forget(patched)
         yield Fresh(patched, capsys)
-    _look_anew()
+    look_anew()

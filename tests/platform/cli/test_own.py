@@ -6,11 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import platformdirs
 import pytest
 import yaml
-from PIL import Image
+from own_plugins import draw_photos
 
 from regbench.methods import contract, plugins
 from regbench.methods.registry import method_class
@@ -38,15 +37,6 @@ def succeeds(folder: Path, *arguments: str) -> str:
     done = subprocess.run([REGBENCH, *arguments], cwd=folder, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
-
-
-def draw_photos(folder: Path) -> None:
-    """Forty images of two classes, dark and light."""
-    numbers = np.random.default_rng(0)
-    for number in range(40):
-        path = folder / ("dark", "light")[number % 2] / f"{number}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray((numbers.integers(0, 128, (6, 6)) + 127 * (number % 2)).astype("uint8")).save(path)
 
 
 def trials(folder: Path) -> list[dict]:

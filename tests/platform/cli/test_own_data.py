@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from PIL import Image
+from own_plugins import draw_photos
 
 from regbench.platform.records.records import Records
 from regbench.platform.records.storage import Storage
@@ -126,12 +126,7 @@ def test_splits_are_drawn_anew_for_replicates(desk, fresh):
 
 def test_images_with_a_plugins_network_and_normalization(desk, fresh):
     shutil.copy(MINE, desk)
-    numbers = np.random.default_rng(0)
-    for number in range(40):
-        folder = desk / "photos" / ("dark", "light")[number % 2]
-        folder.mkdir(parents=True, exist_ok=True)
-        pixels = numbers.integers(0, 128, (6, 6)) + 127 * (number % 2)
-        Image.fromarray(pixels.astype("uint8")).save(folder / f"{number}.png")
+    draw_photos(desk / "photos")
     suite = {"plugins": ["mine.py"], "data": {"photos": {"images": "photos"}}, "methods": ["crrelu", "weight_compander"]}
     settings = {"architecture": "normalized_net", "epochs": 3, "backbone_rate": 0.5}
     (desk / "suite.yaml").write_text(yaml.safe_dump(SUITE | suite | {"settings": settings}))

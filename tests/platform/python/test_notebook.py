@@ -12,16 +12,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from registrations import forget, look_anew
 from torch import nn
 from torch.nn.functional import cross_entropy
 
 import regbench as rb
-from regbench.methods import memory, plugins, registry
+from regbench.methods import registry
 from regbench.methods.classification.task import ClassificationMethod
 from regbench.methods.errors import ConfigError, DataError
 from regbench.methods.method import Paper, weight
-from regbench.methods.shared import data as data_sets
-from regbench.methods.shared import factories
 from regbench.methods.shared.data import load
 
 ROOT = Path(__file__).parents[3]
@@ -62,17 +61,13 @@ class SmallLogits(ClassificationMethod):
 def registered():
     """What the tests register, and nothing of it afterwards."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(memory, "_objects", {"methods": {}, "architectures": {}, "data": {}})
-        patch.setattr(plugins, "own_methods", {})
-        patch.setattr(data_sets, "_defined", {})
-        patch.setattr(factories, "_registered", {})
+        forget(patch)
         patch.setattr(SmallLogits, "slug", SmallLogits.slug)
         rb.data("blobs", blobs())
         rb.register(thin)
         rb.register(SmallLogits)
         yield
-    plugins.look_up_anew()
-    data_sets._loaded.cache_clear()
+    look_anew()
 
 
 @pytest.fixture(scope="module")
