@@ -17,9 +17,9 @@ confirm: {seeds: 2}
 def test_a_suite_is_run_with_other_values_of_its_keys(here, tmp_path):
     shown = here.succeeds(tmp_path, "sweep", "quickstart", "--dry-run", "--set", "replicates=3", "--set", "confirm.seeds=2")
     assert "in 3 replicates" in shown
-    until = ("until=decided", "at_most=9", "relevant=1%", "scheduler=none")
+    until = ("until=decided", "at_most=12", "relevant=1%", "scheduler=none")
     shown = here.succeeds(tmp_path, "sweep", "quickstart", "--dry-run", *(f"--set={pair}" for pair in until))
-    assert "then seeds one by one of what is not decided, up to 9" in shown
+    assert "then seeds one by one of what is not decided, up to 12" in shown
     assert "unknown key 'replicats'" in here.refused(tmp_path, "sweep", "quickstart", "--dry-run", "--set", "replicats=3")
     assert "has no such key" in here.refused(tmp_path, "sweep", "quickstart", "--dry-run", "--set", "a.b=3")
 
