@@ -34,6 +34,9 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	@# Most of what is installed is never imported: what is, is compiled then.
 	$(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@# For their own tests alone: other packages would find torchvision, too, see tests/vision_libraries.py.
+	$(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check -c constraints.txt --no-deps --upgrade \
+		--target $(VENV)/vision torchvision timm
 	touch $@
 
 clean:

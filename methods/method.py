@@ -244,6 +244,19 @@ class Method(BaseModel):
                 "in files, `in_memory: true`)"
             )
 
+    @property
+    def brings_parts(self) -> bool:
+        """Whether it names a network, weights or transforms that are not regbench's own, and may not fit the data."""
+        return False
+
+    def require_parts(self, data: Data) -> None:
+        """Refuses a network, weights or transforms that cannot be used with data, before anything is trained.
+
+        Raises:
+            ConfigError: one cannot.
+            SurroundingsError: one needs a package that cannot be imported here.
+        """
+
     @classmethod
     def weights(cls) -> dict[str, Weight]:
         """The regularization weights by field name, in the order of declaration."""

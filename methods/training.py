@@ -116,6 +116,10 @@ class NetworkMethod(Method):
     def evaluate(self, network: Any, split: TensorDataset, run: Run) -> Metrics:
         """Metrics of a network in evaluation mode on a split, names without the split's prefix."""
 
+    def require_parts(self, data: Data) -> None:
+        """Refuses what the network cannot be built of."""
+        self.build_model(data)
+
     def build_optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
         """AdamW."""
         return torch.optim.AdamW(network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)

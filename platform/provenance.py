@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import uuid
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -32,10 +33,25 @@ def describe(suite: Suite, planned: list[Study]) -> dict[str, Any]:
         "suite": suite.model_dump(mode="json"),
         "studies": [study.describe() for study in planned],
         "files": {name: spec.digest() for name, spec in suite.files.items()},
-        "memory": memory.names(),
+        "memory": in_memory(planned),
         "plugins": [describe_plugin(plugin) for plugin in plugins.active().values()],
         "provenance": provenance(),
     }
+
+
+def in_memory(planned: list[Study]) -> list[str]:
+    """The names in studies of what exists in this process's memory alone, sorted."""
+    named = set(_texts([study.describe() for study in planned]))
+    return [name for name in memory.names() if name in named]
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in a nested value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(part)
 
 
 def provenance() -> dict[str, Any]:

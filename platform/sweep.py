@@ -20,7 +20,7 @@ from regbench.platform.execution.trial import Place
 from regbench.platform.inventory.inventory import inventory
 from regbench.platform.mending import drop_damaged, own_identity
 from regbench.platform.progress import SweepProgress
-from regbench.platform.provenance import describe, note_changes
+from regbench.platform.provenance import describe, in_memory, note_changes
 from regbench.platform.records.lease import only_driver
 from regbench.platform.records.plugins import keep, taken_up
 from regbench.platform.records.records import Records, Report, Trial
@@ -177,7 +177,8 @@ def resume(
             check_new(suite)
             now, grown = suite, grown_studies(planned, with_overlaps(suite, studies(suite)))
         _check_tracking(uri)
-        recorded |= {"plugins": plugins, "files": files}
+        kept = sorted({*(recorded.get("memory") or []), *in_memory(grown)})
+        recorded |= {"plugins": plugins, "files": files, "memory": kept}
         return Plan(now, grown, plugins, grown_suite_file(recorded, now, grown, changes))
 
     return _run(plan, records, uri, console, cluster, again)
@@ -251,7 +252,7 @@ def _run(
                 if search.done:
                     begin()
                 else:
-                    _require_data(search)
+                    _require_data(search, give_up=again.give_up)
                     with SweepProgress(search, console) as progress, suppress(KeyboardInterrupt):
                         place = _place(todo.suite, records.storage.uri, todo.plugins)
                         _execute(search, place, progress, _watch(search, progress, live), report, cluster, begin)
@@ -289,18 +290,22 @@ def _forget_failed(records: Records) -> None:
             records.take_back(row["key"])
 
 
-def _require_data(search: Search) -> None:
-    """Refuses to begin where data is missing or damaged: no trial's fault must become its result."""
+def _require_data(search: Search, *, give_up: bool) -> None:
+    """Refuses to begin where data is missing or damaged, or one's own network does not fit: that must not become a result."""
     pending = [state.study for state in search.states.values() if not search.exhausted(state)]
     for name, track in sorted({(study.data, study.method.track.name) for study in pending}):
         # Embedded ones have no files.
         if name in search.suite.files:
             require_track(load(name), track)
-            for study in pending:
-                if study.data == name:
-                    study.method.require_data(load(name))
         elif inventory().data[name].folder is not None:
             load(name)
+    # Replicates differ in nothing that matters here.
+    for study in {(study.entry, study.data): study for study in pending}.values():
+        in_files = study.data in search.suite.files
+        if in_files:
+            study.method.require_data(load(study.data))
+        if (in_files or study.example.brings_parts) and not give_up:
+            study.example.require_parts(load(study.data))
 
 
 def _publish(records: Records) -> "Comparison":

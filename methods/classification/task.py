@@ -19,8 +19,9 @@ from regbench.methods.method import Metric, Metrics, Track, hyperparameter
 from regbench.methods.metrics import added_metrics
 from regbench.methods.run import Run
 from regbench.methods.shared import backbone
-from regbench.methods.shared.augmentation import AUGMENTATION_HELP, Augmentation, augment
+from regbench.methods.shared.augmentation import AUGMENTATION_HELP, NAMED, Augmentation, augment, composition
 from regbench.methods.shared.data import Data
+from regbench.methods.shared.factories import is_foreign
 from regbench.methods.training import MixedPrecisionMethod, NetworkMethod
 
 TRACK = Track(
@@ -131,6 +132,16 @@ class ClassificationMethod(MixedPrecisionMethod, NetworkMethod):
         """
         logits = model(batch.x)
         return nn.functional.cross_entropy(logits, batch.y), logits
+
+    @property
+    def brings_parts(self) -> bool:
+        """Whether network or first weights are one's own, or images are augmented by torchvision."""
+        return is_foreign(self.architecture) or self.initial_weights is not None or self.augmentation not in NAMED
+
+    def require_parts(self, data: Data) -> None:
+        """Refuses what network or augmentation cannot be built of."""
+        super().require_parts(data)
+        composition(self.augmentation)
 
     def build_model(self, data: Data) -> nn.Module:
         """The network, with fresh parameters."""

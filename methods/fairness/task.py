@@ -19,7 +19,7 @@ from regbench.methods.method import Metric, Metrics, Track, hyperparameter
 from regbench.methods.metrics import added_metrics
 from regbench.methods.run import Run
 from regbench.methods.shared.data import Data
-from regbench.methods.shared.factories import MLP, Architecture, make
+from regbench.methods.shared.factories import MLP, Architecture, is_foreign, make
 from regbench.methods.training import NetworkMethod
 
 TRACK = Track(
@@ -104,6 +104,11 @@ class FairnessMethod(NetworkMethod):
         """
         score = model(batch.x)
         return targets.loss(batch.target, score, batch.y, batch.exposure), score
+
+    @property
+    def brings_parts(self) -> bool:
+        """Whether its network is one's own."""
+        return is_foreign(self.architecture)
 
     def build_model(self, data: Data) -> nn.Module:
         """The network, with fresh parameters."""

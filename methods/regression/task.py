@@ -18,7 +18,7 @@ from regbench.methods.regression.kernels import cs_divergence, log_kernel, norma
 from regbench.methods.regression.network import Bottleneck, Encoding, perceptron
 from regbench.methods.run import Run
 from regbench.methods.shared.data import Data
-from regbench.methods.shared.factories import MLP, Architecture, make
+from regbench.methods.shared.factories import MLP, Architecture, is_foreign, make
 from regbench.methods.training import NetworkMethod
 
 TRACK = Track(
@@ -131,6 +131,11 @@ class RegressionMethod(NetworkMethod):
         """Standard normal noise for the codes of a batch ``[B, K]``."""
         size = (len(batch.x), self.bottleneck_dim)
         return torch.randn(size, dtype=batch.x.dtype, device=batch.x.device, generator=batch.generator)
+
+    @property
+    def brings_parts(self) -> bool:
+        """Whether its network is one's own."""
+        return is_foreign(self.architecture)
 
     def build_model(self, data: Data) -> nn.Module:
         """The network, with fresh parameters."""

@@ -13,8 +13,9 @@ from pydantic import AfterValidator
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, pad
 
-from regbench.methods.errors import ConfigError, SurroundingsError, nearest
+from regbench.methods.errors import ConfigError, nearest
 from regbench.methods.run import Run
+from regbench.methods.shared.extras import library
 
 Transform = Callable[[Tensor, torch.Generator], Tensor]
 """Draws an image of the same shape from each of a batch's images ``[B, C, H, W]``, by a generator on their device."""
@@ -210,7 +211,7 @@ def composition(augmentation: Augmentation) -> Transform:
     """An augmentation of the settings as one transform: its steps one after the other.
 
     Raises:
-        SurroundingsError: it names a transform of torchvision, which is not installed.
+        SurroundingsError: it names a transform of torchvision, which cannot be imported.
         ConfigError: torchvision has none of that name, or refuses its settings.
     """
     if isinstance(augmentation, str):
@@ -235,25 +236,28 @@ def _transform(name: str, amount: Any) -> Transform:
 
 def _of_torchvision(name: str, settings: Mapping[str, Any]) -> Transform:
     """A transform of torchvision, drawn anew for each image. Its random numbers are torch's global ones."""
-    try:
-        from torchvision.transforms import v2
-    except ImportError:
-        raise SurroundingsError(f"augmentation {name} needs torchvision: pip install 'regbench[vision]'") from None
+    v2 = library("torchvision.transforms.v2", "vision", f"augmentation {name}")
     kind = getattr(v2, name.removeprefix(TORCHVISION), None)
     if not (isinstance(kind, type) and issubclass(kind, v2.Transform)):
-        raise ConfigError(f"augmentation {name}: torchvision.transforms.v2 has no such transform")
+        offered = (f"{TORCHVISION}{each}" for each in vars(v2) if each[0].isupper())
+        raise ConfigError(f"augmentation {name}: torchvision.transforms.v2 has no such transform; {nearest(name, offered)}")
     try:
         transform = kind(**settings)
-    except (TypeError, ValueError) as error:
+    except Exception as error:
         raise ConfigError(f"augmentation {name}: {' '.join(str(error).split())}") from None
 
     def apply(x: Tensor, generator: torch.Generator) -> Tensor:
         seed = int(torch.randint(2**62, (), generator=generator, device=x.device))
         with torch.random.fork_rng(devices=[x.device] if x.is_cuda else []):
             torch.manual_seed(seed)
-            images = [transform(image) for image in x]
-        if any(image.shape != x.shape[1:] for image in images):
-            raise ConfigError(f"augmentation {name} makes images of other shapes than {tuple(x.shape[1:])}")
+            try:
+                images = [transform(image) for image in x]
+            except torch.OutOfMemoryError:
+                raise
+            except (TypeError, ValueError, RuntimeError) as error:
+                raise ConfigError(f"augmentation {name}: {' '.join(str(error).split())}") from None
+        if any(not isinstance(image, Tensor) or (image.shape, image.dtype) != (x.shape[1:], x.dtype) for image in images):
+            raise ConfigError(f"augmentation {name} makes something else of images than numbers of shape {tuple(x.shape[1:])}")
         return torch.stack(images)
 
     return apply

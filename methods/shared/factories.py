@@ -16,6 +16,7 @@ from torch import nn
 from regbench.methods import plugins
 from regbench.methods.errors import ConfigError, SurroundingsError, nearest
 from regbench.methods.hidden import unnoticed
+from regbench.methods.shared.extras import library
 from regbench.methods.shared.language_models import text_classifier
 
 Factory = Callable[..., nn.Module]
@@ -24,8 +25,6 @@ F = TypeVar("F", bound=Factory)
 MLP = "mlp"
 
 _registered: dict[str, Factory] = {}
-# Libraries of networks: what their names begin with, and the extra that brings them.
-LIBRARIES = {"timm": "timm", "torchvision": "vision"}
 
 
 def architecture(name: str) -> Callable[[F], F]:
@@ -71,6 +70,11 @@ def require_known(name: str, own: Mapping[str, Any] | tuple[str, ...]) -> str:
     return name
 
 
+def is_foreign(name: str) -> bool:
+    """Whether an architecture is not the product's own, as far as plugins have been imported."""
+    return ":" in name or name in _registered
+
+
 Architecture = Annotated[str, AfterValidator(lambda name: require_known(name, (MLP,)))]
 """The architecture of a track whose own networks are multilayer perceptrons alone."""
 
@@ -97,7 +101,7 @@ def make(
     except (ConfigError, SurroundingsError):
         raise
     except Exception as error:
-        raise ConfigError(f"architecture {name}: {type(error).__name__}: {error}") from error
+        raise ConfigError(f"architecture {name}: {type(error).__name__}: {_line(error)}") from error
     if not isinstance(network, nn.Module):
         raise ConfigError(f"architecture {name} returned {type(network).__name__}, not a torch.nn.Module")
     _require_outputs(name, network, tuple(shape), classes, dtype)
@@ -105,32 +109,45 @@ def make(
 
 
 def _require_outputs(name: str, network: nn.Module, shape: tuple[int, ...], classes: int, dtype: torch.dtype) -> None:
+    """Refuses a network that gives no logits, in evaluation or, as some with outputs beside the last one, in training."""
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+    ones = torch.ones(2, *shape, dtype=dtype, device=device)
+
+    def train(x: torch.Tensor) -> Any:
+        network.train()
+        # Statistics of batch normalization are buffers: copies take what training makes of them.
+        return torch.func.functional_call(network, {key: buffer.clone() for key, buffer in network.named_buffers()}, x)
+
     with unnoticed([network], device):
-        try:
-            output = network(torch.ones(2, *shape, dtype=dtype, device=device))
-        except Exception as error:
-            raise ConfigError(f"architecture {name} cannot take inputs [2, {_sizes(shape)}]: {error}") from error
-    found = _sizes(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
-    if found != f"2, {classes}":
-        raise ConfigError(
-            f"architecture {name} maps inputs [2, {_sizes(shape)}] to [{found}]; logits must be [2, {classes}]: use the "
-            "arguments shape and classes that the factory is given"
-        )
+        for use, when in ((network, ""), (train, " in training")):
+            try:
+                output = use(ones)
+            except Exception as error:
+                raise ConfigError(
+                    f"architecture {name} cannot take inputs [2, {_sizes(shape)}]{when}: {_line(error)}"
+                ) from error
+            found = _sizes(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
+            if found != f"2, {classes}":
+                raise ConfigError(
+                    f"architecture {name} maps inputs [2, {_sizes(shape)}] to [{found}]{when}; logits must be [2, {classes}]: "
+                    "use the arguments shape and classes that the factory is given"
+                )
 
 
 def _sizes(shape: Any) -> str:
     return ", ".join(map(str, shape))
 
 
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
 def _factory(name: str) -> Factory:
     if name in _registered:
         return _registered[name]
     module, _, attribute = name.partition(":")
-    if module == "hf":
-        return text_classifier(attribute)
-    if module in LIBRARIES:
-        return _of_library(module, attribute)
+    if of_library := {"hf": text_classifier, "timm": _of_timm, "torchvision": _of_torchvision}.get(module):
+        return of_library(attribute)
     named = {plugin.name: loaded for plugin, loaded in zip(plugins.active().values(), plugins.modules(), strict=True)}
     try:
         found = getattr(named.get(module) or importlib.import_module(module), attribute, None)
@@ -143,27 +160,36 @@ def _factory(name: str) -> Factory:
     return found
 
 
-def _of_library(library: str, name: str) -> Factory:
-    try:
-        found = importlib.import_module("torchvision.models" if library == "torchvision" else library)
-    except ModuleNotFoundError:
-        raise SurroundingsError(
-            f"architecture {library}:{name} needs {library}: pip install 'regbench[{LIBRARIES[library]}]'"
-        ) from None
-    known = found.list_models()
-    if name not in known:
-        raise ConfigError(f"{library} has no model '{name}'; {nearest(name, known)}")
+def _of_timm(name: str) -> Factory:
+    timm = library("timm", "timm", f"architecture timm:{name}")
+    if not timm.is_model(name):
+        raise ConfigError(f"timm has no model '{name}'; {nearest(name, timm.list_models())}")
 
     def build(*, shape: tuple[int, ...], classes: int, **settings: Any) -> nn.Module:
-        if len(shape) != 3:
-            raise ConfigError(f"architecture {library}:{name} needs images, not inputs of shape {shape}")
-        if library == "timm":
-            return found.create_model(name, num_classes=classes, in_chans=shape[0], **settings)
-        if shape[0] != 3:
-            raise ConfigError(f"architecture {library}:{name} needs 3 channels, not {shape[0]}: take timm:{name}")
-        return found.get_model(name, num_classes=classes, **settings)
+        _require_images(f"timm:{name}", shape)
+        return timm.create_model(name, num_classes=classes, in_chans=shape[0], **settings)
 
     return build
+
+
+def _of_torchvision(name: str) -> Factory:
+    models = library("torchvision.models", "vision", f"architecture torchvision:{name}")
+    # Those that classify: others find objects or parts of images.
+    if name not in (known := models.list_models(module=models)):
+        raise ConfigError(f"torchvision has no classifier '{name}'; {nearest(name, known)}")
+
+    def build(*, shape: tuple[int, ...], classes: int, **settings: Any) -> nn.Module:
+        _require_images(f"torchvision:{name}", shape)
+        if shape[0] != 3:
+            raise ConfigError(f"architecture torchvision:{name} needs 3 channels, not {shape[0]}: take one of timm")
+        return models.get_model(name, num_classes=classes, **settings)
+
+    return build
+
+
+def _require_images(name: str, shape: tuple[int, ...]) -> None:
+    if len(shape) != 3:
+        raise ConfigError(f"architecture {name} needs images, not inputs of shape {shape}")
 
 
 def takes(name: str, argument: str) -> bool:

@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from regbench.methods.errors import ConfigError, SurroundingsError
+from regbench.methods.errors import ConfigError
+from regbench.methods.shared.extras import library
 
 
 class TextClassifier(nn.Module):
@@ -33,22 +34,18 @@ def text_classifier(folder: str) -> Callable[..., nn.Module]:
         folder: of the model, as ``save_pretrained`` writes it.
 
     Raises:
-        SurroundingsError: the package ``transformers`` is not installed.
+        SurroundingsError: the package ``transformers`` cannot be imported.
     """
-    try:
-        from transformers import AutoModelForSequenceClassification
-        from transformers.utils import logging
-    except ModuleNotFoundError:
-        raise SurroundingsError(f"architecture hf:{folder} needs transformers: pip install 'regbench[text]'") from None
+    transformers = library("transformers", "text", f"architecture hf:{folder}")
 
     def build(*, shape: tuple[int, ...], classes: int, **settings: Any) -> nn.Module:
         if len(shape) != 2 or shape[0] != 2:
             raise ConfigError(f"architecture hf:{folder} needs texts, not inputs of shape {shape}: see `text` of data in files")
         if not Path(folder).expanduser().is_dir():
             raise ConfigError(f"architecture hf:{folder}: there is no such folder")
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
-        load = AutoModelForSequenceClassification.from_pretrained
+        transformers.utils.logging.set_verbosity_error()
+        transformers.utils.logging.disable_progress_bar()
+        load = transformers.AutoModelForSequenceClassification.from_pretrained
         return TextClassifier(load(folder, num_labels=classes, ignore_mismatched_sizes=True, local_files_only=True, **settings))
 
     return build

@@ -57,7 +57,19 @@ def check_new(suite: Suite) -> None:
     for name in suite.objectives or ():
         if (suite.objectives or []).count(name) > 1:
             raise ConfigError(f"objectives: '{name}' is there twice")
+    _check_networks(suite, known)
     _check_fresh(suite)
+
+
+def _check_networks(suite: Suite, known: Inventory) -> None:
+    """Refuses to pass over the network that a suite chooses for all: a method without it is compared with another model."""
+    if "architecture" not in suite.settings:
+        return
+    for method in (known.method(entry.method or name) for name, entry in suite.methods.items()):
+        baseline = known.method(known.tracks[method.track].baseline)
+        has = [any(setting.name == "architecture" for setting in facts.settings) for facts in (baseline, method)]
+        if has == [True, False]:
+            raise ConfigError(f"settings: {method.slug} trains a model of its own, no `architecture`: leave one of both out")
 
 
 def _check_fresh(suite: Suite) -> None:

@@ -166,22 +166,6 @@ def test_rows_of_a_table_are_not_augmented():
         augment(torch.zeros(2, 64), ["crop"], Run("digits"))
 
 
-def test_transforms_of_torchvision_are_drawn_by_the_generator_for_each_image():
-    pytest.importorskip("torchvision")
-    x = images(1, 3, 16, 16).repeat(6, 1, 1, 1)
-    state = torch.get_rng_state()
-    steps = ["crop", "v2:RandAugment", {"v2:ColorJitter": {"brightness": 0.5}}]
-    found = drawn(steps, x)
-    assert torch.equal(found, drawn(steps, x))
-    assert not torch.equal(found, drawn(steps, x, seed=1))
-    assert torch.equal(state, torch.get_rng_state())
-    assert len(drawn([{"v2:ColorJitter": {"brightness": 0.5}}], x).flatten(1).unique(dim=0)) == 6
-    with pytest.raises(ConfigError, match="no such transform"):
-        drawn(["v2:Rotation"], x)
-    with pytest.raises(ConfigError, match="other shapes"):
-        drawn([{"v2:CenterCrop": {"size": 4}}], x)
-
-
 # Views
 
 

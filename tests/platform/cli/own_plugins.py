@@ -18,13 +18,13 @@ class Fresh(Here):
         return super().__call__(folder, *arguments)
 
 
-def draw_photos(folder: Path) -> None:
-    """Forty images of two classes, dark and light, in a folder each."""
+def draw_photos(folder: Path, mode: str = "L") -> None:
+    """Forty images of two classes, dark and light, in a folder each; in a mode of PIL."""
     numbers = np.random.default_rng(0)
     for number in range(40):
         path = folder / ("dark", "light")[number % 2] / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray((numbers.integers(0, 128, (6, 6)) + 127 * (number % 2)).astype("uint8")).save(path)
+        Image.fromarray((numbers.integers(0, 128, (6, 6)) + 127 * (number % 2)).astype("uint8")).convert(mode).save(path)
 
 
 @pytest.fixture

@@ -24,6 +24,16 @@ SUITE = {
     "execution": "inline",
 }
 ROWS = 60
+NETS = {"plugins": ["nets.py"]}
+CODE = """
+from torch import nn
+
+def nothing(shape, classes):
+    return 3
+
+def narrow(shape, classes):
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(1))
+"""
 
 
 def table(kinds: tuple[str, ...] = ("rose", "tulip")) -> str:
@@ -97,9 +107,22 @@ def test_another_set_joins_a_sweep(desk, fresh):
         ({"data": {"digits": TABLE}}, "regbench has a data set called 'digits': give yours another name"),
         ({"methods": ["cs_ib"]}, "has 2 categories, which are no numbers: track regression needs such"),
         ({"methods": ["sinkhorn"]}, "fits track transport"),
+        ({"settings": {"architecture": "cnn"}}, "architecture cnn needs images, not inputs of shape"),
+        (
+            NETS | {"settings": {"architecture": "nets:nothing"}},
+            "architecture nets:nothing returned int, not a torch.nn.Module",
+        ),
+        (NETS | {"settings": {"architecture": "nets:narrow"}}, "to [2, 1]; logits must be [2, 2]"),
+        (NETS | {"settings": {"architecture": "nets:narrow"}, "data": ["digits"]}, "to [2, 1]; logits must be [2, 10]"),
+        ({"settings": {"initial_weights": "gone.pt"}}, "initial_weights: there is no file gone.pt"),
+        (
+            {"settings": {"architecture": "mlp"}, "methods": ["weighted_logistic_regression"]},
+            "weighted_logistic_regression trains a model of its own, no `architecture`",
+        ),
     ],
 )
 def test_what_is_wrong_is_refused_before_anything_is_written(desk, fresh, changes, says):
+    (desk / "nets.py").write_text(CODE)
     (desk / "suite.yaml").write_text(yaml.safe_dump(SUITE | changes))
     said = fresh.refused(desk, "sweep", "suite.yaml")
     assert says in said

@@ -206,6 +206,18 @@ def test_worker_processes_get_what_is_registered_and_others_say_what_is_missing(
         rb.load("s", tmp_path / "regbench-results")
 
 
+def test_what_a_sweep_in_memory_grew_by_is_missing_elsewhere_too(registered, tmp_path):
+    suite = SUITE | {"methods": ["cross_entropy"], "trials": 1, "confirm": {"seeds": 0}}
+    rb.sweep(suite, storage=tmp_path, tracking="none")
+    rb.data("more", blobs())
+    rb.sweep(suite | {"data": ["blobs", "more"]}, storage=tmp_path, tracking="none")
+    with pytest.MonkeyPatch.context() as elsewhere:
+        forget(elsewhere)
+        with pytest.raises(ConfigError, match="needs blobs, more, thin, which existed only in the Python process"):
+            rb.load("blobs", tmp_path)
+    look_anew()
+
+
 def test_the_page_is_a_notebook_that_runs(tmp_path):
     notebook = nbformat.read(ROOT / "docs" / "python.ipynb", as_version=4)
     nbclient.NotebookClient(notebook, timeout=240, resources={"metadata": {"path": str(tmp_path)}}).execute()

@@ -9,24 +9,22 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from regbench.methods.errors import ConfigError, DataError
+from regbench.methods.errors import DataError
 from regbench.methods.shared.data.files.images import pictures_of
 from regbench.methods.shared.data.files.rows import Rows
 from regbench.methods.shared.data.files.spec import SPLIT_NAMES, FileData
 from regbench.methods.shared.data.files.tables import joined
+from regbench.methods.shared.extras import library
 
 
 def read_hub(spec: FileData) -> Rows:
     """The rows of a Hugging Face data set. Splits that are not called train, validation or test are left out.
 
     Raises:
-        ConfigError: the package ``datasets`` is missing.
+        SurroundingsError: the package ``datasets`` cannot be imported.
         DataError: there is no such data set, or it has training rows and none to test.
     """
-    try:
-        import datasets
-    except ImportError:
-        raise ConfigError(f"hf: '{spec.hf}' needs the package datasets: pip install 'regbench[hf]'") from None
+    datasets = library("datasets", "hf", f"hf: '{spec.hf}'")
     parts = _parts(_load(spec, datasets), spec.label)
     first = next(iter(parts.values()))
     images = [name for name, feature in first.features.items() if isinstance(feature, datasets.Image)]

@@ -4,9 +4,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from regbench.methods.errors import DataError, SurroundingsError
+from regbench.methods.errors import DataError
 from regbench.methods.shared.data.files.rows import Rows
 from regbench.methods.shared.data.files.spec import FileData
+from regbench.methods.shared.extras import library
 
 
 def token_inputs(rows: Rows, spec: FileData) -> tuple[Tensor, int]:
@@ -21,16 +22,13 @@ def token_inputs(rows: Rows, spec: FileData) -> tuple[Tensor, int]:
 
     Raises:
         DataError: a text is missing, or the folder holds no tokenizer that pads.
-        SurroundingsError: the package ``transformers`` is not installed.
+        SurroundingsError: the package ``transformers`` cannot be imported.
     """
     assert spec.text is not None
-    try:
-        from transformers import AutoTokenizer
-    except ModuleNotFoundError:
-        raise SurroundingsError("text needs the package transformers: pip install 'regbench[text]'") from None
+    transformers = library("transformers", "text", f"text '{spec.text}' of {rows.label}")
     texts = [str(text) for text in rows.complete(spec.text, "text").to_pylist()]
     try:
-        tokenizer = AutoTokenizer.from_pretrained(spec.tokenizer, local_files_only=True)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(spec.tokenizer, local_files_only=True)
         found = tokenizer(texts, truncation=True, padding=True, max_length=spec.length, return_tensors="np")
     except Exception as error:
         raise DataError(f"tokenizer {spec.tokenizer}: {str(error).splitlines()[0]}") from None

@@ -21,7 +21,7 @@ def test_without_the_package_the_extra_is_named(tmp_path):
         "except Exception as error: print(type(error).__name__, error)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "ConfigError hf: 'owner/name' needs the package datasets: pip install 'regbench[hf]'"
+    assert done.stdout.strip() == "SurroundingsError hf: 'owner/name' needs the package datasets: pip install 'regbench[hf]'"
 
 
 @pytest.fixture(scope="module")
