@@ -15,7 +15,7 @@ RATIOS = (re.compile(r"([-+]?)(\d+)/(\d+)"), re.compile(r"([-+]?)\\frac{(\d+)}{(
 
 
 def final_answer(text: str) -> str | None:
-    r"""What a worked solution ends with: the last ``\boxed{…}``, else what follows the last ``####`` or ``Answer:``; or None."""
+    r"""What a solution ends with: the last ``\boxed{…}``, else what follows the last ``####`` or ``Answer:``; or None."""
     found = list(re.finditer(r"\\(?:boxed|fbox)\s*(?={|\s\S)", text))
     if found:
         return _boxed(text[found[-1].end() :])
