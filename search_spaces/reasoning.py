@@ -13,6 +13,17 @@ SPACES: dict[str, dict[str, BaseDistribution]] = {
     "entropy_advantage": TRAINING
     | {"alpha": FloatDistribution(0.01, 1.0, log=True), "kappa": FloatDistribution(1.0, 4.0, log=True)},
     "high_entropy_tokens": TRAINING | {"token_share": FloatDistribution(0.05, 1.0)},
+    "kl_cov": TRAINING
+    | {
+        "updates_per_rollout": CategoricalDistribution([4, 8]),
+        "penalty_weight": FloatDistribution(0.03, 30.0, log=True),
+        "token_share": FloatDistribution(2e-4, 0.1, log=True),
+    },
+    "clip_cov": TRAINING
+    | {
+        "token_share": FloatDistribution(2e-4, 0.1, log=True),
+        "covariance_low": FloatDistribution(0.1, 1.0, log=True),
+    },
     "siren": TRAINING
     | {
         "entropy_weight": FloatDistribution(1e-3, 3.0, log=True),

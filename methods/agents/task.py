@@ -9,11 +9,11 @@ from torch.utils.data import TensorDataset
 from regbench.methods.method import Metric, Metrics, Track, hyperparameter
 from regbench.methods.run import Run
 from regbench.methods.shared.data import Data
+from regbench.methods.shared.reinforcement.causal_policies import tokens_of
 from regbench.methods.shared.reinforcement.grpo import aggregate, token_entropies
 from regbench.methods.shared.reinforcement.household import Household
-from regbench.methods.shared.reinforcement.policies import GPT
-from regbench.methods.shared.reinforcement.rollouts import Environment, roll_out
-from regbench.methods.shared.reinforcement.task import Batch, Memory, PolicyMethod, mean_of_workers
+from regbench.methods.shared.reinforcement.rollouts import roll_out
+from regbench.methods.shared.reinforcement.task import SMALL, Batch, Memory, Policy, PolicyMethod, mean_of_workers
 
 TRACK = Track(
     name="agents",
@@ -48,6 +48,8 @@ class AgentMethod(PolicyMethod):
 
     A policy is judged by how often it succeeds, one trajectory a problem: in tasks that training draws too
     (``seen_success``), and in triples of task, object and destination that it never sees (``unseen_success``).
+    A language model of a folder (``policy: hf:FOLDER``) acts in words of its own tokenizer, one token each, and can say nothing
+    else.
     ``entropy_swing`` is the root mean square of the steps' entropies around their running mean, ``turns`` how many actions a
     trajectory has. Group statistics are over trajectories, one value each, where verl-agent takes them over turns.
     """
@@ -57,9 +59,13 @@ class AgentMethod(PolicyMethod):
     kl_weight: float = hyperparameter(0.01, ge=0, help="β_KL, weight of the divergence from the policy that imitates")
     evaluated: int = hyperparameter(400, ge=1, help="problems of either kind that the policy is judged on, at most")
 
-    def environment_of(self, data: Data) -> Environment:
+    def environment_of(self, data: Data) -> Household:
         """The household of a data set."""
         return Household(data.meta["places"], data.meta["turns"])
+
+    def words(self, environment: Household) -> Tensor | None:
+        """The language model's token for each word of the household."""
+        return None if self.policy == SMALL else tokens_of(self.policy, environment.names)
 
     def build_memory(self) -> Memory:
         """The mean entropies of all steps."""
@@ -70,7 +76,7 @@ class AgentMethod(PolicyMethod):
         memory["entropies"].append(mean_of_workers(aggregate(token_entropies(logits), batch.mask, "token_mean"), run))
         return batch
 
-    def evaluate(self, network: GPT, split: TensorDataset, run: Run) -> Metrics:
+    def evaluate(self, network: Policy, split: TensorDataset, run: Run) -> Metrics:
         """Metrics on the first ``evaluated`` problems of either kind."""
         problems, unseen = run.tensors(split)
         rows = torch.cat([kind.nonzero()[: self.evaluated, 0] for kind in (~unseen, unseen)])

@@ -16,9 +16,8 @@ from regbench.methods.reasoning.task import ReasoningMethod
 from regbench.methods.reasoning.temperatures import TemperatureRule, auxiliary_objective, sampling_temperature
 from regbench.methods.run import Run
 from regbench.methods.shared.reinforcement.grpo import aggregate, group_advantages, token_entropies
-from regbench.methods.shared.reinforcement.policies import GPT
-from regbench.methods.shared.reinforcement.rollouts import PAD, roll_out
-from regbench.methods.shared.reinforcement.task import Batch, Memory, Model, Seen, mean_of_workers
+from regbench.methods.shared.reinforcement.rollouts import roll_out
+from regbench.methods.shared.reinforcement.task import Batch, Memory, Model, Policy, Seen, mean_of_workers
 from regbench.methods.training import Means
 
 # The least advantage by which the released code tells right responses.
@@ -90,9 +89,11 @@ class AEPO(ReasoningMethod):
         """The entropies of the last step's updates."""
         return {"entropies": []}
 
-    def collect(self, network: GPT, reference: GPT | None, memory: Memory, step: int, means: Means, run: Run) -> Batch:
+    def collect(
+        self, network: Policy, reference: Policy | None, problems: Tensor, memory: Memory, step: int, means: Means, run: Run
+    ) -> Batch:
         """GRPO's responses, then the right ones of some sampled at another temperature, from a stream of their own."""
-        batch = super().collect(network, reference, memory, step, means, run)
+        batch = super().collect(network, reference, problems, memory, step, means, run)
         entropies = memory["entropies"]
         entropy = sum(entropies) / len(entropies) if entropies else 0.0
         memory["entropies"] = []
@@ -103,7 +104,7 @@ class AEPO(ReasoningMethod):
         hot = sampling_temperature(
             self.target_entropy, entropy, self.temperature_high, self.temperature_low, self.temperature_rule
         )
-        found, samples = self.sample_again(network, reference, batch, hot, run)
+        found, samples = self.sample_again(network, reference, problems, hot, run)
         if self.mixing == "replace":
             most = round(self.auxiliary_share * len(batch.tokens))
             found = found.rows(torch.arange(min(most, len(found.tokens)), device=run.device))
@@ -111,20 +112,19 @@ class AEPO(ReasoningMethod):
                 found = found.rows(torch.arange(len(found.tokens) // 2, device=run.device))
             batch = batch.rows(torch.arange(len(found.tokens), len(batch.tokens), device=run.device))
         means.add(temperature=torch.tensor(hot), auxiliary=torch.tensor(float(len(found.tokens))))
-        return joined(batch, found, samples)
+        return joined(batch, found, samples, self.environment_of(run.data).pad)
 
     def sample_again(
-        self, network: GPT, reference: GPT | None, batch: Batch, temperature: float, run: Run
+        self, network: Policy, reference: Policy | None, problems: Tensor, temperature: float, run: Run
     ) -> tuple[Batch, int]:
-        """The right ones of new responses to the first prompts of a batch, with advantages of 1, and their number before."""
-        prompts = max(1, round(self.prompt_share * len(batch.tokens) / self.group))
+        """The right ones of new responses to the first problems of a step, with advantages of 1, and their number before."""
+        chosen = problems[: max(1, round(self.prompt_share * len(problems)))].repeat_interleave(self.group, 0)
         environment = self.environment_of(run.data)
-        problems = batch.tokens[: prompts * self.group, : batch.prompt]
-        found = roll_out(network, environment, problems, run.generator("auxiliary", run.device), temperature)
+        found = roll_out(network, environment, chosen, run.generator("auxiliary", run.device), temperature)
         advantages = group_advantages(found.rewards, self.group)
         kept = found.rewards == 1 if self.selection == "correct" else advantages > LEAST_ADVANTAGE
         looked_at, _ = self.look(network, reference, found, torch.ones_like(advantages), environment)
-        return looked_at.rows(kept.nonzero()[:, 0]), len(problems)
+        return looked_at.rows(kept.nonzero()[:, 0]), len(chosen)
 
     def annotate(self, batch: Batch, logits: Tensor, memory: Memory, step: int, run: Run) -> Batch:
         """Remembers the exact entropy, where that is the estimate."""
@@ -158,8 +158,8 @@ class AEPO(ReasoningMethod):
         return found | {"entropy_gap": abs(found["entropy"] - self.target_entropy)}
 
 
-def joined(batch: Batch, more: Batch, samples: int) -> MixedBatch:
-    """The rows of two batches with the same prompts' length, the shorter responses padded."""
+def joined(batch: Batch, more: Batch, samples: int, padding: int) -> MixedBatch:
+    """The rows of two batches with the same prompts' length, the shorter responses filled up with a token."""
     length = max(batch.mask.shape[1], more.mask.shape[1])
 
     def both(name: str) -> Tensor | None:
@@ -167,7 +167,9 @@ def joined(batch: Batch, more: Batch, samples: int) -> MixedBatch:
         if first is None or first.dim() == 1:
             return first if first is None else torch.cat([first, second])
         width = length + (batch.prompt if name == "tokens" else 0)
-        return torch.cat([pad(part, (0, width - part.shape[1]), value=PAD) for part in (first, second)])
+        return torch.cat(
+            [pad(part, (0, width - part.shape[1]), value=padding if name == "tokens" else 0) for part in (first, second)]
+        )
 
     names = [field.name for field in fields(Batch) if field.name != "longest"]
     auxiliary = torch.cat([torch.zeros_like(batch.advantages), torch.ones_like(more.advantages)])

@@ -1,5 +1,7 @@
 """Chain countdown: reach a target from three numbers in two steps of arithmetic, with a word to take back a step."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -114,6 +116,7 @@ class Countdown:
     turns = 1
     action = RESPONSE
     observation = 0
+    pad, end = PAD, EOS
 
     def start(self, problems: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The prompts themselves; nothing has been said."""
@@ -137,6 +140,10 @@ class Countdown:
     def truth(self, problems: Tensor) -> Tensor:
         """The right answers: the targets ``[N]``."""
         return problems[:, GIVEN + 2] - FIRST_NUMBER
+
+    def statistics(self, tokens: Sequence[Tensor]) -> dict[str, float]:
+        """How many steps a response takes back, on average over all parts ``[N, L]``."""
+        return {"waits": sum(int((part == WAIT).sum()) for part in tokens) / sum(len(part) for part in tokens)}
 
 
 def verify(prompt: Tensor, response: Tensor) -> Tensor:

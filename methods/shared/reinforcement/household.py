@@ -5,11 +5,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from regbench.methods.shared.reinforcement.rollouts import BOS, PAD
+from regbench.methods.shared.reinforcement.rollouts import BOS, EOS, PAD
 
 # Tokens: after those of every environment the blank, the verbs, the places, the objects, and what the household says.
 BLANK = 3
 VERBS = ("go", "open", "take", "put", "heat", "clean", "cool")
+PLACES = ("table", "shelf", "drawer", "fridge", "sink", "stove", "cabinet", "bed")
+THINGS = ("apple", "cup", "knife", "plate")
 GO, OPEN, TAKE, PUT, HEAT, CLEAN, COOL = range(BLANK + 1, BLANK + 1 + len(VERBS))
 OBJECTS = 4
 # A task is to put an object as it is, or heated, cleaned or cooled.
@@ -48,12 +50,18 @@ class Household:
     prompt = PROMPT
     action = ACTION
     observation = OBSERVATION
+    pad, end = PAD, EOS
 
     def __init__(self, places: int, turns: int) -> None:
         self.places, self.turns = places, turns
         self.first_object = FIRST_PLACE + places
         self.ok, self.closed, self.fail, self.won = range(self.first_object + OBJECTS, self.first_object + OBJECTS + 4)
         self.vocabulary = self.won + 1
+
+    @property
+    def names(self) -> list[str]:
+        """The word for each token; none for padding, beginning and end."""
+        return ["", "", "", "nothing", *VERBS, *PLACES[: self.places], *THINGS, "ok", "closed", "fail", "won"]
 
     def __eq__(self, other: Any) -> bool:
         return isinstance(other, Household) and (self.places, self.turns) == (other.places, other.turns)

@@ -21,6 +21,8 @@ class Environment(Protocol):
         turns: how often the policy acts, at most.
         action: tokens of an action, at most.
         observation: tokens that follow an action, 0 in a single turn.
+        pad: the token that fills sequences up.
+        end: the token that ends an action.
     """
 
     vocabulary: int
@@ -28,6 +30,8 @@ class Environment(Protocol):
     turns: int
     action: int
     observation: int
+    pad: int
+    end: int
 
     def __hash__(self) -> int: ...
 
@@ -80,7 +84,7 @@ def roll_out(
     prompt, state = environment.start(problems)
     count, step = len(prompt), environment.action + environment.observation
     length = environment.turns * step - environment.observation
-    tokens = prompt.new_full((count, environment.prompt + length), PAD)
+    tokens = prompt.new_full((count, environment.prompt + length), environment.pad)
     tokens[:, : environment.prompt] = prompt
     mask = torch.zeros(count, length, device=prompt.device)
     log_probs = torch.zeros_like(mask)
@@ -92,11 +96,11 @@ def roll_out(
             logits = policy.extend(pending, cache)
             drawn, found = sample(logits, temperature, generator)
             acting = alive & ~over
-            pending = torch.where(acting, drawn, PAD)[:, None]
+            pending = torch.where(acting, drawn, environment.pad)[:, None]
             tokens[:, environment.prompt + place] = pending[:, 0]
             mask[:, place], log_probs[:, place] = acting.to(mask.dtype), found * acting
             place += 1
-            over = over | (drawn == EOS)
+            over = over | (drawn == environment.end)
             if environment.turns == 1 and place % LOOK_EVERY == 0 and bool(over.all()):
                 break
         start = environment.prompt + place - environment.action
@@ -106,7 +110,7 @@ def roll_out(
         if environment.turns == 1 or not bool(alive.any()):
             break
         if place < length:
-            seen = torch.where(alive[:, None], seen, PAD)
+            seen = torch.where(alive[:, None], seen, environment.pad)
             tokens[:, environment.prompt + place : environment.prompt + place + environment.observation] = seen
             pending, place = torch.cat([pending, seen], 1), place + environment.observation
     turn = (torch.arange(length, device=prompt.device) // step).expand(count, -1)

@@ -14,6 +14,7 @@ from torch.utils.data import TensorDataset
 from regbench.methods.method import Metrics, hyperparameter
 from regbench.methods.run import Run
 from regbench.methods.shared.data import Data
+from regbench.methods.shared.reinforcement.causal_policies import CausalPolicy, load_causal
 from regbench.methods.shared.reinforcement.grpo import (
     Advantage,
     Aggregation,
@@ -33,6 +34,9 @@ from regbench.methods.training import Means, MixedPrecisionMethod, StepMethod, s
 
 Model = Callable[[Tensor], Tensor]
 Memory = dict[str, Any]
+Policy = GPT | CausalPolicy
+
+SMALL = "small"
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ class Seen:
 
 
 class PolicyMethod(MixedPrecisionMethod, StepMethod):
-    """Trains a small GPT by GRPO on rewards that rules verify, after it has imitated noisy demonstrations.
+    """Trains a policy by GRPO on rewards that rules verify: a small GPT that has imitated noisy demonstrations, or a given one.
 
     A step draws prompts, samples a group of responses to each, rewards them, and takes ``updates_per_rollout`` steps of AdamW
     on
@@ -102,10 +106,13 @@ class PolicyMethod(MixedPrecisionMethod, StepMethod):
     ``collect``, ``token_losses``, ``penalty``, ``remember`` and ``diagnostics``.
     """
 
-    layers: int = hyperparameter(2, ge=1, help="of the policy")
-    width: int = hyperparameter(64, ge=1, help="of the policy's states")
-    heads: int = hyperparameter(4, ge=1, help="of each attention, a divisor of the width")
-    warm_steps: int = hyperparameter(1500, ge=0, help="mini-batches of demonstrations that the policy first imitates")
+    policy: str = hyperparameter(
+        SMALL, pattern="^(small|hf:.+)$", help="small: a GPT that imitates demonstrations; hf:FOLDER: a causal language model"
+    )
+    layers: int = hyperparameter(2, ge=1, help="of the small policy")
+    width: int = hyperparameter(64, ge=1, help="of the small policy's states")
+    heads: int = hyperparameter(4, ge=1, help="of each of its attentions, a divisor of the width")
+    warm_steps: int = hyperparameter(1500, ge=0, help="mini-batches of demonstrations that the small policy first imitates")
     prompts: int = hyperparameter(16, ge=1, help="prompts in a step, over all workers")
     group: int = hyperparameter(8, ge=2, help="G, responses to each prompt")
     updates_per_rollout: int = hyperparameter(1, ge=1, help="steps of the optimizer on what was sampled; 1: on-policy")
@@ -132,10 +139,16 @@ class PolicyMethod(MixedPrecisionMethod, StepMethod):
     def evaluate(self, network: Any, split: TensorDataset, run: Run) -> Metrics:
         """Metrics of a policy on a split, names without the split's prefix."""
 
-    def build_model(self, data: Data) -> GPT:
-        """A copy of the policy that imitates the demonstrations."""
-        found = warm_started(data, self.environment_of(data), self.layers, self.width, self.heads, self.warm_steps)
-        return copy.deepcopy(found)
+    def build_model(self, data: Data) -> Policy:
+        """A copy of the policy that imitates the demonstrations, or the language model of a folder."""
+        environment = self.environment_of(data)
+        if self.policy != SMALL:
+            return CausalPolicy(load_causal(self.policy), environment.pad, self.words(environment))
+        return copy.deepcopy(warm_started(data, environment, self.layers, self.width, self.heads, self.warm_steps))
+
+    def words(self, environment: Any) -> Tensor | None:
+        """The language model's token for each of the environment's own; None: the environment speaks the model's tokens."""
+        return None
 
     def build_memory(self) -> Memory:
         """Numbers that the method remembers from step to step, the same for all workers."""
@@ -199,14 +212,15 @@ class PolicyMethod(MixedPrecisionMethod, StepMethod):
             means = Means()
             for step in self.steps(number):
                 set_rate(optimizer, self.learning_rate, self.weight_decay)
-                batch = self.collect(network, reference, memory, step, means, run)
+                batch = self.collect(network, reference, self.draw(run), memory, step, means, run)
                 for part in self.parts(batch, run):
                     self.remember(self.update(model, network, optimizer, part, means), part, memory, run)
             yield means.metrics() | run.judge(lambda split: self.evaluate(network, split, run))
 
-    def collect(self, network: GPT, reference: GPT | None, memory: Memory, step: int, means: Means, run: Run) -> Batch:
-        """Samples this worker's groups of a step, rewards them and looks at them with the policy that sampled them."""
-        problems = self.draw(run)
+    def collect(
+        self, network: Policy, reference: Policy | None, problems: Tensor, memory: Memory, step: int, means: Means, run: Run
+    ) -> Batch:
+        """Samples a group of responses to each problem, rewards them and looks at them with the policy that sampled them."""
         environment, stream = self.environment_of(run.data), run.generator("rollouts", run.device)
         found = roll_out(network, environment, problems.repeat_interleave(self.group, 0), stream)
         advantages = group_advantages(found.rewards, self.group, self.advantage)
@@ -217,11 +231,11 @@ class PolicyMethod(MixedPrecisionMethod, StepMethod):
 
     def draw(self, run: Run) -> Tensor:
         """This worker's share of a step's problems ``[M, …]``."""
-        (problems, _) = run.tensors(run.data.train)
+        problems = run.tensors(run.data.train)[0]
         return problems[run.draw(len(problems), self.prompts)]
 
     def look(
-        self, network: GPT, reference: GPT | None, found: Rollout, advantages: Tensor, environment: Environment
+        self, network: Policy, reference: Policy | None, found: Rollout, advantages: Tensor, environment: Environment
     ) -> tuple[Batch, Tensor]:
         """A batch of what was sampled, with the log-probabilities of its tokens at a temperature of 1, and its logits."""
         longest = environment.turns * (environment.action + environment.observation)

@@ -87,14 +87,14 @@ def rows(count, length, value):
 
 
 def test_batches_are_joined():
-    found = joined(rows(3, 4, 7), rows(2, 6, 1), samples=5)
+    found = joined(rows(3, 4, 7), rows(2, 6, 1), samples=5, padding=0)
     assert found.tokens.shape == (5, 8)
     assert found.tokens[0].tolist() == [7] * 6 + [0] * 2
     assert found.mask.sum(1).tolist() == [4, 4, 4, 6, 6]
     assert found.auxiliary.tolist() == [0, 0, 0, 1, 1]
     assert found.advantages.tolist() == [7, 7, 7, 1, 1]
     assert found.samples.item() == 5
-    assert joined(rows(3, 4, 7), rows(2, 6, 1).rows(torch.arange(0)), samples=5).auxiliary.sum() == 0
+    assert joined(rows(3, 4, 7), rows(2, 6, 1).rows(torch.arange(0)), samples=5, padding=0).auxiliary.sum() == 0
 
 
 SMALL = {"layers": 1, "warm_steps": 700, "prompts": 4, "group": 8, "iterations": 2, "report_every": 2, "evaluated": 1}

@@ -32,6 +32,7 @@ OFFICIAL = {
     ),
     *("cifar10_images", "fashion_mnist", "fashion_mnist_halves", "medmnist_radiology", "mnist_12", "private_fashion_mnist"),
     *("kodak_set5_x2", "kodak_set5_x4", "stl10", "svhn"),
+    *("competition_math", "dapo_math", "deepscaler", "gsm8k", "openr1_math"),
 }
 # All images are learned from, by no label.
 CLUSTERED = {
