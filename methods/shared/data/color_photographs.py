@@ -7,7 +7,8 @@ import numpy as np
 from torch.utils.data import TensorDataset
 
 from regbench.methods.errors import DataError
-from regbench.methods.shared.data import Data, dataset, require
+from regbench.methods.shared.data import Data, dataset
+from regbench.methods.shared.data.div2k import FOLDER, test_images, training_images, validation_images
 from regbench.methods.shared.data.photographs import dealt, of_one_size, photograph, planes
 
 SIDE = 192
@@ -25,9 +26,8 @@ BUNDLED = (
 )
 COUNTS = (5, 2, 2)
 
-DIV2K = "div2k"
-# Its last training images validate.
-TRAINING, VALIDATION = 780, 20
+# Of DIV2K's training images the last ones validate.
+VALIDATION = 20
 
 
 @dataset("color_photographs", help="scikit-image's and scikit-learn's photographs, 192x192 RGB: 5 / 2 / 2 images")
@@ -39,35 +39,23 @@ def color_photographs(split: int = 0) -> Data:
     return Data("color_photographs", **splits, meta={"shape": (3, SIDE, SIDE)}, pool=len(BUNDLED))
 
 
-@dataset("div2k", help="DIV2K, RGB, 2,040 pixels wide or high: 780 / 20 images, its 100 validation images test", folder=DIV2K)
+@dataset("div2k", help="DIV2K, RGB, 2,040 pixels wide or high: 780 / 20 images, its 100 validation images test", folder=FOLDER)
 def div2k() -> Data:
-    """``DIV2K_train_HR/0001.png`` to ``0800.png`` and ``DIV2K_valid_HR/0801.png`` to ``0900.png``."""
-    return div2k_data("div2k", [f"{DIV2K}/DIV2K_valid_HR/{number:04d}.png" for number in range(801, 901)])
+    """Its training images to learn from and to validate with, its validation images to test."""
+    return _div2k("div2k", validation_images())
 
 
-@dataset("div2k_set5", help="DIV2K to train and validate with, Set5 to test: 780 / 20 / 5 images", folder=DIV2K)
+@dataset("div2k_set5", help="DIV2K to train and validate with, Set5 to test: 780 / 20 / 5 images", folder=FOLDER)
 def div2k_set5() -> Data:
-    """DIV2K, and ``image_restoration/set5/NAME_GT.png``."""
-    names = ("baby", "bird", "butterfly", "head", "woman")
-    return div2k_data("div2k_set5", [f"image_restoration/set5/{name}_GT.png" for name in names])
+    """DIV2K's training images, and Set5 to test."""
+    return _div2k("div2k_set5", test_images("set5"))
 
 
-def div2k_data(name: str, test: Sequence[str], training: int = TRAINING, validation: int = VALIDATION) -> Data:
-    """The first images of DIV2K to train with, the next to validate with, others to test with.
-
-    Args:
-        name: of the data set.
-        test: paths of test images, with their folder below ``REGBENCH_DATA``.
-        training: images of DIV2K.
-        validation: images of DIV2K.
-
-    Raises:
-        DataError: a file is missing, damaged or has no three colours.
-    """
-    paths = require(DIV2K, *(f"DIV2K_train_HR/{number:04d}.png" for number in range(1, training + validation + 1)))
-    found = [require(*path.split("/", 1))[0] for path in test]
-    parts = (paths[:training], paths[training:], found)
-    learning, validating, judging = (padded([read_colors(path) for path in part]) for part in parts)
+def _div2k(name: str, tested: Sequence[Path]) -> Data:
+    learned = training_images()
+    learning, validating, judging = (
+        padded([read_colors(path) for path in part]) for part in (learned[:-VALIDATION], learned[-VALIDATION:], tested)
+    )
     return Data(name, learning, validating, judging, meta={"shape": tuple(learning.tensors[0].shape[1:])})
 
 

@@ -7,6 +7,7 @@ height and the width of the image in high resolution, beyond which smaller image
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,22 +15,17 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from torch.utils.data import TensorDataset
 
-from regbench.methods.errors import DataError
-from regbench.methods.shared.data import Data, dataset, require
+from regbench.methods.shared.data import Data, dataset, div2k, require
+from regbench.methods.shared.data.div2k import TEST_FOLDER
 from regbench.methods.shared.data.noisy_images import read_image
 from regbench.methods.shared.data.photographs import PHOTOGRAPHS, dealt, of_one_size, photographs
 
 SIDE = 192
 PATCH = 16
 
-KODAK_FOLDER = "image_restoration"
 KODAK_TRAIN, KODAK_IMAGES, KODAK_PATCH = 20, 24, 32
-SET5 = ("baby", "bird", "butterfly", "head", "woman")
-
-DIV2K_FOLDER = "DIV2K"
-# The paper's patches: 200 pixels in high resolution, of which training takes random crops.
+# The paper's patches of DIV2K: 200 pixels in high resolution, of which training takes random crops.
 DIV2K_PATCH = 50
-DIV2K_TRAIN, DIV2K_VALIDATION = range(1, 801), range(801, 901)
 
 
 @dataset("photographs_x2", help="bundled colour photographs, 192x192, x2: 726 patches of 16x16 of 6, 2 and 2 whole ones")
@@ -45,32 +41,31 @@ def photographs_x4(split: int = 0) -> Data:
 
 
 @dataset(
-    "kodak_set5_x2", help="x2: 1,920 patches of 32x32 of 20 photographs of Kodak's, 4 whole ones, Set5", folder=KODAK_FOLDER
+    "kodak_set5_x2",
+    help="x2: 1,920 patches of 32x32 of 20 photographs of Kodak's, 4 whole ones, Set5",
+    folder=TEST_FOLDER,
 )
 def kodak_set5_x2() -> Data:
     """Learned from Kodak's photographs, judged on the five images that the literature is judged on."""
     return _kodak("kodak_set5_x2", 2)
 
 
-@dataset("kodak_set5_x4", help="x4: 480 patches of 32x32 of 20 photographs of Kodak's, 4 whole ones, Set5", folder=KODAK_FOLDER)
+@dataset("kodak_set5_x4", help="x4: 480 patches of 32x32 of 20 photographs of Kodak's, 4 whole ones, Set5", folder=TEST_FOLDER)
 def kodak_set5_x4() -> Data:
     """Learned from Kodak's photographs, judged on the five images that the literature is judged on."""
     return _kodak("kodak_set5_x4", 4)
 
 
-@dataset("div2k_set5_x4", help="DIV2K, x4: patches of 50x50 of 800 images, 100 whole ones, Set5 to test", folder=DIV2K_FOLDER)
+@dataset("div2k_set5_x4", help="DIV2K, x4: patches of 50x50 of 800 images, 100 whole ones, Set5 to test", folder=div2k.FOLDER)
 def div2k_set5_x4() -> Data:
-    """As ``div2k_set14_x4``, with Set5/*.png to test."""
-    return _div2k("Set5")
+    """As ``div2k_set14_x4``, with Set5 to test."""
+    return _div2k("set5")
 
 
-@dataset("div2k_set14_x4", help="DIV2K, x4: patches of 50x50 of 800 images, 100 whole ones, Set14 to test", folder=DIV2K_FOLDER)
+@dataset("div2k_set14_x4", help="DIV2K, x4: patches of 50x50 of 800 images, 100 whole ones, Set14 to test", folder=div2k.FOLDER)
 def div2k_set14_x4() -> Data:
-    """The published sets: DIV2K_train_HR/0001.png to 0800.png, DIV2K_valid_HR/0801.png to 0900.png, Set14/*.png.
-
-    About 6 GB of bytes.
-    """
-    return _div2k("Set14")
+    """The published sets, whose files ``div2k`` names; about 6 GB of bytes."""
+    return _div2k("set14")
 
 
 def _bundled(name: str, scale: int, split: int) -> Data:
@@ -79,24 +74,16 @@ def _bundled(name: str, scale: int, split: int) -> Data:
     return paired(name, scale, PATCH, PATCH // 2, **parts, pool=len(pictures))
 
 
-def _div2k(tested: str) -> Data:
-    names = [f"DIV2K_train_HR/{number:04d}.png" for number in DIV2K_TRAIN]
-    names += [f"DIV2K_valid_HR/{number:04d}.png" for number in DIV2K_VALIDATION]
-    paths = require(DIV2K_FOLDER, *names)
-    folder = paths[0].parents[1] / tested
-    images = sorted(folder.glob("*.png"))
-    if not images:
-        raise DataError(f"data set '{DIV2K_FOLDER}' is not complete: put the images of {tested} as PNG files into {folder}")
-    train, validation = (read_bytes(part) for part in (paths[: len(DIV2K_TRAIN)], paths[len(DIV2K_TRAIN) :]))
-    name = f"div2k_{tested.lower()}_x4"
-    return paired(name, 4, DIV2K_PATCH, DIV2K_PATCH, train, validation, read_bytes(images))
+def _div2k(tested: Literal["set5", "set14"]) -> Data:
+    parts = div2k.training_images(), div2k.validation_images(), div2k.test_images(tested)
+    train, validation, test = map(read_bytes, parts)
+    return paired(f"div2k_{tested}_x4", 4, DIV2K_PATCH, DIV2K_PATCH, train, validation, test)
 
 
 def _kodak(name: str, scale: int) -> Data:
-    photos = require(KODAK_FOLDER, *(f"kodak24/kodim{number:02d}.png" for number in range(1, KODAK_IMAGES + 1)))
-    tested = require(KODAK_FOLDER, *(f"set5/{image}_GT.png" for image in SET5))
-    train, validation = photos[:KODAK_TRAIN], photos[KODAK_TRAIN:]
-    return paired(name, scale, KODAK_PATCH, KODAK_PATCH, read_bytes(train), read_bytes(validation), read_bytes(tested))
+    photos = require(TEST_FOLDER, *(f"kodak24/kodim{number:02d}.png" for number in range(1, KODAK_IMAGES + 1)))
+    train, validation, test = map(read_bytes, (photos[:KODAK_TRAIN], photos[KODAK_TRAIN:], div2k.test_images("set5")))
+    return paired(name, scale, KODAK_PATCH, KODAK_PATCH, train, validation, test)
 
 
 def read_bytes(paths: Sequence[Path]) -> list[Tensor]:

@@ -14,7 +14,7 @@ from regbench.methods.shared.bilevel.lower import lbfgs, solve_lower
 from regbench.methods.shared.data import load
 from regbench.methods.shared.proximal.potentials import ConvolutionalPotential
 
-SMALL = {"hidden_channels": 4, "batch_size": 8, "steps": 12, "steps_per_round": 12}
+SMALL = {"hidden_channels": 4, "batch_size": 8, "steps": 12, "steps_per_round": 12, "loop_iterations": 1}
 
 
 def trained(method, data="blurred_digits"):
@@ -95,8 +95,8 @@ def test_the_unconstrained_network_is_dncnn():
 
 
 def test_networks_learn_to_restore_what_is_measured():
-    settings = {"hidden_channels": 6, "batch_size": 16, "steps": 80, "steps_per_round": 80, "learning_rate": 0.02}
-    metrics, _, _ = trained(LearnedProximal(data_fidelity_scale=2.0, **settings))
+    settings = {"hidden_channels": 4, "batch_size": 16, "steps": 60, "steps_per_round": 60, "learning_rate": 0.03}
+    metrics, _, _ = trained(LearnedProximal(data_fidelity_scale=2.0, loop_iterations=5, **settings))
     (plain,) = NoisyImage(data_fidelity_scale=0.1).train(Run("blurred_digits"))
     assert metrics["val/psnr"] > plain["val/psnr"]
 
@@ -130,7 +130,7 @@ def test_plugged_in_total_variation_minimizes_its_energy_with_the_measurements_r
 
 @pytest.mark.parametrize("loop", ["admm", "gradient"])
 def test_without_noise_a_denoiser_is_the_identity(loop):
-    settings = {"loop": loop, "data_fidelity_scale": 0.3}
+    settings = {"loop": loop, "data_fidelity_scale": 0.3, "loop_iterations": 3}
     plain = list(NoisyImage(**settings).train(Run("projected_digits", test=True)))
     assert list(LearnedProximal(noise_level=0.0, **settings).train(Run("projected_digits", test=True))) == plain
     assert math.isfinite(plain[0]["test/psnr"])

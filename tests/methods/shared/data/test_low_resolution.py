@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from regbench.methods.errors import DataError
-from regbench.methods.shared.data import data_root, load
+from regbench.methods.shared.data import data_root, div2k, load
 from regbench.methods.shared.data import low_resolution as pairs
 from regbench.methods.shared.data.photographs import PHOTOGRAPHS, dealt, photographs
 
@@ -78,6 +78,15 @@ def test_images_of_several_sizes_are_filled_up():
 
 
 @has_set5
+def test_div2k_is_judged_on_set5_too(tmp_path, monkeypatch):
+    tested = load("kodak_set5_x4").test
+    (tmp_path / "image_restoration").symlink_to(data_root() / "image_restoration")
+    write_div2k(tmp_path, monkeypatch)
+    found = pairs.div2k_set5_x4().test
+    assert all(torch.equal(*tensors) for tensors in zip(found.tensors, tested.tensors, strict=True))
+
+
+@has_set5
 def test_set5_is_judged_on():
     data = load("kodak_set5_x4")
     assert data.test.tensors[2].tolist() == [[512, 512], [288, 288], [256, 256], [280, 280], [344, 228]]
@@ -85,9 +94,9 @@ def test_set5_is_judged_on():
 
 
 def write_div2k(root: Path, monkeypatch):
-    """A few small pictures where DIV2K and Set14 have theirs, with their names."""
-    monkeypatch.setattr(pairs, "DIV2K_TRAIN", range(1, 4))
-    monkeypatch.setattr(pairs, "DIV2K_VALIDATION", range(801, 803))
+    """A few small pictures where DIV2K has its own, with their names."""
+    monkeypatch.setattr(div2k, "TRAINING", range(1, 4))
+    monkeypatch.setattr(div2k, "VALIDATION", range(801, 803))
     monkeypatch.setenv("REGBENCH_DATA", str(root))
     for name in (
         "DIV2K_train_HR/0001",
@@ -103,17 +112,16 @@ def write_div2k(root: Path, monkeypatch):
 
 def test_div2k_is_read_as_it_is_published(tmp_path, monkeypatch):
     write_div2k(tmp_path, monkeypatch)
-    with pytest.raises(DataError, match="Set14"):
+    with pytest.raises(DataError, match="set14"):
         pairs.div2k_set14_x4()
-    (tmp_path / "DIV2K" / "Set14").mkdir()
-    Image.fromarray(picture(50, 61)).save(tmp_path / "DIV2K" / "Set14" / "baboon.png")
-    Image.fromarray(picture(40, 44)[..., 0]).save(tmp_path / "DIV2K" / "Set14" / "bridge.png")  # one of Set14 is grey
+    folder = tmp_path / "image_restoration" / "set14"
+    folder.mkdir(parents=True)
+    Image.fromarray(picture(50, 61)).save(folder / "baboon.png")
+    Image.fromarray(picture(40, 44)[..., 0]).save(folder / "bridge.png")  # one of Set14 is grey
     data = pairs.div2k_set14_x4()
     assert [tuple(part.shape) for part in data.train.tensors] == [(6, 3, 50, 50), (6, 3, 200, 200), (6, 2)]
     assert data.validation.tensors[2].tolist() == [[228, 404]] * 2
     assert data.test.tensors[2].tolist() == [[48, 60], [40, 44]]
-    (tmp_path / "DIV2K" / "Set14").rename(tmp_path / "DIV2K" / "Set5")
-    assert torch.equal(pairs.div2k_set5_x4().test.tensors[1], data.test.tensors[1])
     grey = data.test.tensors[1][1, :, :40, :44]
     assert torch.equal(grey[0], grey[2])
     (tmp_path / "DIV2K" / "DIV2K_train_HR" / "0002.png").unlink()

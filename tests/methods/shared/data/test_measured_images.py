@@ -6,8 +6,8 @@ import torch
 from skimage.io import imsave
 
 from regbench.methods.errors import DataError
-from regbench.methods.shared.data import load
-from regbench.methods.shared.data.color_photographs import COUNTS, div2k_data, padded
+from regbench.methods.shared.data import color_photographs, div2k, load
+from regbench.methods.shared.data.color_photographs import COUNTS, padded
 from regbench.methods.shared.data.measured_public import celeba_faces, mayo_data, noisy_mnist
 from regbench.methods.shared.proximal.operators import CompressedSensing, Tomography
 
@@ -75,21 +75,26 @@ def save(path, shape, value=None):
     return image
 
 
-def test_div2k_is_read_from_its_folders(root):
-    for number in range(1, 6):
-        save(root / f"div2k/DIV2K_train_HR/{number:04d}.png", (6, 4 + number, 3), number)
-    test = save(root / "image_restoration/set5/bird_GT.png", (5, 7, 3))
-    data = div2k_data("tiny", ["image_restoration/set5/bird_GT.png"], training=3, validation=2)
+def test_div2k_is_read_from_its_folders(root, monkeypatch):
+    monkeypatch.setattr(div2k, "TRAINING", range(1, 6))
+    monkeypatch.setattr(div2k, "VALIDATION", range(801, 803))
+    monkeypatch.setattr(color_photographs, "VALIDATION", 2)
+    for number in (*range(1, 6), 801, 802):
+        folder = "DIV2K_valid_HR" if number > 800 else "DIV2K_train_HR"
+        save(root / f"DIV2K/{folder}/{number:04d}.png", (6, 4 + number % 100, 3), number % 100)
+    tested = [save(root / f"image_restoration/set5/{name}_GT.png", (5, 7, 3)) for name in div2k.SET5]
+    data = color_photographs.div2k_set5()
     assert data.train.tensors[0][:, 0, 0, 0].tolist() == [1, 2, 3]
     assert data.validation.tensors[0][:, 0, 0, 0].tolist() == [4, 5]
     assert data.train.tensors[1].tolist() == [[6, 5], [6, 6], [6, 7]]
-    np.testing.assert_array_equal(data.test.tensors[0][0].permute(1, 2, 0), test)
-    save(root / "div2k/DIV2K_train_HR/0002.png", (6, 6))
+    np.testing.assert_array_equal(data.test.tensors[0][4].permute(1, 2, 0), tested[4])
+    assert color_photographs.div2k().test.tensors[0][:, 0, 0, 0].tolist() == [1, 2]
+    save(root / "DIV2K/DIV2K_train_HR/0002.png", (6, 6))
     with pytest.raises(DataError, match=r"0002\.png holds an array of shape \(6, 6\)"):
-        div2k_data("tiny", ["image_restoration/set5/bird_GT.png"], training=3, validation=2)
-    (root / "div2k/DIV2K_train_HR/0002.png").unlink()
+        color_photographs.div2k_set5()
+    (root / "DIV2K/DIV2K_train_HR/0002.png").unlink()
     with pytest.raises(DataError, match=r"put 0002\.png into"):
-        div2k_data("tiny", ["image_restoration/set5/bird_GT.png"], training=3, validation=2)
+        color_photographs.div2k_set5()
 
 
 def test_faces_are_the_middles_of_aligned_images_by_the_official_partition(root):
