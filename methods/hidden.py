@@ -30,6 +30,13 @@ def fixed_rows(total: int, count: int, device: torch.device | str = "cpu") -> Te
     return order[:count].sort().values.to(device)
 
 
+def frequencies(tokens: Tensor) -> Tensor:
+    """How often sequences ``[N, L]``, int64, hold each of the tokens that any of them holds, ``[N, U]``, in shares of L."""
+    found, places = tokens.unique(return_inverse=True)
+    counts = torch.zeros(len(tokens), len(found), device=tokens.device)
+    return counts.scatter_add_(1, places, torch.ones_like(places, dtype=counts.dtype)) / tokens.shape[1]
+
+
 def penultimate(network: nn.Module, *inputs: Any) -> Tensor:
     """What the last layer with parameters is given when a network sees N inputs ``[N, …]``; flattened, ``[N, F]``."""
     return with_penultimate(network, *inputs)[1]

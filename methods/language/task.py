@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, one_hot
+from torch.nn.functional import cross_entropy
 from torch.utils.data import TensorDataset
 
-from regbench.methods.hidden import Hidden, fixed_rows
+from regbench.methods.hidden import Hidden, fixed_rows, frequencies
 from regbench.methods.language.entropies import largest_entropy
 from regbench.methods.language.networks import Feed, FeedNorm, LanguageModel, Passed, Shape
 from regbench.methods.method import Metric, Metrics, Track, hyperparameter
@@ -133,8 +133,7 @@ class LanguageMethod(MixedPrecisionMethod, StepMethod):
         split = run.data.validation
         windows = run.tensors(split)[0][fixed_rows(len(split), count, run.device)].long()
         given, following = windows[:, :-1], windows[:, -1]
-        frequencies = one_hot(given, run.data.meta["vocabulary"]).float().mean(1)
-        return Hidden(run.network.states(given)[0][:, -1], frequencies, following)
+        return Hidden(run.network.states(given)[0][:, -1], frequencies(given), following)
 
     def rate(self, step: int) -> float:
         """The factor on the learning rate in a step, from 1: up over the warm-up, then linearly down to the end."""

@@ -14,7 +14,7 @@ from regbench.methods.contract_trainings import smoke
 from regbench.methods.diagnostics import DIAGNOSTICS, Diagnostics
 from regbench.methods.dynamics.koopman_autoencoder import KoopmanAutoencoder
 from regbench.methods.errors import ContractError
-from regbench.methods.hidden import fixed_rows, penultimate, unnoticed, watched
+from regbench.methods.hidden import fixed_rows, frequencies, penultimate, unnoticed, watched
 from regbench.methods.mixed_modality.noise_mask import NoiseMask
 from regbench.methods.shared.information.adaptive import ebab
 from regbench.methods.shared.information.diffusion import diffusion_spectral_entropy
@@ -168,3 +168,8 @@ def test_fixed_rows():
     assert fixed_rows(100, 10).equal(fixed_rows(100, 10))
     assert fixed_rows(5, 10).tolist() == [0, 1, 2, 3, 4]
     assert len(fixed_rows(100, 10).unique()) == 10
+
+
+def test_frequencies_are_shares_of_the_tokens_that_occur():
+    tokens = torch.tensor([[5, 5, 9, 5], [9, 2, 2, 9]])
+    assert frequencies(tokens).tolist() == [[0.0, 0.75, 0.25], [0.5, 0.0, 0.5]]

@@ -18,8 +18,8 @@ TRAIN, TEST = 5_000, 8_000
 @dataset("stl10", help="photographs, 96x96 RGB, 10 classes: 4,500 / 500 / 8,000 images, from the binary version", folder=FOLDER)
 def stl10() -> Data:
     """Images ``[N, 3, 96, 96]`` in [0, 1], stratified by class; the test split is the original one; without unlabelled ones."""
-    paths = require(FOLDER, "train_X.bin", "train_y.bin", "test_X.bin", "test_y.bin")
-    train, test = read_stl10(*paths[:2], TRAIN), read_stl10(*paths[2:], TEST)
+    learned, learned_labels, tested, tested_labels = require(FOLDER, "train_X.bin", "train_y.bin", "test_X.bin", "test_y.bin")
+    train, test = read_stl10(learned, learned_labels, TRAIN), read_stl10(tested, tested_labels, TEST)
     return image_data("stl10", train, test, validation=VALIDATION, classes=CLASSES)
 
 

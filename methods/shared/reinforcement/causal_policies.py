@@ -47,7 +47,12 @@ class CausalPolicy(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits ``[B, L, V]`` of the token after each of ``tokens [B, L]``."""
-        return self._run(tokens, self._seen(tokens), None)
+        return self._logits(self._run(tokens, self._seen(tokens), None))
+
+    def state(self, tokens: Tensor) -> Tensor:
+        """What the token after ``tokens [B, L]`` is read from, ``[B, width]``."""
+        found: Tensor = self._run(tokens, self._seen(tokens), None, output_hidden_states=True).hidden_states[-1]
+        return found[:, -1]
 
     def start(self, batch: int, length: int) -> CausalCache:
         """An empty cache for so many sequences."""
@@ -60,7 +65,7 @@ class CausalPolicy(nn.Module):
         """Logits ``[B, V]`` after the tokens in the cache and ``tokens [B, S]``, which are added to it."""
         more = torch.ones_like(tokens, dtype=torch.bool) if cache.seen.shape[1] else self._seen(tokens)
         cache.seen = torch.cat([cache.seen, more], 1)
-        return self._run(tokens, cache.seen, cache.past)[:, -1]
+        return self._logits(self._run(tokens, cache.seen, cache.past))[:, -1]
 
     def _seen(self, tokens: Tensor) -> Tensor:
         """Which tokens come after the padding at the beginning ``[B, L]``; with words there is none."""
@@ -68,16 +73,20 @@ class CausalPolicy(nn.Module):
             return torch.ones_like(tokens, dtype=torch.bool)
         return (tokens != self.pad).cumsum(1) > 0
 
-    def _run(self, tokens: Tensor, seen: Tensor, past: Any) -> Tensor:
+    def _run(self, tokens: Tensor, seen: Tensor, past: Any, **wanted: bool) -> Any:
         places = (seen.cumsum(1) - 1).clamp_min(0)[:, -tokens.shape[1] :]
         given = tokens if self.words is None else self.words[tokens]
-        logits: Tensor = self.model(
+        return self.model(
             input_ids=given,
             attention_mask=seen.long(),
             position_ids=places,
             use_cache=past is not None,
             **{self.memory: past},
-        ).logits
+            **wanted,
+        )
+
+    def _logits(self, found: Any) -> Tensor:
+        logits: Tensor = found.logits
         return logits.float() if self.words is None else logits[..., self.words].float()
 
 

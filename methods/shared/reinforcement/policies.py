@@ -77,6 +77,11 @@ class GPT(nn.Module):
         """Logits ``[B, L, V]`` of the token after each of ``tokens [B, L]``."""
         return self._logits(self._run(tokens, None))
 
+    def state(self, tokens: Tensor) -> Tensor:
+        """What the token after ``tokens [B, L]`` is read from, ``[B, width]``."""
+        found: Tensor = self.norm(self._run(tokens, None)[:, -1])
+        return found
+
     def start(self, batch: int, length: int) -> Cache:
         """An empty cache for so many sequences of at most ``length`` tokens."""
         weight = self.tokens.weight

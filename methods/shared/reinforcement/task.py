@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
+from regbench.methods.hidden import Hidden, fixed_rows, frequencies
 from regbench.methods.method import Metrics, hyperparameter
 from regbench.methods.run import Run
 from regbench.methods.shared.data import Data
@@ -216,6 +217,13 @@ class PolicyMethod(MixedPrecisionMethod, StepMethod):
                 for part in self.parts(batch, run):
                     self.remember(self.update(model, network, optimizer, part, means), part, memory, run)
             yield means.metrics() | run.judge(lambda split: self.evaluate(network, split, run))
+
+    def hidden(self, run: Run, count: int) -> Hidden:
+        """The state at the ends of prompts, which the first token is read from; inputs are how often each token occurs."""
+        split = run.data.validation
+        problems = run.tensors(split)[0][fixed_rows(len(split), count, run.device)]
+        prompts, _ = self.environment_of(run.data).start(problems)
+        return Hidden(run.network.state(prompts), frequencies(prompts), None)
 
     def collect(
         self, network: Policy, reference: Policy | None, problems: Tensor, memory: Memory, step: int, means: Means, run: Run

@@ -14,6 +14,7 @@ from regbench.methods.shared.data.texts import read_texts
 from regbench.methods.shared.reinforcement.causal_policies import CausalPolicy, load_causal, load_tokenizer, tokens_of
 from regbench.methods.shared.reinforcement.grpo import token_log_probs
 from regbench.methods.shared.reinforcement.household import Household
+from regbench.methods.shared.reinforcement.policies import GPT
 from regbench.methods.shared.reinforcement.rollouts import roll_out
 from regbench.methods.shared.reinforcement.text_problems import TextProblems
 
@@ -73,6 +74,16 @@ def problems_of(root, response=12):
     data = load("gsm8k")
     environment = TextProblems("hf:tiny", 30, response, INSTRUCTION, data.meta["text"])
     return environment, data.train.tensors[0][:4]
+
+
+def test_the_state_is_what_the_next_token_is_read_from(root):
+    environment, problems = problems_of(root)
+    policy, (prompts, _) = policy_of(root), environment.start(problems)
+    with torch.no_grad():
+        torch.testing.assert_close(policy.model.lm_head(policy.state(prompts)), policy(prompts)[:, -1])
+        small = GPT(9, 12, 2, 16, 2)
+        tokens = torch.arange(8).view(2, 4)
+        torch.testing.assert_close(small.state(tokens) @ small.tokens.weight.T, small(tokens)[:, -1])
 
 
 class Uncached(CausalPolicy):
