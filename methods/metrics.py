@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
+import torch
 from torch import Tensor
 
 from regbench.methods import plugins
@@ -62,6 +63,21 @@ def _known(track: Track) -> tuple[Metric, ...]:
 
 
 def added_metrics(track: Track, predictions: Tensor, targets: Tensor) -> dict[str, float]:
-    """The values of the metrics that plugins add to a track."""
+    """The values of the metrics that plugins add to a track.
+
+    Raises:
+        ConfigError: one raises an error, or gives no number.
+    """
     plugins.modules()
-    return {name: float(added.compute(predictions, targets)) for name, added in _added.get(track.name, {}).items()}
+    return {name: _value(name, added, predictions, targets) for name, added in _added.get(track.name, {}).items()}
+
+
+def _value(name: str, added: Added, predictions: Tensor, targets: Tensor) -> float:
+    try:
+        return float(added.compute(predictions, targets))
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        shapes = f"{list(predictions.shape)} and {list(targets.shape)}"
+        said = " ".join(str(error).split())
+        raise ConfigError(f"metric '{name}' gives no number for {shapes}: {type(error).__name__}: {said}") from error

@@ -35,6 +35,7 @@ CONVOLUTIONAL = ("cnn", *RESNETS, *PREACTIVATION)
 # Side of a patch, width, heads and blocks. For images of 32 x 32 pixels, DeiT-Ti's patches are a quarter of its own.
 TRANSFORMERS = {"tiny_vit": (2, 32, 4, 2), "deit_ti": (4, 192, 3, 12)}
 OWN = (*WIDTHS, *CONVOLUTIONAL, *TRANSFORMERS)
+factories.reserve(*OWN)
 
 Architecture = Annotated[str, AfterValidator(lambda name: factories.require_known(name, OWN))]
 """One of ``OWN``, the name of one that a plugin registers, ``module:factory``, ``timm:NAME`` or ``torchvision:NAME``."""

@@ -25,6 +25,12 @@ F = TypeVar("F", bound=Factory)
 MLP = "mlp"
 
 _registered: dict[str, Factory] = {}
+_own = {MLP}
+
+
+def reserve(*names: str) -> None:
+    """Keeps names of the product's own architectures from being registered."""
+    _own.update(names)
 
 
 def architecture(name: str) -> Callable[[F], F]:
@@ -38,6 +44,10 @@ def architecture(name: str) -> Callable[[F], F]:
     """
 
     def register(factory: F) -> F:
+        # It reserves its names when it is imported, and imports this.
+        importlib.import_module("regbench.methods.classification.architectures")
+        if name in _own:
+            raise ConfigError(f"regbench has an architecture called '{name}': give yours another name")
         if name in _registered:
             raise ConfigError(f"two architectures are called '{name}': rename one")
         _registered[name] = factory

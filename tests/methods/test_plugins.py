@@ -37,6 +37,15 @@ def nothing(predictions, targets):
 """
 
 
+ARCHITECTURE = """
+from regbench.methods.shared.factories import architecture
+
+@architecture("{name}")
+def net(shape, classes):
+    return None
+"""
+
+
 @pytest.fixture(autouse=True)
 def no_plugins(monkeypatch):
     """As in a process that has seen none, before and after."""
@@ -132,6 +141,8 @@ def test_what_is_no_plugin_is_refused(tmp_path, reference, says):
         (METRIC.format(name="x", track="clasification"), ConfigError, "unknown track 'clasification'; did you mean"),
         (METRIC.format(name="accuracy", track="classification"), ConfigError, "track classification has one of that name"),
         (METRIC.format(name="x", track="transport"), ConfigError, "track transport has no predictions"),
+        (ARCHITECTURE.format(name="cnn"), ConfigError, "plugin mine: regbench has an architecture called 'cnn'"),
+        (2 * ARCHITECTURE.format(name="a"), ConfigError, "plugin mine: two architectures are called 'a'"),
         (METHOD.format(slug="a") + METHOD.format(slug="a").replace("Mine", "B"), ConfigError, "two methods of one slug"),
     ],
 )
@@ -223,6 +234,15 @@ def test_a_metric_of_torchmetrics_is_one(tmp_path):
     # Twice, since it remembers what it has seen.
     found = [metrics.added_metrics(track, logits, labels)["f1"] for _ in range(2)]
     assert found == pytest.approx([(1 + 2 / 3 + 2 / 3) / 3] * 2)
+
+
+@pytest.mark.parametrize(("code", "says"), [("1 / 0", "ZeroDivisionError: division by zero"), ("predictions", "ValueError: ")])
+def test_a_metric_that_gives_no_number_is_named(tmp_path, code, says):
+    track = all_methods()["mixup"].track
+    activate(tmp_path, METRIC.format(name="odd", track="classification").replace("0.0", code))
+    with pytest.raises(ConfigError, match=rf"metric 'odd' gives no number for \[4, 2\] and \[4\]: {says}") as refusal:
+        metrics.added_metrics(track, torch.zeros(4, 2), torch.zeros(4))
+    assert "\n" not in str(refusal.value)
 
 
 def test_a_metric_is_known_where_nothing_else_of_its_plugin_is(tmp_path):

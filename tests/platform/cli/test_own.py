@@ -83,22 +83,31 @@ def test_the_sweep_keeps_the_code_and_its_digest(swept):
     assert [path.name for path in (sweep / "plugins").iterdir()] == [f"mine-{facts['digest'][:16]}.zip"]
 
 
+def draw_flowers(file: Path) -> str:
+    """Writes a table with texts and gaps; returns what a suite says of it, for a command."""
+    rows = [f"{row % 7},{('red', 'white', '')[row % 3]},{('rose', 'tulip')[row % 2]}" for row in range(60)]
+    file.write_text("\n".join(["petals,colour,kind", *rows]))
+    return f"{{csv: {file.name}, target: kind}}"
+
+
 def test_workers_know_it_and_a_sweep_goes_on_where_the_file_is_not(desk):
-    """A trial more, in processes of Ray, on a machine that has the results alone."""
+    """A trial more on images and a table besides, two at once in processes of Ray, on a machine that has the results alone."""
     (desk / "mine.py").unlink()
     shutil.rmtree(platformdirs.user_cache_path("regbench") / "plugins" / plugins.digest(MINE), ignore_errors=True)
+    data = f"data={{photos: {{images: photos}}, flowers: {draw_flowers(desk / 'flowers.csv')}}}"
     more = ["resume", "own", "--tracking", "none", "--cpus", "2"]
-    assert "test margin" in succeeds(desk, *more, "--set", "trials=3", "--set", "execution=tune")
+    assert "test margin" in succeeds(desk, *more, "--set", "trials=3", "--set", "execution=tune", "--set", data)
     found = trials(desk / "regbench-results" / "own")
     assert {row["status"] for row in found} == {"completed"}
-    assert sum(row["stage"] == "tune" for row in found) == 2 * 3
+    tuned = [(row["entry"], row["data"]) for row in found if row["stage"] == "tune"]
+    assert sorted(tuned) == sorted(
+        3 * [(entry, data) for entry in ("cross_entropy", "logit_penalty") for data in ("photos", "flowers")]
+    )
 
 
 def test_two_workers_train_together_on_ones_own_table(desk):
-    rows = [f"{row % 7},{('red', 'white', '')[row % 3]},{('rose', 'tulip')[row % 2]}" for row in range(60)]
-    (desk / "flowers.csv").write_text("\n".join(["petals,colour,kind", *rows]))
     alone = {"methods": ["cross_entropy"], "trials": 1, "confirm": {"seeds": 0}, "execution": "train", "workers": 2}
-    own = {"data": {"flowers": {"csv": "flowers.csv", "target": "kind"}}, "settings": {"epochs": 2}, "name": "alone"}
+    own = {"data": {"flowers": yaml.safe_load(draw_flowers(desk / "flowers.csv"))}, "settings": {"epochs": 2}, "name": "alone"}
     (desk / "alone.yaml").write_text(yaml.safe_dump(SUITE | alone | own))
     succeeds(desk, "sweep", "alone.yaml", "--tracking", "none", "--cpus", "2")
     (trial,) = trials(desk / "regbench-results" / "alone")
@@ -145,7 +154,9 @@ def test_an_installed_package_names_its_plugin_itself_and_travels(tmp_path, monk
     (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 2.1\n")
     (facts / "entry_points.txt").write_text("[regbench.plugins]\nown = my_package.regbench\n")
     (facts / "top_level.txt").write_text("my_package\n")
-    (tmp_path / "suite.yaml").write_text(yaml.safe_dump(SUITE | {"plugins": [], "data": ["stripes"]}))
+    (tmp_path / "suite.yaml").write_text(
+        yaml.safe_dump(SUITE | {"plugins": [], "data": ["stripes"], "trials": 1, "confirm": {"seeds": 0}})
+    )
     with monkeypatch.context() as patched:
         patched.syspath_prepend(tmp_path / "site")
         assert "logit_penalty" in fresh.succeeds(tmp_path, "list", "--track", "classification")
@@ -154,4 +165,4 @@ def test_an_installed_package_names_its_plugin_itself_and_travels(tmp_path, monk
     assert (plugin["name"], plugin["version"], plugin["kept"]) == ("my_package.regbench", "2.1", True)
     # Small and pure Python, it travels with the sweep to where it is not installed.
     shutil.rmtree(tmp_path / "site")
-    succeeds(tmp_path, "resume", "own", "--tracking", "none", "--set", "trials=3")
+    succeeds(tmp_path, "resume", "own", "--tracking", "none", "--set", "trials=2")

@@ -1,6 +1,9 @@
 """Hugging Face data sets: folders that ``save_to_disk`` wrote, and names on the hub. Needs the extra ``hf``."""
 
 import io
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -54,7 +57,8 @@ def _load(spec: FileData, datasets: ModuleType) -> Any:
     assert spec.hf is not None
     if spec.on_hub:
         try:
-            return datasets.load_dataset(spec.hf)
+            with _quiet():
+                return datasets.load_dataset(spec.hf)
         except Exception as error:  # Of the network, of the hub, of any format that the hub knows.
             raise DataError(
                 f"'{spec.hf}' is no folder here, and cannot be loaded from the Hugging Face hub: {_line(error)}"
@@ -65,6 +69,18 @@ def _load(spec: FileData, datasets: ModuleType) -> Any:
         return datasets.load_from_disk(spec.hf)
     except Exception as error:
         raise DataError(f"{spec.hf} cannot be read as a data set that save_to_disk wrote: {_line(error)}") from None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps the hub's library from telling of each attempt: the last one's error says it all."""
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _parts(found: Any, label: str) -> dict[str, Any]:

@@ -17,8 +17,8 @@ SPLITS = ("train", "validation", "test")
 SOURCES = ("csv", "parquet", "npz", "images", "hf")
 # What others call the splits.
 SPLIT_NAMES = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "test": "test"}
-# Names on the Hugging Face hub.
-HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+# Names on the Hugging Face hub; what begins with a dot is a path.
+HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 
 
 class Shares(Strict):

@@ -1,5 +1,6 @@
 """A user's file: a method, a data set, a network and a metric of one's own."""
 
+import math
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -40,14 +41,13 @@ class LogitPenalty(ClassificationMethod):
 
 @architecture("normalized_net")
 def normalized_net(shape: tuple[int, ...], classes: int, channels: int = 4, activation: type[nn.Module] = nn.ReLU) -> nn.Module:
-    """A convolution, batch normalization, dropout and a linear layer."""
+    """A convolution, of a table's rows a linear layer, batch normalization, dropout and a linear layer."""
+    if len(shape) == 1:
+        first: list[nn.Module] = [nn.Linear(shape[0], channels), nn.BatchNorm1d(channels)]
+    else:
+        first = [nn.Conv2d(shape[0], channels, 3, padding=1), nn.BatchNorm2d(channels)]
     return nn.Sequential(
-        nn.Conv2d(shape[0], channels, 3, padding=1),
-        nn.BatchNorm2d(channels),
-        activation(),
-        nn.Dropout(0.1),
-        nn.Flatten(),
-        nn.Linear(channels * shape[1] * shape[2], classes),
+        *first, activation(), nn.Dropout(0.1), nn.Flatten(), nn.Linear(channels * math.prod(shape[1:]), classes)
     )
 
 

@@ -1,5 +1,6 @@
 """Hugging Face data sets: what save_to_disk wrote is what the same rows in files are. Without the package, a hint."""
 
+import logging
 import subprocess
 import sys
 
@@ -91,3 +92,21 @@ def test_what_cannot_be_read_is_refused(tmp_path, datasets):
     )
     labels.save_to_disk(tmp_path / "unlabelled")
     assert "target 'label' has no value in row 39 of unlabelled" in refusal(tmp_path, hf="unlabelled", target="label")
+
+
+def test_a_name_is_loaded_from_the_hub_and_without_a_network_refused_in_a_line(tmp_path, datasets, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    given = datasets.DatasetDict({"train": pictures(datasets, slice(0, 60)), "test": pictures(datasets, slice(60, 80))})
+    monkeypatch.setattr(datasets, "load_dataset", {"owner/digits": given}.__getitem__)
+    spec = spec_of(tmp_path, hf="owner/digits", target="label")
+    assert (spec.on_hub, spec.splits, spec.label) == (True, False, "owner/digits")
+    assert sizes(read("digits", spec)) == [48, 12, 20]
+
+    def unreachable(name: str) -> None:
+        assert not logging.getLogger("huggingface_hub.utils").isEnabledFor(logging.WARNING), "it would tell of each attempt"
+        raise ConnectionError(f"cannot reach\n{name}")
+
+    monkeypatch.setattr(datasets, "load_dataset", unreachable)
+    said = "'owner/digits' is no folder here, and cannot be loaded from the Hugging Face hub: cannot reach owner/digits"
+    assert refusal(tmp_path, hf="owner/digits", target="label") == said
+    assert f"there is no folder {tmp_path / 'digits'}, and it is no name on" in refusal(tmp_path, hf="./digits", target="label")
