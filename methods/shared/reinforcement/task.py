@@ -100,8 +100,7 @@ class PolicyMethod(MixedPrecisionMethod, StepMethod):
 
     with ℓ the clipped loss of the group's advantages; see the module ``grpo``. A method overrides ``token_losses``, which are
     ℓ, adds a ``penalty``, or changes what is sampled. With several workers, each has groups of its own, and means over tokens
-    are taken in each before they are averaged. So they are in each ``micro_batch``, which large policies need, as in the papers'
-    codes.
+    are taken in each before they are averaged; so they are in each ``micro_batch``, which large policies need.
 
     **A track must write** ``environment_of`` and ``evaluate``. **A method may write** ``build_memory``, ``columns``,
     ``statistics``, ``annotate``, ``collect``, ``token_losses``, ``penalty``, ``remember`` and ``diagnostics``.
