@@ -59,6 +59,7 @@ EXCEPTIONS = {
     "methods/memory.py": {"cloudpickle"},
     "methods/shared/data/files/texts.py": {"transformers"},
     "methods/shared/language_models.py": {"transformers"},
+    "methods/shared/reinforcement/causal_policies.py": {"transformers", "transformers.utils"},
 }
 # The rooms of the top floor, from the lowest up: a room imports itself and those named with it.
 ROOMS = {
