@@ -62,16 +62,16 @@ class EPO(AgentMethod):
     penalty_form: PenaltyForm = hyperparameter("relu", help="relu (version 2), or indicator (version 1), without gradient")
     averaging: Literal["turns", "tokens"] = hyperparameter("turns", help="turns: Eq. 2; tokens: all alike, as released")
 
-    def annotate(self, batch: Batch, logits: Tensor, memory: Memory, step: int, run: Run) -> Batch:
+    def annotate(self, batch: Batch, statistics: dict[str, Tensor], memory: Memory, step: int, run: Run) -> Batch:
         """Adds the history, to which the step itself does not belong yet."""
         history = memory["entropies"]
         reference = sum(history) / len(history) if history else 0.0
         smoothing = smoothing_weight(step - 1, self.iterations, self.decay, self.schedule) if history else 0.0
-        batch = super().annotate(batch, logits, memory, step, run)
+        batch = super().annotate(batch, statistics, memory, step, run)
         return HistoryBatch(
             **vars(batch),
-            reference=torch.tensor(reference, device=logits.device),
-            smoothing=torch.tensor(smoothing, device=logits.device),
+            reference=torch.tensor(reference, device=batch.tokens.device),
+            smoothing=torch.tensor(smoothing, device=batch.tokens.device),
         )
 
     def penalty(self, seen: Seen, batch: Batch, weights: SimpleNamespace) -> Tensor | None:

@@ -10,7 +10,7 @@ from regbench.methods.method import Metric, Metrics, Track, hyperparameter
 from regbench.methods.run import Run
 from regbench.methods.shared.data import Data
 from regbench.methods.shared.reinforcement.causal_policies import tokens_of
-from regbench.methods.shared.reinforcement.grpo import aggregate, token_entropies
+from regbench.methods.shared.reinforcement.grpo import aggregate
 from regbench.methods.shared.reinforcement.household import Household
 from regbench.methods.shared.reinforcement.rollouts import roll_out
 from regbench.methods.shared.reinforcement.task import SMALL, Batch, Memory, Policy, PolicyMethod, mean_of_workers
@@ -71,9 +71,9 @@ class AgentMethod(PolicyMethod):
         """The mean entropies of all steps."""
         return {"entropies": []}
 
-    def annotate(self, batch: Batch, logits: Tensor, memory: Memory, step: int, run: Run) -> Batch:
+    def annotate(self, batch: Batch, statistics: dict[str, Tensor], memory: Memory, step: int, run: Run) -> Batch:
         """Remembers the step's entropy."""
-        memory["entropies"].append(mean_of_workers(aggregate(token_entropies(logits), batch.mask, "token_mean"), run))
+        memory["entropies"].append(mean_of_workers(statistics["entropy"], run))
         return batch
 
     def evaluate(self, network: Policy, split: TensorDataset, run: Run) -> Metrics:

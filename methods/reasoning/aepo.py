@@ -1,6 +1,5 @@
 """AEPO: an entropy that can be commanded, by right answers sampled hotter or colder."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from types import SimpleNamespace
 from typing import Any, ClassVar, Literal, Self
@@ -15,7 +14,7 @@ from regbench.methods.method import Metrics, Paper, hyperparameter, is_off, weig
 from regbench.methods.reasoning.task import ReasoningMethod
 from regbench.methods.reasoning.temperatures import TemperatureRule, auxiliary_objective, sampling_temperature
 from regbench.methods.run import Run
-from regbench.methods.shared.reinforcement.grpo import aggregate, group_advantages, token_entropies
+from regbench.methods.shared.reinforcement.grpo import aggregate, group_advantages
 from regbench.methods.shared.reinforcement.rollouts import roll_out
 from regbench.methods.shared.reinforcement.task import Batch, Memory, Model, Policy, Seen, mean_of_workers
 from regbench.methods.training import Means
@@ -35,6 +34,10 @@ class MixedBatch(Batch):
 
     auxiliary: Tensor
     samples: Tensor
+
+    def rows(self, index: Tensor) -> Self:
+        """Some of its responses, with their share of G'."""
+        return replace(super().rows(index), samples=self.samples * len(index) / len(self.tokens))
 
 
 class AEPO(ReasoningMethod):
@@ -123,13 +126,13 @@ class AEPO(ReasoningMethod):
         found = roll_out(network, environment, chosen, run.generator("auxiliary", run.device), temperature)
         advantages = group_advantages(found.rewards, self.group)
         kept = found.rewards == 1 if self.selection == "correct" else advantages > LEAST_ADVANTAGE
-        looked_at, _ = self.look(network, reference, found, torch.ones_like(advantages), environment)
+        looked_at, _ = self.look(network, reference, found, torch.ones_like(advantages), environment, run)
         return looked_at.rows(kept.nonzero()[:, 0]), len(chosen)
 
-    def annotate(self, batch: Batch, logits: Tensor, memory: Memory, step: int, run: Run) -> Batch:
+    def annotate(self, batch: Batch, statistics: dict[str, Tensor], memory: Memory, step: int, run: Run) -> Batch:
         """Remembers the exact entropy, where that is the estimate."""
         if self.entropy_estimator == "exact":
-            memory["exact"] = mean_of_workers(aggregate(token_entropies(logits), batch.mask, "token_mean"), run)
+            memory["exact"] = mean_of_workers(statistics["entropy"], run)
         return batch
 
     def objective(self, model: Model, batch: Batch, weights: SimpleNamespace) -> tuple[Tensor, Seen]:
@@ -140,11 +143,6 @@ class AEPO(ReasoningMethod):
         loss, seen = super().objective(model, own, weights)
         gain = auxiliary_objective(seen.ratio, batch.mask, batch.auxiliary, self.clip_low, self.clip_high, batch.samples)
         return loss - weights.reinforce_weight * gain, seen
-
-    def parts(self, batch: Batch, run: Run) -> Iterator[Batch]:
-        """The mini-batches; each has its share of the auxiliary responses."""
-        for part in super().parts(batch, run):
-            yield replace(part, samples=part.samples / self.updates_per_rollout) if isinstance(part, MixedBatch) else part
 
     def remember(self, seen: Seen, batch: Batch, memory: Memory, run: Run) -> None:
         """The entropy estimate of an update."""

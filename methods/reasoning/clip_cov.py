@@ -47,7 +47,7 @@ class ClipCov(ReasoningMethod):
         None, gt=1, may_change=True, help="c, bound of the loss where A < 0; None: no bound"
     )
 
-    def annotate(self, batch: Batch, logits: Tensor, memory: Memory, step: int, run: Run) -> Batch:
+    def annotate(self, batch: Batch, statistics: dict[str, Tensor], memory: Memory, step: int, run: Run) -> Batch:
         """Draws a number for each token, from a stream of their own."""
         stream = run.generator("clipped tokens", run.device)
         draws = torch.rand(batch.mask.shape, generator=stream, device=batch.mask.device)

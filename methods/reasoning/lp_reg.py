@@ -18,8 +18,7 @@ from regbench.methods.reasoning.proxies import (
     sampled_divergence,
 )
 from regbench.methods.reasoning.task import ReasoningMethod
-from regbench.methods.run import Run
-from regbench.methods.shared.reinforcement.task import Batch, Memory, Seen
+from regbench.methods.shared.reinforcement.task import Batch, Seen
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ class LpReg(ReasoningMethod):
         None, gt=1, may_change=True, help="c, bound of the loss where A < 0; None: no bound"
     )
 
-    def annotate(self, batch: Batch, logits: Tensor, memory: Memory, step: int, run: Run) -> Batch:
+    def columns(self, batch: Batch, logits: Tensor) -> Batch:
         """The proxy of the policy that sampled the batch."""
         proxy = proxy_log_probs(logits, self.threshold, self.threshold_type, inclusive=self.divergence == "k3_sample")
         if self.divergence == "k3_sample":

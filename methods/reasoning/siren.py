@@ -78,11 +78,15 @@ class Siren(ReasoningMethod):
         looked_at = token_entropies(logits.detach()) if self.full_entropy_peaks else found
         return peak_mean(found, peaks(looked_at, mask, self.peak_quantile), self.empty)
 
-    def annotate(self, batch: Batch, logits: Tensor, memory: Memory, step: int, run: Run) -> Batch:
+    def statistics(self, batch: Batch, logits: Tensor) -> dict[str, Tensor]:
+        """Also H."""
+        return super().statistics(batch, logits) | {"peak_entropy": self.entropy(logits, batch.mask)}
+
+    def annotate(self, batch: Batch, statistics: dict[str, Tensor], memory: Memory, step: int, run: Run) -> Batch:
         """Adds the anchor, which the first step sets for the whole run."""
         if "anchor" not in memory:
-            memory["anchor"] = mean_of_workers(self.entropy(logits, batch.mask), run)
-        anchor = torch.tensor(memory["anchor"], device=logits.device)
+            memory["anchor"] = mean_of_workers(statistics["peak_entropy"], run)
+        anchor = torch.tensor(memory["anchor"], device=batch.tokens.device)
         return AnchoredBatch(**vars(batch), anchor=anchor)
 
     def penalty(self, seen: Seen, batch: Batch, weights: SimpleNamespace) -> Tensor | None:

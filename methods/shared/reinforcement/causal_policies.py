@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from regbench.methods.errors import ConfigError, SurroundingsError
+from regbench.methods.errors import ConfigError
 from regbench.methods.shared.data import data_root
+from regbench.methods.shared.extras import library
 
 PREFIX = "hf:"
 
@@ -56,10 +57,9 @@ class CausalPolicy(nn.Module):
 
     def start(self, batch: int, length: int) -> CausalCache:
         """An empty cache for so many sequences."""
-        from transformers import DynamicCache
-
+        transformers = library("transformers", "text", "a causal language model")
         device = next(self.model.parameters()).device
-        return CausalCache(DynamicCache(), torch.zeros(batch, 0, dtype=torch.bool, device=device))
+        return CausalCache(transformers.DynamicCache(), torch.zeros(batch, 0, dtype=torch.bool, device=device))
 
     def extend(self, tokens: Tensor, cache: CausalCache) -> Tensor:
         """Logits ``[B, V]`` after the tokens in the cache and ``tokens [B, S]``, which are added to it."""
@@ -109,7 +109,7 @@ def load_causal(policy: str) -> nn.Module:
 
     Raises:
         ConfigError: the folder is not there or holds no causal language model.
-        SurroundingsError: the package ``transformers`` is not installed.
+        SurroundingsError: the package ``transformers`` cannot be imported.
     """
     folder = folder_of(policy)
     found = _transformers(policy).AutoModelForCausalLM
@@ -126,7 +126,7 @@ def load_tokenizer(policy: str) -> Any:
 
     Raises:
         ConfigError: the folder holds no tokenizer, or one that knows no end of a text.
-        SurroundingsError: the package ``transformers`` is not installed.
+        SurroundingsError: the package ``transformers`` cannot be imported.
     """
     folder = folder_of(policy)
     # Without these files transformers would look for a tokenizer elsewhere, by the model's name.
@@ -168,11 +168,7 @@ def tokens_of(policy: str, names: Sequence[str]) -> Tensor:
 
 
 def _transformers(policy: str) -> Any:
-    try:
-        import transformers
-        from transformers.utils import logging
-    except ModuleNotFoundError:
-        raise SurroundingsError(f"policy {policy} needs transformers: pip install 'regbench[text]'") from None
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    transformers = library("transformers", "text", f"policy {policy}")
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
     return transformers

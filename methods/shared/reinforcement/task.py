@@ -2,7 +2,7 @@
 
 import copy
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from types import SimpleNamespace
 from typing import Any, Self
@@ -92,7 +92,7 @@ class Seen:
 
 
 class PolicyMethod(MixedPrecisionMethod, StepMethod):
-    """Trains a policy by GRPO on rewards that rules verify: a small GPT that has imitated noisy demonstrations, or a given one.
+    """Trains a policy by GRPO on rewards that rules verify: a small GPT that imitates demonstrations, or a given one.
 
     A step draws prompts, samples a group of responses to each, rewards them, and takes ``updates_per_rollout`` steps of AdamW
     on
@@ -101,10 +101,10 @@ class PolicyMethod(MixedPrecisionMethod, StepMethod):
 
     with ℓ the clipped loss of the group's advantages; see the module ``grpo``. A method overrides ``token_losses``, which are
     ℓ, adds a ``penalty``, or changes what is sampled. With several workers, each has groups of its own, and means over tokens
-    are taken in each before they are averaged.
+    are taken in each before they are averaged; so they are in each ``micro_batch``, which large policies need.
 
-    **A track must write** ``environment_of`` and ``evaluate``. **A method may write** ``build_memory``, ``annotate``,
-    ``collect``, ``token_losses``, ``penalty``, ``remember`` and ``diagnostics``.
+    **A track must write** ``environment_of`` and ``evaluate``. **A method may write** ``build_memory``, ``columns``,
+    ``statistics``, ``annotate``, ``collect``, ``token_losses``, ``penalty``, ``remember`` and ``diagnostics``.
     """
 
     policy: str = hyperparameter(
@@ -116,6 +116,9 @@ class PolicyMethod(MixedPrecisionMethod, StepMethod):
     warm_steps: int = hyperparameter(1500, ge=0, help="mini-batches of demonstrations that the small policy first imitates")
     prompts: int = hyperparameter(16, ge=1, help="prompts in a step, over all workers")
     group: int = hyperparameter(8, ge=2, help="G, responses to each prompt")
+    micro_batch: int | None = hyperparameter(
+        None, ge=1, help="responses that the policy looks at together, whose statistics are then taken apart; null: all of them"
+    )
     updates_per_rollout: int = hyperparameter(1, ge=1, help="steps of the optimizer on what was sampled; 1: on-policy")
     iterations: int = hyperparameter(300, ge=1, help="steps of sampling")
     report_every: int = hyperparameter(100, ge=1, help="steps in one round")
@@ -155,12 +158,25 @@ class PolicyMethod(MixedPrecisionMethod, StepMethod):
         """Numbers that the method remembers from step to step, the same for all workers."""
         return {}
 
-    def annotate(self, batch: Batch, logits: Tensor, memory: Memory, step: int, run: Run) -> Batch:
-        """Adds to a batch what the method needs of the policy that sampled it, and remembers what it will need.
+    def columns(self, batch: Batch, logits: Tensor) -> Batch:
+        """Adds to responses what the method needs to know of each under the policy that sampled them.
 
         Args:
-            batch: what was sampled.
-            logits: of its responses under that policy ``[N, T, V]``, without gradient.
+            batch: responses, all or some.
+            logits: under that policy ``[N, T, V]``, without gradient.
+        """
+        return batch
+
+    def statistics(self, batch: Batch, logits: Tensor) -> dict[str, Tensor]:
+        """Scalars of responses under the policy that sampled them, arguments as for ``columns``."""
+        return {"entropy": aggregate(token_entropies(logits), batch.mask, "token_mean")}
+
+    def annotate(self, batch: Batch, statistics: dict[str, Tensor], memory: Memory, step: int, run: Run) -> Batch:
+        """Adds to a batch what the method needs besides, and remembers what it will need.
+
+        Args:
+            batch: what was sampled, with its columns.
+            statistics: of all of it.
             memory: from earlier steps; to be changed in place.
             step: of the training, from 1.
             run: the run.
@@ -215,7 +231,7 @@ class PolicyMethod(MixedPrecisionMethod, StepMethod):
                 set_rate(optimizer, self.learning_rate, self.weight_decay)
                 batch = self.collect(network, reference, self.draw(run), memory, step, means, run)
                 for part in self.parts(batch, run):
-                    self.remember(self.update(model, network, optimizer, part, means), part, memory, run)
+                    self.update(model, network, optimizer, part, memory, means, run)
             yield means.metrics() | run.judge(lambda split: self.evaluate(network, split, run))
 
     def hidden(self, run: Run, count: int) -> Hidden:
@@ -232,10 +248,9 @@ class PolicyMethod(MixedPrecisionMethod, StepMethod):
         environment, stream = self.environment_of(run.data), run.generator("rollouts", run.device)
         found = roll_out(network, environment, problems.repeat_interleave(self.group, 0), stream)
         advantages = group_advantages(found.rewards, self.group, self.advantage)
-        batch, logits = self.look(network, reference, found, advantages, environment)
-        entropy = aggregate(token_entropies(logits), batch.mask, "token_mean")
-        means.add(reward=found.rewards.mean(), entropy=entropy, length=found.mask.sum(1).mean())
-        return self.annotate(batch, logits, memory, step, run)
+        batch, statistics = self.look(network, reference, found, advantages, environment, run)
+        means.add(reward=found.rewards.mean(), entropy=statistics["entropy"], length=found.mask.sum(1).mean())
+        return self.annotate(batch, statistics, memory, step, run)
 
     def draw(self, run: Run) -> Tensor:
         """This worker's share of a step's problems ``[M, …]``."""
@@ -243,16 +258,36 @@ class PolicyMethod(MixedPrecisionMethod, StepMethod):
         return problems[run.draw(len(problems), self.prompts)]
 
     def look(
-        self, network: Policy, reference: Policy | None, found: Rollout, advantages: Tensor, environment: Environment
-    ) -> tuple[Batch, Tensor]:
-        """A batch of what was sampled, with the log-probabilities of its tokens at a temperature of 1, and its logits."""
+        self,
+        network: Policy,
+        reference: Policy | None,
+        found: Rollout,
+        advantages: Tensor,
+        environment: Environment,
+        run: Run,
+    ) -> tuple[Batch, dict[str, Tensor]]:
+        """A batch of what was sampled, with its columns and log-probabilities at a temperature of 1, and its statistics."""
         longest = environment.turns * (environment.action + environment.observation)
         batch = Batch(found.tokens, found.mask, found.turn, advantages, found.log_probs, None, longest)
-        with torch.no_grad():
-            logits = response_logits(network, batch)
-            known = None if reference is None else token_log_probs(response_logits(reference, batch), batch.responses)
-        old = token_log_probs(logits, batch.responses)
-        return replace(batch, old_log_probs=old, reference_log_probs=known), logits
+        parts, statistics = [], []
+        for piece, share in self.pieces(batch, run):
+            with torch.no_grad():
+                logits = response_logits(network, piece)
+                known = None if reference is None else token_log_probs(response_logits(reference, piece), piece.responses)
+                statistics.append({name: share * value for name, value in self.statistics(piece, logits).items()})
+            old = token_log_probs(logits, piece.responses)
+            parts.append(self.columns(replace(piece, old_log_probs=old, reference_log_probs=known), logits))
+        return together(parts), {name: torch.stack([one[name] for one in statistics]).sum() for name in statistics[0]}
+
+    def pieces(self, batch: Batch, run: Run) -> Iterator[tuple[Batch, float]]:
+        """What the policy looks at together, and its share of the batch; as many pieces for each worker."""
+        count = len(batch.tokens)
+        if self.micro_batch is None:
+            yield batch, 1.0
+            return
+        wanted = torch.tensor([-(-count // self.micro_batch)], device=batch.tokens.device)
+        for index in torch.arange(count, device=batch.tokens.device).tensor_split(int(run.gather(wanted).max())):
+            yield batch.rows(index), len(index) / count
 
     def parts(self, batch: Batch, run: Run) -> Iterator[Batch]:
         """The mini-batches of a step."""
@@ -265,21 +300,39 @@ class PolicyMethod(MixedPrecisionMethod, StepMethod):
             yield batch.rows(index)
 
     def update(
-        self, model: nn.Module, network: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, means: Means
-    ) -> Seen:
-        """A step of descent; returns what the model said before it."""
-        loss, seen = self.objective(model, batch, self.weight_values())
+        self,
+        model: nn.Module,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        batch: Batch,
+        memory: Memory,
+        means: Means,
+        run: Run,
+    ) -> None:
+        """A step of descent, along the mean of the gradients of all pieces."""
         optimizer.zero_grad()
-        loss.backward()
+        for piece, share in self.pieces(batch, run):
+            loss, seen = self.objective(model, piece, self.weight_values())
+            (share * loss).backward()
+            self.remember(seen, piece, memory, run)
+            means.add(loss=loss, **self.diagnostics(seen, piece))
         nn.utils.clip_grad_norm_(network.parameters(), self.gradient_clip)
         optimizer.step()
-        means.add(loss=loss, **self.diagnostics(seen, batch))
-        return seen
 
 
 def response_logits(model: Model, batch: Batch) -> Tensor:
     """Logits ``[N, T, V]`` of the responses' tokens: those at a position are of the token after it."""
     return model(batch.tokens[:, :-1])[:, batch.prompt - 1 :]
+
+
+def together(parts: Sequence[Batch]) -> Batch:
+    """The batch of the rows of several; what has no rows is that of the first."""
+    joined: dict[str, Any] = {}
+    for field in fields(parts[0]):
+        value = getattr(parts[0], field.name)
+        if isinstance(value, Tensor) and value.dim():
+            joined[field.name] = torch.cat([getattr(part, field.name) for part in parts])
+    return replace(parts[0], **joined)
 
 
 def see(model: Model, batch: Batch) -> Seen:

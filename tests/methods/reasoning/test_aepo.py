@@ -9,7 +9,7 @@ from regbench.methods.reasoning.grpo import GRPO
 from regbench.methods.reasoning.temperatures import auxiliary_objective, expected_update, sampling_temperature
 from regbench.methods.run import Run
 from regbench.methods.shared.reinforcement.grpo import token_entropies
-from regbench.methods.shared.reinforcement.task import Batch
+from regbench.methods.shared.reinforcement.task import Batch, together
 
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 LOGITS = torch.tensor([2.0, 1, 0, -1], dtype=torch.float64)
@@ -128,3 +128,16 @@ def test_right_responses_replace_others():
 def test_means_over_responses_cannot_be_mixed():
     with pytest.raises(ValidationError, match="set aggregation to token_mean"):
         AEPO(aggregation="seq_mean_token_mean")
+
+
+def test_pieces_of_a_batch_share_the_auxiliary_responses():
+    """Weighted by their shares, gains of pieces make that of the whole."""
+    whole = joined(rows(3, 4, 7), rows(5, 6, 1), samples=9, padding=0)
+    ratio = torch.rand(whole.mask.shape, generator=torch.Generator().manual_seed(0)) + 0.5
+
+    def gain(batch, found):
+        return auxiliary_objective(found, batch.mask, batch.auxiliary, 0.2, 0.2, batch.samples)
+
+    parts = [(len(index) / 8, whole.rows(index), ratio[index]) for index in torch.arange(8).split(3)]
+    assert sum(share * gain(part, found) for share, part, found in parts) == pytest.approx(gain(whole, ratio).item())
+    torch.testing.assert_close(together([part for _, part, _ in parts]).tokens, whole.tokens)

@@ -1,6 +1,7 @@
 """A tiny causal language model and its tokenizer, saved by the test, as policy."""
 
 import json
+import math
 from functools import cache
 
 import pytest
@@ -17,6 +18,7 @@ from regbench.methods.shared.reinforcement.household import Household
 from regbench.methods.shared.reinforcement.policies import GPT
 from regbench.methods.shared.reinforcement.rollouts import roll_out
 from regbench.methods.shared.reinforcement.text_problems import TextProblems
+from regbench.platform.suite.spec import read_suite
 
 transformers = pytest.importorskip("transformers")
 
@@ -188,6 +190,18 @@ def test_every_method_takes_steps_with_it(root, slug, monkeypatch):
     assert metrics["test/pass_32"] == 1
     after = run.part("model").model.state_dict()
     assert any(not torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize("name", ["siren", "aepo", "lp_reg"])
+def test_the_papers_suites_train(root, name):
+    """Every entry as it stands, but for its model, data and sizes."""
+    suite = read_suite(f"paper/{name}")
+    small = SETTINGS | {"iterations": 1, "report_every": 1, "evaluated": 1, "micro_batch": 3, "updates_per_rollout": 2}
+    for entry, spec in suite.methods.items():
+        fields = type(create(spec.method or entry, {})).model_fields
+        settings = {key: value for key, value in suite.settings.items() if key in fields} | spec.settings | small
+        (metrics,) = create(spec.method or entry, settings).train(Run("gsm8k"))
+        assert math.isfinite(metrics["train/loss"])
 
 
 @pytest.mark.parametrize("slug", ["agent_grpo", "epo"])
