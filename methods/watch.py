@@ -98,7 +98,11 @@ class Watch:
         run = self._run
         if run.round != 1 and not run.last and run.round % self._asked.period(run.total):
             return {}
-        networks = {name: part for name, part in run.named.items() if isinstance(part, nn.Module)}
+        # A part may hold a network that exists from some round on.
+        held = {
+            name: part if isinstance(part, nn.Module) else getattr(part, "network", None) for name, part in run.named.items()
+        }
+        networks = {name: part for name, part in held.items() if isinstance(part, nn.Module)}
         if not networks:
             return {}
         with unnoticed(list(networks.values()), run.device), watched(networks, self._asked.layers) as layers:

@@ -37,7 +37,7 @@ TRACK = Track(
     ),
     data=(
         *("digits", "digits_noisy", "digits_noisy40", "digits_small"),
-        *("fashion_mnist", "cifar10", "cifar100", "svhn", "mnist_12", "binary_inputs"),
+        *("fashion_mnist", "cifar10", "cifar100", "stl10", "svhn", "mnist_12", "binary_inputs"),
     ),
     baseline="cross_entropy",
     smoke={"epochs": 3, "learner": "maid", "budget": 200, "report_every": 100, "decay": 0.05, "solver_steps": 20},

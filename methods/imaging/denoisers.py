@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from regbench.methods.hidden import Hidden, fixed_rows, penultimate
 from regbench.methods.imaging.restoration import Restoration
 from regbench.methods.imaging.task import TRACK
 from regbench.methods.method import Metrics, Track, hyperparameter, weight
@@ -95,6 +96,17 @@ class TrainedDenoiser(Restoration):
             network.eval()
             denoise = self.denoiser(network, size)
             yield means.metrics() | run.judge(partial(self.assess, denoise, run=run))
+
+    def hidden(self, run: Run, count: int) -> Hidden | None:
+        """What the last layer is given of corners of clean images with noise, as large as patches; None without training."""
+        if not self.noise_level:
+            return None
+        clean = run.tensors(run.data.validation)[1]
+        size = min(self.patch_size, *clean.shape[2:])
+        corners = clean[fixed_rows(len(clean), count, run.device), :, :size, :size]
+        noise = torch.randn(corners.shape, generator=torch.Generator().manual_seed(0)).to(run.device)
+        noisy = corners + self.noise_level * noise
+        return Hidden(penultimate(run.network, noisy), noisy, None)
 
     def _batch(self, clean: Tensor, size: int, step: int, run: Run) -> Batch:
         """Patches at random places of random images."""

@@ -134,6 +134,12 @@ class LanguageModel(nn.Module):
 
     def forward(self, tokens: Tensor) -> Passed:
         """Of tokens ``[B, T]``, int64."""
+        states, heads = self.states(tokens)
+        thresholds = heads.new_zeros(heads.shape[0], heads.shape[2]) if self.thresholds is None else self.thresholds
+        return Passed(states @ self.tokens.weight.T, heads, thresholds)
+
+    def states(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """What logits are read from, ``[B, T, width]``, and the entropies of all rows ``[L, B, H, T]``."""
         x = self.tokens(tokens) + self.positions.weight[: tokens.shape[1]]
         entropies = []
         for number, (attention, feed) in enumerate(zip(self.attentions, self.feeds, strict=True)):
@@ -141,9 +147,7 @@ class LanguageModel(nn.Module):
             x = x + mixed
             x = feed(x, self.norms[2 * number + 1](x))
             entropies.append(found)
-        heads = torch.stack(entropies)
-        thresholds = heads.new_zeros(heads.shape[0], heads.shape[2]) if self.thresholds is None else self.thresholds
-        return Passed(self.norms[-1](x) @ self.tokens.weight.T, heads, thresholds)
+        return self.norms[-1](x), torch.stack(entropies)
 
     def groups(self, weight_decay: float) -> list[dict[str, object]]:
         """Parameters for the optimizer: matrices decay; temperatures, thresholds, scales, biases and norms do not."""

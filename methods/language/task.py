@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, one_hot
 from torch.utils.data import TensorDataset
 
+from regbench.methods.hidden import Hidden, fixed_rows
 from regbench.methods.language.entropies import largest_entropy
 from regbench.methods.language.networks import Feed, FeedNorm, LanguageModel, Passed, Shape
 from regbench.methods.method import Metric, Metrics, Track, hyperparameter
@@ -126,6 +127,14 @@ class LanguageMethod(MixedPrecisionMethod, StepMethod):
                 means.add(loss=loss)
             network.eval()
             yield means.metrics() | run.judge(lambda split: self.evaluate(network, split, run))
+
+    def hidden(self, run: Run, count: int) -> Hidden:
+        """The state of a window's last position, which the next token is read from; inputs are how often each token occurs."""
+        split = run.data.validation
+        windows = run.tensors(split)[0][fixed_rows(len(split), count, run.device)].long()
+        given, following = windows[:, :-1], windows[:, -1]
+        frequencies = one_hot(given, run.data.meta["vocabulary"]).float().mean(1)
+        return Hidden(run.network.states(given)[0][:, -1], frequencies, following)
 
     def rate(self, step: int) -> float:
         """The factor on the learning rate in a step, from 1: up over the warm-up, then linearly down to the end."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
+from regbench.methods.hidden import Hidden, fixed_rows, penultimate
 from regbench.methods.method import Metric, Metrics, Track, hyperparameter
 from regbench.methods.run import Run
 from regbench.methods.shared.proximal.inversion import invert_scalar, regularizer
@@ -83,6 +84,12 @@ class PriorRecoveryMethod(StepMethod):
                 means.add(loss=loss)
             exact = copy.deepcopy(network).double()
             yield means.metrics() | run.judge(partial(evaluate, exact, run=run))
+
+    def hidden(self, run: Run, count: int) -> Hidden:
+        """What the last layer is given of the points at which the operator is judged."""
+        y = run.tensors(run.data.validation)[0].float()
+        y = y[fixed_rows(len(y), count, run.device)]
+        return Hidden(penultimate(run.network, y), y, None)
 
 
 def evaluate(network: DensePotential, split: TensorDataset, run: Run) -> Metrics:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
+from regbench.methods.hidden import Hidden, fixed_rows
 from regbench.methods.imaging.task import psnr, ssim
 from regbench.methods.method import Metric, Metrics, Track, hyperparameter, weight
 from regbench.methods.rescaling.losses import charbonnier, guidance, latent_cross_entropy
@@ -134,6 +135,13 @@ class RescalingMethod(StepMethod):
                 optimizer.step()
                 means.add(loss=loss)
             yield means.metrics() | run.judge(lambda split: self.evaluate(network, split, run))
+
+    def hidden(self, run: Run, count: int) -> Hidden:
+        """The latent that is thrown away of images' upper left corners, as large as those that are trained on, at z_d = 0."""
+        images = run.tensors(run.data.validation)[0]
+        corners = unit(images[fixed_rows(len(images), count, run.device), :, : self.crop, : self.crop])
+        z_d = corners.new_zeros(len(corners), self.extra, self.crop // self.scale, self.crop // self.scale)
+        return Hidden(run.network.downscale(corners, z_d)[1], corners, None)
 
     def _batch(self, network: InvertibleRescaler, run: Run) -> Batch:
         """Squares at random places of random images, mirrored and turned, and numbers for both latents."""

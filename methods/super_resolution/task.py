@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 from torch.utils.data import TensorDataset
 
+from regbench.methods.hidden import Hidden, fixed_rows, penultimate
 from regbench.methods.method import Method, Metric, Metrics, Track, hyperparameter
 from regbench.methods.run import Run
 from regbench.methods.shared.data import Data
@@ -149,6 +150,14 @@ class SuperResolutionMethod(Method):
             return network, torch.optim.Adam(network.parameters(), lr=self.learning_rate)
 
         return Trained(build)
+
+    def hidden(self, run: Run, count: int) -> Hidden | None:
+        """What the last layer of the network is given of patches in low resolution; None while it is sought."""
+        found, split = run.part("found"), run.data.validation
+        if found.architecture is None:
+            return None
+        low = unit(run.tensors(split)[0][fixed_rows(len(split), count, run.device)])
+        return Hidden(penultimate(found.network, low), low, None)
 
     def used(self, split: TensorDataset) -> TensorDataset:
         """The patches that are used, evenly spread."""

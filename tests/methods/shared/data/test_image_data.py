@@ -10,11 +10,13 @@ from scipy.io import savemat
 from regbench.methods.errors import DataError
 from regbench.methods.shared.data import fashion_mnist as idx_files
 from regbench.methods.shared.data import load, mnist
+from regbench.methods.shared.data import stl10 as objects
 from regbench.methods.shared.data import svhn as house_numbers
 from regbench.methods.shared.data.cifar import cifar10, cifar100, cifar_data, for_generation, read_cifar
 from regbench.methods.shared.data.fashion_mnist import fashion_mnist, read_idx
 from regbench.methods.shared.data.mnist import mnist_12, shrunken
 from regbench.methods.shared.data.public_images import image_data
+from regbench.methods.shared.data.stl10 import read_stl10, stl10
 from regbench.methods.shared.data.svhn import read_svhn, svhn
 
 RANDOM = np.random.default_rng(0)
@@ -182,6 +184,36 @@ def test_damaged_files_of_house_numbers_are_refused(tmp_path):
             read_svhn(path, 2)
 
 
+def write_stl10(folder, part, images, labels):
+    """Files of STL-10's binary version: planes column by column, as MATLAB writes them; labels from 1 to 10."""
+    folder.mkdir(exist_ok=True)
+    planes = (np.asfortranarray(plane).tobytes(order="F") for image in images for plane in image)
+    (folder / f"{part}_X.bin").write_bytes(b"".join(planes))
+    (folder / f"{part}_y.bin").write_bytes(bytes(int(label) + 1 for label in labels))
+
+
+def test_objects_are_read_as_they_were_written(folder, monkeypatch):
+    images, labels = bytes_array(60, 3, 96, 96), np.tile(np.arange(10, dtype=np.uint8), 6)
+    write_stl10(folder / "stl10_binary", "train", images[:40], labels[:40])
+    write_stl10(folder / "stl10_binary", "test", images[40:], labels[40:])
+    for name, value in {"TRAIN": 40, "TEST": 20, "VALIDATION": 10}.items():
+        monkeypatch.setattr(objects, name, value)
+    data = stl10()
+    assert data.meta == {"classes": 10, "shape": (3, 96, 96)}
+    torch.testing.assert_close(data.test.tensors[0], torch.tensor(images[40:] / 255, dtype=torch.float32))
+    assert data.test.tensors[1].tolist() == labels[40:].tolist()
+    assert_partition(data, images[:40], labels[:40])
+
+
+def test_damaged_files_of_objects_are_refused(tmp_path):
+    write_stl10(tmp_path, "x", bytes_array(2, 3, 96, 96), [0, 10])
+    files = tmp_path / "x_X.bin", tmp_path / "x_y.bin"
+    with pytest.raises(DataError, match=r"x_y\.bin holds labels from 1 to 11, but they go from 1 to 10"):
+        read_stl10(*files, 2)
+    with pytest.raises(DataError, match=r"x_X\.bin is damaged, copy it again: 55296 bytes in place of 3 times 27648"):
+        read_stl10(*files, 3)
+
+
 def test_mnist_is_shrunken_to_twelve_pixels(folder, monkeypatch):
     shapes = ((40, 28, 28), (40,), (20, 28, 28), (20,))
     monkeypatch.setattr(idx_files, "SHAPES", shapes)
@@ -232,6 +264,7 @@ def test_labels_beyond_the_classes_are_refused():
         (cifar10, "cifar-10-batches-bin/data_batch_1.bin"),
         (cifar100, "cifar-100-binary/train.bin"),
         (svhn, "svhn/train_32x32.mat"),
+        (stl10, "stl10_binary/train_X.bin"),
         (mnist_12, "mnist/train-images-idx3-ubyte.gz"),
     ],
 )

@@ -31,7 +31,7 @@ OFFICIAL = {
         "sensed_mayo",
     ),
     *("cifar10_images", "fashion_mnist", "fashion_mnist_halves", "medmnist_radiology", "mnist_12", "private_fashion_mnist"),
-    *("kodak_set5_x2", "kodak_set5_x4", "svhn"),
+    *("kodak_set5_x2", "kodak_set5_x4", "stl10", "svhn"),
 }
 # All images are learned from, by no label.
 CLUSTERED = {
