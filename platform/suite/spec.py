@@ -321,8 +321,22 @@ def prepared(suite: Suite, base: Path, more: Sequence[str] = ()) -> Suite:
     """
     data = suite.data and {name: spec and spec.resolved(base) for name, spec in suite.data.items()}
     references = list(dict.fromkeys([*plugins.use(suite.plugins, base), *more]))
-    found = suite.model_copy(update={"plugins": references, "data": data})
+    methods = {
+        name: entry.model_copy(update={"settings": _from_anywhere(entry.settings, base)})
+        for name, entry in suite.methods.items()
+    }
+    settings = _from_anywhere(suite.settings, base)
+    found = suite.model_copy(update={"plugins": references, "data": data, "methods": methods, "settings": settings})
     define_all(found.files)
+    return found
+
+
+def _from_anywhere(settings: Mapping[str, Any], base: Path) -> dict[str, Any]:
+    """Settings of which those that name files or folders are absolute: workers run in folders of their own."""
+    found = dict(settings)
+    for name, prefix in (("initial_weights", ""), ("architecture", "hf:")):
+        if isinstance(value := found.get(name), str) and value.startswith(prefix):
+            found[name] = prefix + str((base / Path(value.removeprefix(prefix)).expanduser()).absolute())
     return found
 
 
