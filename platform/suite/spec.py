@@ -201,6 +201,13 @@ class Suite(Searched):
         return {name: spec for name, spec in (self.data or {}).items() if spec}
 
     @property
+    def brings_its_own(self) -> bool:
+        """Whether data, networks or plugins of a user's take part, or a library's networks."""
+        named = (self.settings, *(entry.settings for entry in self.methods.values()))
+        foreign = any(":" in str(settings.get("architecture")) or "initial_weights" in settings for settings in named)
+        return bool(self.files or self.plugins or foreign)
+
+    @property
     def units(self) -> int:
         """How many units of every comparison are trained in any case: replicates, or with one of them seeds of confirmation."""
         return self.replicates if self.replicates > 1 else self.confirm.seeds

@@ -114,7 +114,7 @@ def test_another_set_joins_a_sweep(desk, fresh):
         ),
         (NETS | {"settings": {"architecture": "nets:narrow"}}, "to [2, 1]; logits must be [2, 2]"),
         (NETS | {"settings": {"architecture": "nets:narrow"}, "data": ["digits"]}, "to [2, 1]; logits must be [2, 10]"),
-        ({"settings": {"initial_weights": "gone.pt"}}, "initial_weights: there is no file gone.pt"),
+        ({"settings": {"initial_weights": "gone.pt"}}, "initial_weights: there is no file "),
         (
             {"settings": {"architecture": "mlp"}, "methods": ["weighted_logistic_regression"]},
             "weighted_logistic_regression trains a model of its own, no `architecture`",
@@ -124,8 +124,8 @@ def test_another_set_joins_a_sweep(desk, fresh):
 def test_what_is_wrong_is_refused_before_anything_is_written(desk, fresh, changes, says):
     (desk / "nets.py").write_text(CODE)
     (desk / "suite.yaml").write_text(yaml.safe_dump(SUITE | changes))
-    said = fresh.refused(desk, "sweep", "suite.yaml")
-    assert says in said
+    assert says in fresh.refused(desk, "sweep", "suite.yaml", "--dry-run")
+    assert says in fresh.refused(desk, "sweep", "suite.yaml")
     assert not (desk / "regbench-results" / "flowers").exists()
 
 
