@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from regbench.methods.errors import ConfigError
-from regbench.methods.shared.data import load
 from regbench.methods.shared.data.files.define import define_all
-from regbench.methods.shared.data.files.reading import require_track
 from regbench.platform.execution.aside import Aside, import_aside
 from regbench.platform.execution.trial import Place
-from regbench.platform.inventory.inventory import inventory
+from regbench.platform.fitting import require_fitting
 from regbench.platform.mending import drop_damaged, own_identity
 from regbench.platform.progress import SweepProgress
 from regbench.platform.provenance import describe, in_memory, note_changes
@@ -252,7 +250,8 @@ def _run(
                 if search.done:
                     begin()
                 else:
-                    _require_data(search, give_up=again.give_up)
+                    pending = [state.study for state in search.states.values() if not search.exhausted(state)]
+                    require_fitting(todo.suite, pending, parts=not again.give_up)
                     with SweepProgress(search, console) as progress, suppress(KeyboardInterrupt):
                         place = _place(todo.suite, records.storage.uri, todo.plugins)
                         _execute(search, place, progress, _watch(search, progress, live), report, cluster, begin)
@@ -288,24 +287,6 @@ def _forget_failed(records: Records) -> None:
     for row in records.summary():
         if row["status"] == "failed":
             records.take_back(row["key"])
-
-
-def _require_data(search: Search, *, give_up: bool) -> None:
-    """Refuses to begin where data is missing or damaged, or one's own network does not fit: that must not become a result."""
-    pending = [state.study for state in search.states.values() if not search.exhausted(state)]
-    for name, track in sorted({(study.data, study.method.track.name) for study in pending}):
-        # Embedded ones have no files.
-        if name in search.suite.files:
-            require_track(load(name), track)
-        elif inventory().data[name].folder is not None:
-            load(name)
-    # Replicates differ in nothing that matters here.
-    for study in {(study.entry, study.data): study for study in pending}.values():
-        in_files = study.data in search.suite.files
-        if in_files:
-            study.method.require_data(load(study.data))
-        if (in_files or study.example.brings_parts) and not give_up:
-            study.example.require_parts(load(study.data))
 
 
 def _publish(records: Records) -> "Comparison":

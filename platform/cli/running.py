@@ -90,6 +90,11 @@ def sweep(
         from regbench.platform.suite.outline import outline
 
         check_new(spec)
+        if spec.brings_its_own:
+            from regbench.platform.fitting import require_fitting
+            from regbench.platform.suite.plan import studies
+
+            require_fitting(spec, studies(spec))
         console.print(plan_table(spec, outline(spec), _timed(spec, storage)))
         return
     check_names(spec)

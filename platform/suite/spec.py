@@ -201,6 +201,13 @@ class Suite(Searched):
         return {name: spec for name, spec in (self.data or {}).items() if spec}
 
     @property
+    def brings_its_own(self) -> bool:
+        """Whether data, networks or plugins of a user's take part, or a library's networks."""
+        named = (self.settings, *(entry.settings for entry in self.methods.values()))
+        foreign = any(":" in str(settings.get("architecture")) or "initial_weights" in settings for settings in named)
+        return bool(self.files or self.plugins or foreign)
+
+    @property
     def units(self) -> int:
         """How many units of every comparison are trained in any case: replicates, or with one of them seeds of confirmation."""
         return self.replicates if self.replicates > 1 else self.confirm.seeds
@@ -321,8 +328,22 @@ def prepared(suite: Suite, base: Path, more: Sequence[str] = ()) -> Suite:
     """
     data = suite.data and {name: spec and spec.resolved(base) for name, spec in suite.data.items()}
     references = list(dict.fromkeys([*plugins.use(suite.plugins, base), *more]))
-    found = suite.model_copy(update={"plugins": references, "data": data})
+    methods = {
+        name: entry.model_copy(update={"settings": _from_anywhere(entry.settings, base)})
+        for name, entry in suite.methods.items()
+    }
+    settings = _from_anywhere(suite.settings, base)
+    found = suite.model_copy(update={"plugins": references, "data": data, "methods": methods, "settings": settings})
     define_all(found.files)
+    return found
+
+
+def _from_anywhere(settings: Mapping[str, Any], base: Path) -> dict[str, Any]:
+    """Settings of which those that name files or folders are absolute: workers run in folders of their own."""
+    found = dict(settings)
+    for name, prefix in (("initial_weights", ""), ("architecture", "hf:")):
+        if isinstance(value := found.get(name), str) and value.startswith(prefix):
+            found[name] = prefix + str((base / Path(value.removeprefix(prefix)).expanduser()).absolute())
     return found
 
 

@@ -105,15 +105,16 @@ def test_workers_know_it_and_a_sweep_goes_on_where_the_file_is_not(desk):
     )
 
 
-def test_two_workers_train_together_on_ones_own_table(desk):
+def test_two_workers_train_ones_own_network_together_on_images_and_a_table(desk):
     alone = {"methods": ["cross_entropy"], "trials": 1, "confirm": {"seeds": 0}, "execution": "train", "workers": 2}
-    own = {"data": {"flowers": yaml.safe_load(draw_flowers(desk / "flowers.csv"))}, "settings": {"epochs": 2}, "name": "alone"}
-    (desk / "alone.yaml").write_text(yaml.safe_dump(SUITE | alone | own))
+    data = SUITE["data"] | {"flowers": yaml.safe_load(draw_flowers(desk / "flowers.csv"))}
+    (desk / "alone.yaml").write_text(yaml.safe_dump(SUITE | alone | {"data": data, "name": "alone"}))
     succeeds(desk, "sweep", "alone.yaml", "--tracking", "none", "--cpus", "2")
-    (trial,) = trials(desk / "regbench-results" / "alone")
-    assert trial["status"] == "completed"
-    log = next((desk / "regbench-results" / "alone" / "logs" / trial["key"]).iterdir())
-    assert json.loads(next(log.open()))["attempt"]["workers"] == 2
+    found = trials(desk / "regbench-results" / "alone")
+    assert {row["data"]: row["status"] for row in found} == {"photos": "completed", "flowers": "completed"}
+    for row in found:
+        log = next((desk / "regbench-results" / "alone" / "logs" / row["key"]).iterdir())
+        assert json.loads(next(log.open()))["attempt"]["workers"] == 2
 
 
 def test_a_changed_plugin_is_told_and_needs_consent(desk, fresh):

@@ -1,5 +1,6 @@
 """Sweeps on a user's files: what is recorded of them, what is refused, and how they go on when files move or change."""
 
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import yaml
 from own_plugins import draw_photos
 
+from regbench.methods.training import NetworkMethod
 from regbench.platform.records.records import Records
 from regbench.platform.records.storage import Storage
 
@@ -114,7 +116,7 @@ def test_another_set_joins_a_sweep(desk, fresh):
         ),
         (NETS | {"settings": {"architecture": "nets:narrow"}}, "to [2, 1]; logits must be [2, 2]"),
         (NETS | {"settings": {"architecture": "nets:narrow"}, "data": ["digits"]}, "to [2, 1]; logits must be [2, 10]"),
-        ({"settings": {"initial_weights": "gone.pt"}}, "initial_weights: there is no file gone.pt"),
+        ({"settings": {"initial_weights": "gone.pt"}}, "initial_weights: there is no file "),
         (
             {"settings": {"architecture": "mlp"}, "methods": ["weighted_logistic_regression"]},
             "weighted_logistic_regression trains a model of its own, no `architecture`",
@@ -124,8 +126,8 @@ def test_another_set_joins_a_sweep(desk, fresh):
 def test_what_is_wrong_is_refused_before_anything_is_written(desk, fresh, changes, says):
     (desk / "nets.py").write_text(CODE)
     (desk / "suite.yaml").write_text(yaml.safe_dump(SUITE | changes))
-    said = fresh.refused(desk, "sweep", "suite.yaml")
-    assert says in said
+    assert says in fresh.refused(desk, "sweep", "suite.yaml", "--dry-run")
+    assert says in fresh.refused(desk, "sweep", "suite.yaml")
     assert not (desk / "regbench-results" / "flowers").exists()
 
 
@@ -145,6 +147,33 @@ def test_splits_are_drawn_anew_for_replicates(desk, fresh):
     given = {"train": "flowers.csv", "validation": "flowers.csv", "test": "flowers.csv"}
     (desk / "suite.yaml").write_text(yaml.safe_dump(SUITE | more | {"data": {"flowers": TABLE | {"csv": given}}}))
     assert "leave resplit out" in fresh.refused(desk, "sweep", "suite.yaml", "--name", "fixed")
+
+
+def test_an_interrupted_sweep_of_ones_own_ends_as_if_nothing_had_happened(desk, fresh):
+    shutil.copy(MINE, desk)
+    draw_photos(desk / "photos")
+    data = {"flowers": TABLE, "photos": {"images": "photos", "in_memory": False}}
+    own = {"plugins": ["mine.py"], "methods": ["logit_penalty"], "data": data, "checkpoint_seconds": 0, "confirm": {"seeds": 1}}
+    settings = {"settings": {"architecture": "normalized_net", "epochs": 3}}
+    (desk / "suite.yaml").write_text(yaml.safe_dump(SUITE | own | settings))
+    fresh.succeeds(desk, "sweep", "suite.yaml")
+    epochs, train_epoch = itertools.count(), NetworkMethod.train_epoch
+
+    def interrupted(*arguments: object) -> dict[str, float]:
+        if next(epochs) == 7:
+            raise KeyboardInterrupt
+        return train_epoch(*arguments)
+
+    with fresh.monkeypatch.context() as patch:
+        patch.setattr(NetworkMethod, "train_epoch", interrupted)
+        status, output, _ = fresh(desk, "sweep", "suite.yaml", "--name", "again")
+    assert (status, "Nothing is lost" in output) == (130, True)
+    assert 0 < len(trials(desk, "again")) < len(trials(desk))
+    fresh.succeeds(desk, "resume", "again")
+    whole, again = (
+        {row["key"]: (row["status"], row["metrics"]) for row in trials(desk, name)} for name in ("flowers", "again")
+    )
+    assert again == whole
 
 
 def test_images_with_a_plugins_network_and_normalization(desk, fresh):

@@ -1,6 +1,7 @@
 """regbench in Python: what it returns, what it refuses, objects in memory, and the page that is a notebook."""
 
 import copy
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pandas as pd
 import pytest
 import torch
 from registrations import forget, look_anew
+from rich.console import Console
 from torch import nn
 from torch.nn.functional import cross_entropy
 
@@ -22,6 +24,7 @@ from regbench.methods.classification.task import ClassificationMethod
 from regbench.methods.errors import ConfigError, DataError
 from regbench.methods.method import Paper, weight
 from regbench.methods.shared.data import load
+from regbench.platform.execution import shown
 
 ROOT = Path(__file__).parents[3]
 SUITE = {
@@ -216,6 +219,14 @@ def test_what_a_sweep_in_memory_grew_by_is_missing_elsewhere_too(registered, tmp
         with pytest.raises(ConfigError, match="needs blobs, more, thin, which existed only in the Python process"):
             rb.load("blobs", tmp_path)
     look_anew()
+
+
+def test_a_bar_moves_in_notebooks_that_have_widgets_alone(monkeypatch):
+    notebook, file = Console(force_jupyter=True), Console(file=io.StringIO())
+    monkeypatch.setattr(shown, "find_spec", {"ipywidgets": object()}.get)
+    assert (shown.lively(notebook), shown.lively(file)) == (True, False)
+    monkeypatch.setattr(shown, "find_spec", {}.get)
+    assert not shown.lively(notebook)
 
 
 def test_the_page_is_a_notebook_that_runs(tmp_path):

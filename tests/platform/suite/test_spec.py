@@ -186,3 +186,15 @@ def test_a_missing_file_or_suite_says_what_is_there(tmp_path):
         read_suite(tmp_path / "none.yaml")
     with pytest.raises(ConfigError, match=r"no suite and no file 'quickstat'; did you mean 'quickstart'\?"):
         read_suite("quickstat")
+
+
+def test_settings_that_name_files_are_seen_from_the_suite(tmp_path):
+    (tmp_path / "s.yaml").write_text(
+        "name: s\n"
+        "methods: {a: {method: ps_kd, settings: {initial_weights: own/a.pt}}, ps_kd: }\n"
+        "settings: {architecture: 'hf:model', initial_weights: /b.pt, epochs: 3}\n"
+    )
+    found = read_suite(tmp_path / "s.yaml")
+    assert found.methods["a"].settings == {"initial_weights": f"{tmp_path}/own/a.pt"}
+    assert found.settings == {"architecture": f"hf:{tmp_path}/model", "initial_weights": "/b.pt", "epochs": 3}
+    assert found.methods["ps_kd"].settings == {}
