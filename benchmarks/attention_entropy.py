@@ -56,7 +56,7 @@ def draw(rows: pd.DataFrame) -> None:
         axes.axhline(uniform, color="0.5", linestyle=":")
         axes.axhspan(0, 0.25, color="0.92", zorder=0)
         last = own[own.step == own.step.max()].iloc[0]
-        text = f"{model}\nperplexity {last.perplexity:.1f}, {last.overloaded:.0%} overloaded, {last.collapsed:.0%} collapsed"
+        text = f"{model}\nperplexity {last.perplexity:.1f}\n{last.overloaded:.0%} overloaded, {last.collapsed:.0%} collapsed"
         axes.set_title(text, fontsize=8)
         axes.set(xlabel="step", ylim=(0, 0.85))
     panels[0].set_ylabel("attention entropy / log T")
