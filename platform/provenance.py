@@ -8,6 +8,7 @@ import sys
 import uuid
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -32,11 +33,17 @@ def describe(suite: Suite, planned: list[Study]) -> dict[str, Any]:
         "id": uuid.uuid4().hex,
         "suite": suite.model_dump(mode="json"),
         "studies": [study.describe() for study in planned],
-        "files": {name: spec.digest() for name, spec in suite.files.items()},
+        "files": contents(suite),
         "memory": in_memory(planned),
         "plugins": [describe_plugin(plugin) for plugin in plugins.active().values()],
         "provenance": provenance(),
     }
+
+
+def contents(suite: Suite) -> dict[str, str]:
+    """Digests of what a suite has in files: of data sets by name, of weights and language models by path."""
+    data = {name: spec.digest() for name, spec in suite.files.items()}
+    return data | {path: plugins.digest(Path(path)) for path in suite.paths}
 
 
 def in_memory(planned: list[Study]) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -18,7 +19,7 @@ from regbench.platform.execution.trial import Place
 from regbench.platform.fitting import require_fitting
 from regbench.platform.mending import drop_damaged, own_identity
 from regbench.platform.progress import SweepProgress
-from regbench.platform.provenance import describe, in_memory, note_changes
+from regbench.platform.provenance import contents, describe, in_memory, note_changes
 from regbench.platform.records.lease import only_driver
 from regbench.platform.records.plugins import keep, taken_up
 from regbench.platform.records.records import Records, Report, Trial
@@ -165,7 +166,7 @@ def resume(
         if suite is not None:
             changes = growth(before, suite) + changes
             define_all(suite.files)
-        files = {data: spec.digest() for data, spec in (suite or before).files.items()}
+        files = contents(suite or before)
         _require_same_files(recorded.get("files") or {}, files, name)
         if not changes:
             _check_tracking(uri)
@@ -183,12 +184,12 @@ def resume(
 
 
 def _require_same_files(before: dict[str, str], now: dict[str, str], name: str) -> None:
-    """Refuses to go on where a data set in files is another one now: its trials could not be compared."""
-    for data, digest in before.items():
-        if now.get(data) != digest:
+    """Refuses to go on where a data set in files, or weights, are others now: its trials could not be compared."""
+    for given, digest in before.items():
+        if now.get(given) != digest:
+            what = f"what {given} holds has" if Path(given).is_absolute() else f"the files of data set '{given}' have"
             raise ConfigError(
-                f"the files of data set '{data}' have changed since sweep '{name}' was started: restore them, or start another "
-                "sweep with --name"
+                f"{what} changed since sweep '{name}' was started: restore it, or start another sweep with --name"
             )
 
 

@@ -109,6 +109,10 @@ class Resources(Strict):
         return self
 
 
+# Settings that name files or folders, with what stands before the path.
+PATHS = {"initial_weights": "", "architecture": "hf:"}
+
+
 class Suite(Searched):
     """A benchmark: which methods, on which data, under which budget."""
 
@@ -201,11 +205,19 @@ class Suite(Searched):
         return {name: spec for name, spec in (self.data or {}).items() if spec}
 
     @property
+    def paths(self) -> list[str]:
+        """Where the weights and the language models are that networks start from, sorted."""
+        return sorted({path for settings in self._all_settings for path in _paths(settings).values()})
+
+    @property
     def brings_its_own(self) -> bool:
         """Whether data, networks or plugins of a user's take part, or a library's networks."""
-        named = (self.settings, *(entry.settings for entry in self.methods.values()))
-        foreign = any(":" in str(settings.get("architecture")) or "initial_weights" in settings for settings in named)
-        return bool(self.files or self.plugins or foreign)
+        foreign = any(":" in str(settings.get("architecture")) for settings in self._all_settings)
+        return bool(self.files or self.plugins or self.paths or foreign)
+
+    @property
+    def _all_settings(self) -> list[dict[str, Any]]:
+        return [self.settings, *(entry.settings for entry in self.methods.values())]
 
     @property
     def units(self) -> int:
@@ -340,11 +352,16 @@ def prepared(suite: Suite, base: Path, more: Sequence[str] = ()) -> Suite:
 
 def _from_anywhere(settings: Mapping[str, Any], base: Path) -> dict[str, Any]:
     """Settings of which those that name files or folders are absolute: workers run in folders of their own."""
-    found = dict(settings)
-    for name, prefix in (("initial_weights", ""), ("architecture", "hf:")):
-        if isinstance(value := found.get(name), str) and value.startswith(prefix):
-            found[name] = prefix + str((base / Path(value.removeprefix(prefix)).expanduser()).absolute())
-    return found
+    named = {name: PATHS[name] + str((base / Path(path).expanduser()).absolute()) for name, path in _paths(settings).items()}
+    return dict(settings) | named
+
+
+def _paths(settings: Mapping[str, Any]) -> dict[str, str]:
+    """The paths in settings, by name."""
+    given = ((name, prefix, settings.get(name)) for name, prefix in PATHS.items())
+    return {
+        name: value.removeprefix(prefix) for name, prefix, value in given if isinstance(value, str) and value.startswith(prefix)
+    }
 
 
 def parse_suite(raw: Mapping[str, Any], source: str = "suite") -> Suite:

@@ -7,9 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from own_plugins import draw_photos
 
+from regbench.methods.registry import create
+from regbench.methods.shared.data.files.reading import read
+from regbench.methods.shared.data.files.spec import FileData
 from regbench.methods.training import NetworkMethod
 from regbench.platform.records.records import Records
 from regbench.platform.records.storage import Storage
@@ -85,6 +89,20 @@ def test_a_file_that_has_changed_stops_a_sweep_that_goes_on(desk, fresh):
     said = fresh.refused(desk, "resume", "flowers", "--set", "trials=2")
     assert "the files of data set 'flowers' have changed since sweep 'flowers' was started" in said
     (desk / "flowers.csv").write_text(table())
+    fresh.succeeds(desk, "resume", "flowers", "--set", "trials=2")
+
+
+def test_weights_that_have_changed_stop_a_sweep_that_goes_on(desk, fresh):
+    data = read("flowers", FileData.model_validate(TABLE).resolved(desk))
+    network = create("cross_entropy", {}).build_model(data)
+    torch.save(network.state_dict(), desk / "start.pt")
+    weights = {"settings": {"epochs": 1, "initial_weights": "start.pt"}, "confirm": {"seeds": 0}}
+    (desk / "suite.yaml").write_text(yaml.safe_dump(SUITE | weights))
+    fresh.succeeds(desk, "sweep", "suite.yaml")
+    torch.save(create("cross_entropy", {}).build_model(data).state_dict(), desk / "start.pt")
+    said = fresh.refused(desk / "..", "resume", "flowers", "--storage", str(desk / "regbench-results"), "--set", "trials=2")
+    assert f"what {desk / 'start.pt'} holds has changed since sweep 'flowers' was started" in said
+    torch.save(network.state_dict(), desk / "start.pt")
     fresh.succeeds(desk, "resume", "flowers", "--set", "trials=2")
 
 
