@@ -109,8 +109,9 @@ class Resources(Strict):
         return self
 
 
+HUGGING = "hf:"
 # Settings that name files or folders, with what stands before the path.
-PATHS = {"initial_weights": "", "architecture": "hf:"}
+PATHS = {"initial_weights": "", "architecture": HUGGING}
 
 
 class Suite(Searched):
@@ -353,6 +354,11 @@ def prepared(suite: Suite, base: Path, more: Sequence[str] = ()) -> Suite:
 def _from_anywhere(settings: Mapping[str, Any], base: Path) -> dict[str, Any]:
     """Settings of which those that name files or folders are absolute: workers run in folders of their own."""
     named = {name: PATHS[name] + str((base / Path(path).expanduser()).absolute()) for name, path in _paths(settings).items()}
+    # A policy that is not there is below the folder of data.
+    policy = settings.get("policy")
+    if isinstance(policy, str) and policy.startswith(HUGGING):
+        folder = (base / Path(policy.removeprefix(HUGGING)).expanduser()).absolute()
+        named |= {"policy": f"{HUGGING}{folder}"} if folder.is_dir() else {}
     return dict(settings) | named
 
 

@@ -198,3 +198,13 @@ def test_settings_that_name_files_are_seen_from_the_suite(tmp_path):
     assert found.methods["a"].settings == {"initial_weights": f"{tmp_path}/own/a.pt"}
     assert found.settings == {"architecture": f"hf:{tmp_path}/model", "initial_weights": "/b.pt", "epochs": 3}
     assert found.methods["ps_kd"].settings == {}
+
+
+def test_a_policy_beside_the_suite_is_seen_from_it_and_others_are_below_the_folder_of_data(tmp_path):
+    (tmp_path / "own").mkdir()
+    (tmp_path / "s.yaml").write_text(
+        "name: s\nmethods: {grpo: {settings: {policy: 'hf:own'}}, siren: }\nsettings: {policy: 'hf:other'}\n"
+    )
+    found = read_suite(tmp_path / "s.yaml")
+    assert found.methods["grpo"].settings == {"policy": f"hf:{tmp_path}/own"}
+    assert found.settings == {"policy": "hf:other"}
