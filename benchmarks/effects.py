@@ -33,11 +33,13 @@ def main() -> None:
     """Sweeps and measures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("methods", nargs="*", metavar="METHOD", help="slugs; by default every method with a claim")
+    parser.add_argument("--suite", help="of these methods' suites this one alone")
     parser.add_argument("--storage", default="build/effects", help="where the sweeps go")
     parser.add_argument("--cpus", type=int, help="trials at once")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="another value of a key of the suites")
     options = parser.parse_args()
-    chosen = [(slug, claim) for slug in options.methods or claims() for claim in claims()[slug]]
+    named = [(slug, claim) for slug in options.methods or claims() for claim in claims()[slug]]
+    chosen = [(slug, claim) for slug, claim in named if options.suite in (None, claim.suite)]
     storage, console = Storage(options.storage), Console()
     for suite in dict.fromkeys(claim.suite for _, claim in chosen):
         try:
