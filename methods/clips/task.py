@@ -43,7 +43,16 @@ TRACK = Track(
     ),
     data=("moving_digits", "moving_digits_few", "animated_stickers"),
     baseline="no_masks",
-    smoke={"iterations": 6, "report_every": 2, "batch_size": 8, "width": 8, "heads": 2, "samples": 0, "evaluated": 40},
+    smoke={
+        "iterations": 4,
+        "report_every": 2,
+        "batch_size": 4,
+        "width": 8,
+        "heads": 2,
+        "samples": 0,
+        "evaluated": 10,
+        "curriculum_fraction": 0.8,
+    },
 )
 
 # The condition masks on which all methods are judged, of complete clips.
