@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from regbench.methods.method import Paper, hyperparameter, weight
-from regbench.methods.reasoning.covariances import drawn_between, share_of, token_covariances
+from regbench.methods.reasoning.covariances import PAPER, drawn_between, share_of, token_covariances
 from regbench.methods.reasoning.task import ReasoningMethod
 from regbench.methods.run import Run
 from regbench.methods.shared.reinforcement.task import Batch, Memory, Seen
@@ -29,13 +29,7 @@ class ClipCov(ReasoningMethod):
     mean is still over all tokens.
     """
 
-    paper: ClassVar[Paper | None] = Paper(
-        "The Entropy Mechanism of Reinforcement Learning for Reasoning Language Models",
-        "Cui, Zhang, Chen, Yuan, Wang, Zuo, Li, Fan, Chen, Chen, Liu, Peng, Bai, Ouyang, Cheng, Zhou, Ding",
-        2025,
-        "arXiv",
-        "2505.22617",
-    )
+    paper: ClassVar[Paper | None] = PAPER
 
     token_share: float = weight(
         0.0002, off=0.0, ge=0, le=1, symbol="r", differentiable=False, help="share of tokens that have no loss, one at least"

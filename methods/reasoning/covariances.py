@@ -3,6 +3,15 @@
 import torch
 from torch import Tensor
 
+from regbench.methods.method import Paper
+
+PAPER = Paper(
+    "The Entropy Mechanism of Reinforcement Learning for Reasoning Language Models",
+    "Cui, Zhang, Chen, Yuan, Wang, Zuo, Li, Fan, Chen, Chen, Liu, Peng, Bai, Ouyang, Cheng, Zhou, Ding",
+    2025,
+    "arXiv",
+    "2505.22617",
+)
 # Below this, single precision does not tell log π_θ from log π_old.
 ROUNDING = 1e-5
 

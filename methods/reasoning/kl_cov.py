@@ -6,7 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from regbench.methods.method import Paper, hyperparameter, is_off, weight
-from regbench.methods.reasoning.covariances import distance, largest, token_covariances
+from regbench.methods.reasoning.covariances import PAPER, distance, largest, token_covariances
 from regbench.methods.reasoning.task import ReasoningMethod
 from regbench.methods.shared.reinforcement.task import Batch, Seen
 
@@ -19,13 +19,7 @@ class KLCov(ReasoningMethod):
     no ratio reaches. On-policy the distance has no gradient: it needs several updates on what was sampled.
     """
 
-    paper: ClassVar[Paper | None] = Paper(
-        "The Entropy Mechanism of Reinforcement Learning for Reasoning Language Models",
-        "Cui, Zhang, Chen, Yuan, Wang, Zuo, Li, Fan, Chen, Chen, Liu, Peng, Bai, Ouyang, Cheng, Zhou, Ding",
-        2025,
-        "arXiv",
-        "2505.22617",
-    )
+    paper: ClassVar[Paper | None] = PAPER
 
     penalty_weight: float = weight(1.0, off=0.0, ge=0, symbol="β", differentiable=True, help="weight of the distance")
     token_share: float = hyperparameter(
