@@ -40,7 +40,7 @@ from regbench.methods.contract_trainings import (
     train,
 )
 from regbench.methods.diagnostics import Diagnostics
-from regbench.methods.errors import ContractError
+from regbench.methods.errors import ContractError, one_line
 from regbench.methods.method import Method, Metrics, Paper
 from regbench.methods.metrics import metrics_of
 from regbench.methods.objectives import CASES, LARGEST_SINGLE, CaughtObjective, is_pure, weight_cases
@@ -167,7 +167,7 @@ def goes_on_changed(method: type[Method]) -> None:
             runs = [other.train(smoke_run(method, checkpoint=_read(method, state))) for other in others]
             counts = any(found != expected for run in runs for found, expected in zip(run, curve[1:], strict=True))
         except Exception as error:
-            reason = " ".join(str(error).split())
+            reason = one_line(error)
             raise ContractError(f"{method.slug}: {what} half trained it cannot go on with another value: {reason}") from error
         # Metrics may be too coarse to show a step of another length.
         counts = counts or any(_after(method, other, state) != _after(method, instance, state) for other in others)
@@ -344,7 +344,7 @@ def _worker(rank: int, known: Sequence[str | type[Method]], active: Sequence[plu
         try:
             curves.append(train(smoke(method), smoke_run(method, world=ProcessGroup())))
         except Exception as error:
-            curves.append(f"worker {rank} stopped with {type(error).__name__}: {' '.join(str(error).split())}")
+            curves.append(f"worker {rank} stopped with {type(error).__name__}: {one_line(error)}")
         finally:
             dist.destroy_process_group()
     Path(folder, f"rank{rank}.json").write_text(json.dumps(curves))

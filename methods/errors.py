@@ -47,6 +47,11 @@ class ClusterError(RegbenchError):
     """A cluster cannot be reached or refuses a request."""
 
 
+def one_line(error: BaseException) -> str:
+    """What an error says, on one line, as a message quotes it."""
+    return " ".join(str(error).split())
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """The hint that ends an "unknown name" message: the nearest known name, all of a few, or the nearest of many."""
     known = sorted(set(known))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from regbench.methods import plugins
-from regbench.methods.errors import ConfigError
+from regbench.methods.errors import ConfigError, one_line
 from regbench.methods.method import Metric, Track
 
 F = TypeVar("F", bound=Callable[[Tensor, Tensor], Any])
@@ -79,5 +79,5 @@ def _value(name: str, added: Added, predictions: Tensor, targets: Tensor) -> flo
         raise
     except Exception as error:
         shapes = f"{list(predictions.shape)} and {list(targets.shape)}"
-        said = " ".join(str(error).split())
+        said = one_line(error)
         raise ConfigError(f"metric '{name}' gives no number for {shapes}: {type(error).__name__}: {said}") from error

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
 
-from regbench.methods.errors import ConfigError, nearest
+from regbench.methods.errors import ConfigError, nearest, one_line
 
 
 class Strict(BaseModel):
@@ -128,7 +128,7 @@ def read_mapping(source: str | Path, what: str, ready_made: Mapping[str, str], k
     try:
         raw = yaml.load(text, Loader)
     except yaml.YAMLError as error:
-        raise ConfigError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"{source} is not valid YAML: {one_line(error)}") from None
     if not isinstance(raw, dict):
         raise ConfigError(f"{source} must hold a mapping with {keys}")
     return raw

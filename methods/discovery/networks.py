@@ -10,7 +10,7 @@ from torch.nn.functional import interpolate, normalize
 
 from regbench.methods.classification.transformer import VisionTransformer
 from regbench.methods.discovery.losses import unsupervised_contrastive
-from regbench.methods.errors import DataError
+from regbench.methods.errors import DataError, one_line
 from regbench.methods.shared.augmentation import Views, two_views
 from regbench.methods.shared.data import KEPT, Data, require
 from regbench.methods.training import descend
@@ -181,7 +181,7 @@ def dino_encoder() -> DinoEncoder:
     try:
         network.load_state_dict(dino_names(torch.load(path, map_location="cpu", weights_only=True)))
     except (KeyError, ValueError, RuntimeError, AttributeError, EOFError) as error:
-        raise DataError(f"{path} holds no ViT-B/16 of DINO: {' '.join(str(error).split())[:200]}") from None
+        raise DataError(f"{path} holds no ViT-B/16 of DINO: {one_line(error)[:200]}") from None
     return DinoEncoder(network)
 
 

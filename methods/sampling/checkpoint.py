@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch._utils import _rebuild_parameter, _rebuild_tensor_v2
 
-from regbench.methods.errors import DataError
+from regbench.methods.errors import DataError, one_line
 from regbench.methods.sampling.networks import PreconditionedDenoiser, UNet
 from regbench.methods.shared.data import require
 
@@ -110,7 +110,7 @@ def read_checkpoint(name: str) -> PreconditionedDenoiser:
     try:
         model.load_state_dict(states)
     except RuntimeError as error:
-        raise DataError(f"{path} holds a network of another form: {' '.join(str(error).split())}") from None
+        raise DataError(f"{path} holds a network of another form: {one_line(error)}") from None
     return PreconditionedDenoiser(model, given["sigma_data"])
 
 

@@ -13,7 +13,7 @@ from pydantic import AfterValidator
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, pad
 
-from regbench.methods.errors import ConfigError, nearest
+from regbench.methods.errors import ConfigError, nearest, one_line
 from regbench.methods.run import Run
 from regbench.methods.shared.extras import library
 
@@ -244,7 +244,7 @@ def _of_torchvision(name: str, settings: Mapping[str, Any]) -> Transform:
     try:
         transform = kind(**settings)
     except Exception as error:
-        raise ConfigError(f"augmentation {name}: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"augmentation {name}: {one_line(error)}") from None
 
     def apply(x: Tensor, generator: torch.Generator) -> Tensor:
         seed = int(torch.randint(2**62, (), generator=generator, device=x.device))
@@ -255,7 +255,7 @@ def _of_torchvision(name: str, settings: Mapping[str, Any]) -> Transform:
             except torch.OutOfMemoryError:
                 raise
             except (TypeError, ValueError, RuntimeError) as error:
-                raise ConfigError(f"augmentation {name}: {' '.join(str(error).split())}") from None
+                raise ConfigError(f"augmentation {name}: {one_line(error)}") from None
         if any(not isinstance(image, Tensor) or (image.shape, image.dtype) != (x.shape[1:], x.dtype) for image in images):
             raise ConfigError(f"augmentation {name} makes something else of images than numbers of shape {tuple(x.shape[1:])}")
         return torch.stack(images)

@@ -3,7 +3,7 @@
 import importlib
 from types import ModuleType
 
-from regbench.methods.errors import SurroundingsError
+from regbench.methods.errors import SurroundingsError, one_line
 
 # Compiled for one build of PyTorch each. Beside another one its operators do not load, and its import fails for want of them.
 COMPILED = "torchvision"
@@ -26,7 +26,7 @@ def library(module: str, extra: str, purpose: str) -> ModuleType:
         missing = (error.name or module).partition(".")[0]
         raise SurroundingsError(f"{purpose} needs the package {missing}: pip install 'regbench[{extra}]'") from None
     except Exception as error:  # Of another version of what it builds on, a library raises what it likes.
-        said = " ".join(str(error).split())
+        said = one_line(error)
         if COMPILED in said:
             raise SurroundingsError(
                 f"{purpose} needs torchvision, whose build does not fit the one of PyTorch here ({said}): install both from "

@@ -14,7 +14,7 @@ from pydantic import AfterValidator
 from torch import nn
 
 from regbench.methods import plugins
-from regbench.methods.errors import ConfigError, SurroundingsError, nearest
+from regbench.methods.errors import ConfigError, SurroundingsError, nearest, one_line
 from regbench.methods.hidden import unnoticed
 from regbench.methods.shared.extras import library
 from regbench.methods.shared.language_models import text_classifier
@@ -111,7 +111,7 @@ def make(
     except (ConfigError, SurroundingsError):
         raise
     except Exception as error:
-        raise ConfigError(f"architecture {name}: {type(error).__name__}: {_line(error)}") from error
+        raise ConfigError(f"architecture {name}: {type(error).__name__}: {one_line(error)}") from error
     if not isinstance(network, nn.Module):
         raise ConfigError(f"architecture {name} returned {type(network).__name__}, not a torch.nn.Module")
     _require_outputs(name, network, tuple(shape), classes, dtype)
@@ -134,7 +134,7 @@ def _require_outputs(name: str, network: nn.Module, shape: tuple[int, ...], clas
                 output = use(ones)
             except Exception as error:
                 raise ConfigError(
-                    f"architecture {name} cannot take inputs [2, {_sizes(shape)}]{when}: {_line(error)}"
+                    f"architecture {name} cannot take inputs [2, {_sizes(shape)}]{when}: {one_line(error)}"
                 ) from error
             found = _sizes(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
             if found != f"2, {classes}":
@@ -146,10 +146,6 @@ def _require_outputs(name: str, network: nn.Module, shape: tuple[int, ...], clas
 
 def _sizes(shape: Any) -> str:
     return ", ".join(map(str, shape))
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
 
 
 def _factory(name: str) -> Factory:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from regbench.clusters.environment import QUIET
-from regbench.methods.errors import ClusterError
+from regbench.methods.errors import ClusterError, one_line
 from regbench.platform.execution.aside import import_aside
 from regbench.platform.execution.ray_home import advice, keep_token, ray_folder
 
@@ -51,7 +51,7 @@ def cluster(address: str | None = None, cpus: int | None = None, gpus: int | Non
                 # A busy machine may be late once: Ray gives its node 30 seconds.
                 if "timed out" in str(error) and attempt < STARTS - 1:
                     continue
-                reason = " ".join(str(error).split())
+                reason = one_line(error)
                 raise ClusterError(f"Ray does not start on this machine ({reason}): {advice(error)}") from error
     try:
         # An autoscaler starts nodes for trials that wait, so trials must be allowed to wait for nodes that are not there yet.

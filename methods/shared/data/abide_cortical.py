@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import csv
 
-from regbench.methods.errors import DataError
+from regbench.methods.errors import DataError, one_line
 from regbench.methods.shared.data import Data, dataset, require
 from regbench.methods.shared.data.sparse_problems import Outcome, Problem, pools, problem_of
 
@@ -37,7 +37,7 @@ def read_vertices(path: Path) -> np.ndarray:
         columns = table.columns[LEADING : table.num_columns - TRAILING]
         x = np.stack([column.cast(pa.float64()).to_numpy() for column in columns], axis=1)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
-        raise DataError(f"{path} is no table of vertices: {' '.join(str(error).split())[:200]}") from None
+        raise DataError(f"{path} is no table of vertices: {one_line(error)[:200]}") from None
     if not np.isfinite(x).all():
         raise DataError(f"{path} is damaged: a vertex has no value")
     if not len(x):

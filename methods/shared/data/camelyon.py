@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from regbench.methods.errors import DataError
+from regbench.methods.errors import DataError, one_line
 from regbench.methods.shared.data import Data, dataset, require
 from regbench.methods.shared.data.bags import Bags
 
@@ -82,7 +82,7 @@ def read_features(path: Path) -> Tensor:
     try:
         features = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
-        raise DataError(f"{path} is damaged, extract it again: {' '.join(str(error).split())}") from None
+        raise DataError(f"{path} is damaged, extract it again: {one_line(error)}") from None
     if not isinstance(features, Tensor) or features.ndim != 2 or not len(features):
         raise DataError(f"{path} does not hold one tensor of features [N, d]")
     return features

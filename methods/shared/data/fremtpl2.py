@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from regbench.methods.errors import DataError
+from regbench.methods.errors import DataError, one_line
 from regbench.methods.shared.data import Data, dataset, require
 from regbench.methods.shared.data.protected import intersections, one_hot, protected_data
 
@@ -43,7 +43,7 @@ def fremtpl2(split: int = 0) -> Data:
         numbers = {name: table.column(name).to_numpy().astype(np.float64) for name in NUMBERS}
         area, brand, gas, region = (table.column(name).to_numpy().astype(str) for name in WORDS)
     except (pa.ArrowException, KeyError, ValueError) as error:
-        raise DataError(f"{path} is not the table freMTPL2freq of CASdatasets: {' '.join(str(error).split())}") from None
+        raise DataError(f"{path} is not the table freMTPL2freq of CASdatasets: {one_line(error)}") from None
     if not (numbers["Exposure"] > 0).all() or not (numbers["ClaimNb"] >= 0).all():
         raise DataError(f"{path} is damaged: exposures must be positive, and no count negative")
     x = np.column_stack(

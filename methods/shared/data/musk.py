@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from regbench.methods.errors import DataError
+from regbench.methods.errors import DataError, one_line
 from regbench.methods.shared.data import Data, dataset, require_form
 from regbench.methods.shared.data.bags import Bags
 
@@ -90,7 +90,7 @@ def read_table(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         table = pq.read_table(path, columns=columns)
         bags, *x, labels = (table.column(name).to_numpy().astype(np.int64, casting="safe") for name in columns)
     except (pa.ArrowException, KeyError, TypeError) as error:
-        raise DataError(f"{path} is no table bag,f1,…,f166,label: {' '.join(str(error).split())}") from None
+        raise DataError(f"{path} is no table bag,f1,…,f166,label: {one_line(error)}") from None
     return _grouped(np.column_stack(x).astype(np.float64), bags, labels, path)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from regbench.methods.errors import DataError
+from regbench.methods.errors import DataError, one_line
 
 FOLDER = "omniglot"
 FILE = "omniglot.parquet"
@@ -32,7 +32,7 @@ def read_omniglot(path: Path, alphabets: list[str]) -> tuple[np.ndarray, np.ndar
         characters = table.column("character").to_numpy()
         bits = table.column("image_bits").to_pylist()
     except (pa.ArrowException, KeyError, OSError) as error:
-        raise DataError(f"{path} is no table of Omniglot's drawings: {' '.join(str(error).split())[:200]}") from None
+        raise DataError(f"{path} is no table of Omniglot's drawings: {one_line(error)[:200]}") from None
     if missing := [name for name in alphabets if name not in names]:
         raise DataError(f"{path} lacks the alphabet {missing[0]}: take the table of all 50")
     rows = [row for name in alphabets for row in np.flatnonzero(names == name)]

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from regbench.methods.errors import DataError
+from regbench.methods.errors import DataError, one_line
 from regbench.methods.shared.data import Data, dataset, require
 from regbench.methods.shared.data.tables import table_data
 
@@ -41,7 +41,7 @@ def uci_data(name: str, *, split: int = 0) -> Data:
         inputs = [column for column in table.column_names if column not in (target, *others)]
         x = np.column_stack([_numbers(table.column(column).to_numpy()) for column in inputs])
     except (pa.ArrowException, KeyError, ValueError) as error:
-        raise DataError(f"{path} is not the table '{name}': {' '.join(str(error).split())}") from None
+        raise DataError(f"{path} is not the table '{name}': {one_line(error)}") from None
     known = ~np.isnan(y)
     x, y = x[known], y[known]
     if not np.isfinite(x).all():

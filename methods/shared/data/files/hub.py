@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from regbench.methods.errors import DataError
+from regbench.methods.errors import DataError, one_line
 from regbench.methods.shared.data.files.images import pictures_of
 from regbench.methods.shared.data.files.rows import Rows
 from regbench.methods.shared.data.files.spec import SPLIT_NAMES, FileData
@@ -61,14 +61,14 @@ def _load(spec: FileData, datasets: ModuleType) -> Any:
                 return datasets.load_dataset(spec.hf)
         except Exception as error:  # Of the network, of the hub, of any format that the hub knows.
             raise DataError(
-                f"'{spec.hf}' is no folder here, and cannot be loaded from the Hugging Face hub: {_line(error)}"
+                f"'{spec.hf}' is no folder here, and cannot be loaded from the Hugging Face hub: {one_line(error)}"
             ) from None
     if not Path(spec.hf).is_dir():
         raise DataError(f"there is no folder {spec.hf}, and it is no name on the Hugging Face hub")
     try:
         return datasets.load_from_disk(spec.hf)
     except Exception as error:
-        raise DataError(f"{spec.hf} cannot be read as a data set that save_to_disk wrote: {_line(error)}") from None
+        raise DataError(f"{spec.hf} cannot be read as a data set that save_to_disk wrote: {one_line(error)}") from None
 
 
 @contextmanager
@@ -106,7 +106,3 @@ def _table(part: Any, images: list[str], datasets: ModuleType) -> pa.Table:
             names = [None if n is None or n < 0 else feature.names[n] for n in numbers]
             table = table.set_column(table.column_names.index(name), name, pa.array(names, pa.string()))
     return table
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())

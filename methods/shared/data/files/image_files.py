@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from regbench.methods.errors import DataError
+from regbench.methods.errors import DataError, one_line
 from regbench.methods.shared.loading import eight_bits, is_grey, pixels
 
 ORIENTATION = 0x0112
@@ -114,7 +114,7 @@ def require_size(name: str, found: Sequence[int], wanted: Sequence[int]) -> None
 
 def unreadable(name: str, error: Exception) -> DataError:
     """The error of a file that cannot be read."""
-    return DataError(f"{name} is no image that can be read: {' '.join(str(error).split())}")
+    return DataError(f"{name} is no image that can be read: {one_line(error)}")
 
 
 def decode(source: Path | IO[bytes], name: str, size: tuple[int, int] | None) -> np.ndarray:

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pc_csv
 import pyarrow.parquet as pq
 
-from regbench.methods.errors import DataError
+from regbench.methods.errors import DataError, one_line
 from regbench.methods.shared.data.files.images import as_pictures
 from regbench.methods.shared.data.files.rows import Rows, one_after_the_other
 from regbench.methods.shared.data.files.spec import FileData
@@ -59,7 +59,7 @@ def joined(tables: Mapping[str, pa.Table], names: Mapping[str, str], label: str)
     try:
         whole = pa.concat_tables(ordered, promote_options="permissive")
     except pa.ArrowException as error:
-        raise DataError(f"columns of {' and '.join(names.values())} differ in type: {_line(error)}") from None
+        raise DataError(f"columns of {' and '.join(names.values())} differ in type: {one_line(error)}") from None
     starts = np.cumsum([len(table) for table in ordered])
     given = dict(zip(tables, np.split(np.arange(len(whole)), starts[:-1]), strict=True)) if "all" not in tables else {}
     # Files of one name are told apart by their splits.
@@ -87,7 +87,7 @@ def read_csv(path: Path) -> pa.Table:
         with pa.input_stream(str(path)) as file:
             header = file.read(LONGEST_HEADER).partition(b"\n")[0].decode()
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or _line(error)}") from None
+        raise DataError(f"cannot read {path}: {error.strerror or one_line(error)}") from None
     except UnicodeDecodeError:
         raise DataError(f"cannot read {path}: its header is no text in UTF-8") from None
     delimiter = max(DELIMITERS, key=header.count)
@@ -129,7 +129,7 @@ def _tidy(column: pa.ChunkedArray, missing: list[str], *, decimal_commas: bool) 
 
 def _csv_problem(error: Exception) -> str:
     """What PyArrow found wrong, its rows counted without the header."""
-    message = _line(error).removeprefix("CSV parse error: ")
+    message = one_line(error).removeprefix("CSV parse error: ")
     return re.sub(r"Row #(\d+): ", lambda found: f"row {int(found[1]) - 1}: ", message)
 
 
@@ -144,7 +144,7 @@ def read_parquet(path: Path) -> pa.Table:
         with path.open("rb") as file:
             table = pq.read_table(file)
     except (OSError, pa.ArrowException) as error:
-        raise DataError(f"cannot read {path}: {_line(error)}") from None
+        raise DataError(f"cannot read {path}: {one_line(error)}") from None
     return table.select([name for name in table.column_names if not INDEX.fullmatch(name)])
 
 
@@ -197,7 +197,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
         with file:
             arrays = {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"cannot read {path}: {_line(error)}") from None
+        raise DataError(f"cannot read {path}: {one_line(error)}") from None
     lengths = {name: len(array) if array.ndim else 0 for name, array in arrays.items()}
     if len(set(lengths.values())) > 1:
         raise DataError(f"arrays of {path} differ in length: {', '.join(f'{n} has {size}' for n, size in lengths.items())}")
@@ -213,7 +213,3 @@ def _columns(name: str, array: np.ndarray, path: Path) -> dict[str, np.ndarray]:
     if array.ndim == 1 or array.shape[1] == 1:
         return {name: array.ravel()}
     return {f"{name}{place}": column for place, column in enumerate(array.T)}
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
