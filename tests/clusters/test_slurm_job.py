@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow.dataset as ds
 import pytest
 import yaml
+from own_files import draw_flowers, draw_photos
 
 from regbench.clusters import slurm
 from regbench.clusters.kinds import parse_cluster
@@ -21,19 +22,18 @@ from regbench.platform.suite.spec import parse_suite
 # Real clusters, which a loaded machine starts slowly.
 pytestmark = pytest.mark.timeout(600)
 BIN = Path(sys.executable).parent
-# A user's own method, and a table with texts and a gap.
+# A user's own method and network, for images and for a table with texts and gaps.
 MINE = Path(__file__).parents[1] / "platform" / "cli" / "own" / "mine.py"
 SUITE = {
     "name": "tiny",
     "plugins": ["mine.py"],
     "methods": ["logit_penalty"],
-    "data": {"flowers": {"csv": "flowers.csv", "target": "kind"}},
-    "settings": {"epochs": 1, "architecture": "mlp"},
+    "data": {"photos": {"images": "photos"}, "flowers": {"csv": "flowers.csv", "target": "kind"}},
+    "settings": {"epochs": 1, "architecture": "normalized_net"},
     "trials": 1,
     "sampler": "random",
     "confirm": {"seeds": 1},
 }
-ROWS = [f"{row % 7},{('red', 'white', '')[row % 3]},{('rose', 'tulip')[row % 2]}" for row in range(60)]
 COMMANDS = {
     # Runs the step here, and notes on which node it should have run.
     "srun": r"""#!/bin/bash
@@ -108,7 +108,8 @@ def test_a_sweep_runs_on_two_nodes_and_ends_with_them(machine, tmp_path):
     cluster = {"kind": "slurm", "nodes": 2, "cpus": 1, "storage": str(shared), "environment": ["HUSH"]}
     (tmp_path / "cluster.yaml").write_text(yaml.safe_dump(cluster))
     (tmp_path / "suite.yaml").write_text(yaml.safe_dump(SUITE))
-    (tmp_path / "flowers.csv").write_text("\n".join(["petals,colour,kind", *ROWS]))
+    draw_flowers(tmp_path / "flowers.csv")
+    draw_photos(tmp_path / "photos")
     shutil.copy(MINE, tmp_path)
     launched = regbench(machine, "launch", "suite.yaml", "--cluster", "cluster.yaml")
     assert launched.returncode == 0, launched.stdout + launched.stderr
@@ -117,7 +118,7 @@ def test_a_sweep_runs_on_two_nodes_and_ends_with_them(machine, tmp_path):
     # On a machine so busy that Ray is late, it is started again.
     assert [(step.split()[0], "--head" in step) for step in steps[-2:]] == [("node1", True), ("node2", False)]
     statuses = ds.dataset(shared / "tiny" / "records" / "trials").to_table(columns=["status"])["status"].to_pylist()
-    assert statuses == ["completed"] * 5
+    assert statuses == ["completed"] * 2 * 5
     (plugin,) = json.loads((shared / "tiny" / "suite.json").read_text())["plugins"]
     assert plugin["root"].startswith(f"{shared}/tiny/code/")
     # Both nodes were really up: each has its log of the node's service.

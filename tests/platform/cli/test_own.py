@@ -9,7 +9,7 @@ from pathlib import Path
 import platformdirs
 import pytest
 import yaml
-from own_plugins import draw_photos
+from own_files import draw_flowers, draw_photos
 
 from regbench.methods import contract, plugins
 from regbench.methods.registry import method_class
@@ -81,13 +81,6 @@ def test_the_sweep_keeps_the_code_and_its_digest(swept):
     assert facts["digest"] == plugins.digest(MINE)
     assert facts["root"] == str(swept / "mine.py")
     assert [path.name for path in (sweep / "plugins").iterdir()] == [f"mine-{facts['digest'][:16]}.zip"]
-
-
-def draw_flowers(file: Path) -> str:
-    """Writes a table with texts and gaps; returns what a suite says of it, for a command."""
-    rows = [f"{row % 7},{('red', 'white', '')[row % 3]},{('rose', 'tulip')[row % 2]}" for row in range(60)]
-    file.write_text("\n".join(["petals,colour,kind", *rows]))
-    return f"{{csv: {file.name}, target: kind}}"
 
 
 def test_workers_know_it_and_a_sweep_goes_on_where_the_file_is_not(desk):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from own_plugins import draw_photos
+from own_files import draw_photos
 
 from regbench.methods.registry import create
 from regbench.methods.shared.data.files.reading import read

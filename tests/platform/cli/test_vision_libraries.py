@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from own_plugins import draw_photos
+from own_files import draw_photos
 from torch.utils.data import TensorDataset
 from vision_libraries import vision
 
