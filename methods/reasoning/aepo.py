@@ -107,7 +107,7 @@ class AEPO(ReasoningMethod):
         hot = sampling_temperature(
             self.target_entropy, entropy, self.temperature_high, self.temperature_low, self.temperature_rule
         )
-        found, samples = self.sample_again(network, reference, problems, hot, run)
+        found, samples = self.sample_again(network, reference, problems, hot, memory, run)
         if self.mixing == "replace":
             most = round(self.auxiliary_share * len(batch.tokens))
             found = found.rows(torch.arange(min(most, len(found.tokens)), device=run.device))
@@ -118,7 +118,7 @@ class AEPO(ReasoningMethod):
         return joined(batch, found, samples, self.environment_of(run.data).pad)
 
     def sample_again(
-        self, network: Policy, reference: Policy | None, problems: Tensor, temperature: float, run: Run
+        self, network: Policy, reference: Policy | None, problems: Tensor, temperature: float, memory: Memory, run: Run
     ) -> tuple[Batch, int]:
         """The right ones of new responses to the first problems of a step, with advantages of 1, and their number before."""
         chosen = problems[: max(1, round(self.prompt_share * len(problems)))].repeat_interleave(self.group, 0)
@@ -126,7 +126,7 @@ class AEPO(ReasoningMethod):
         found = roll_out(network, environment, chosen, run.generator("auxiliary", run.device), temperature)
         advantages = group_advantages(found.rewards, self.group)
         kept = found.rewards == 1 if self.selection == "correct" else advantages > LEAST_ADVANTAGE
-        looked_at, _ = self.look(network, reference, found, torch.ones_like(advantages), environment, run)
+        looked_at, _ = self.look(network, reference, found, torch.ones_like(advantages), environment, memory, run)
         return looked_at.rows(kept.nonzero()[:, 0]), len(chosen)
 
     def annotate(self, batch: Batch, statistics: dict[str, Tensor], memory: Memory, step: int, run: Run) -> Batch:

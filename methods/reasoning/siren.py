@@ -78,9 +78,10 @@ class Siren(ReasoningMethod):
         looked_at = token_entropies(logits.detach()) if self.full_entropy_peaks else found
         return peak_mean(found, peaks(looked_at, mask, self.peak_quantile), self.empty)
 
-    def statistics(self, batch: Batch, logits: Tensor) -> dict[str, Tensor]:
-        """Also H."""
-        return super().statistics(batch, logits) | {"peak_entropy": self.entropy(logits, batch.mask)}
+    def statistics(self, batch: Batch, logits: Tensor, memory: Memory) -> dict[str, Tensor]:
+        """Also H, before there is an anchor."""
+        found = super().statistics(batch, logits, memory)
+        return found if "anchor" in memory else found | {"peak_entropy": self.entropy(logits, batch.mask)}
 
     def annotate(self, batch: Batch, statistics: dict[str, Tensor], memory: Memory, step: int, run: Run) -> Batch:
         """Adds the anchor, which the first step sets for the whole run."""

@@ -167,8 +167,8 @@ class PolicyMethod(MixedPrecisionMethod, StepMethod):
         """
         return batch
 
-    def statistics(self, batch: Batch, logits: Tensor) -> dict[str, Tensor]:
-        """Scalars of responses under the policy that sampled them, arguments as for ``columns``."""
+    def statistics(self, batch: Batch, logits: Tensor, memory: Memory) -> dict[str, Tensor]:
+        """Scalars of responses under the policy that sampled them; arguments as for ``columns`` and ``annotate``."""
         return {"entropy": aggregate(token_entropies(logits), batch.mask, "token_mean")}
 
     def annotate(self, batch: Batch, statistics: dict[str, Tensor], memory: Memory, step: int, run: Run) -> Batch:
@@ -248,7 +248,7 @@ class PolicyMethod(MixedPrecisionMethod, StepMethod):
         environment, stream = self.environment_of(run.data), run.generator("rollouts", run.device)
         found = roll_out(network, environment, problems.repeat_interleave(self.group, 0), stream)
         advantages = group_advantages(found.rewards, self.group, self.advantage)
-        batch, statistics = self.look(network, reference, found, advantages, environment, run)
+        batch, statistics = self.look(network, reference, found, advantages, environment, memory, run)
         means.add(reward=found.rewards.mean(), entropy=statistics["entropy"], length=found.mask.sum(1).mean())
         return self.annotate(batch, statistics, memory, step, run)
 
@@ -264,6 +264,7 @@ class PolicyMethod(MixedPrecisionMethod, StepMethod):
         found: Rollout,
         advantages: Tensor,
         environment: Environment,
+        memory: Memory,
         run: Run,
     ) -> tuple[Batch, dict[str, Tensor]]:
         """A batch of what was sampled, with its columns and log-probabilities at a temperature of 1, and its statistics."""
@@ -274,7 +275,8 @@ class PolicyMethod(MixedPrecisionMethod, StepMethod):
             with torch.no_grad():
                 logits = response_logits(network, piece)
                 known = None if reference is None else token_log_probs(response_logits(reference, piece), piece.responses)
-                statistics.append({name: share * value for name, value in self.statistics(piece, logits).items()})
+                scalars = self.statistics(piece, logits, memory)
+            statistics.append({name: share * value for name, value in scalars.items()})
             old = token_log_probs(logits, piece.responses)
             parts.append(self.columns(replace(piece, old_log_probs=old, reference_log_probs=known), logits))
         return together(parts), {name: torch.stack([one[name] for one in statistics]).sum() for name in statistics[0]}
