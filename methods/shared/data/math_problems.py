@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from regbench.methods.errors import DataError
+from regbench.methods.errors import DataError, one_line
 from regbench.methods.shared.data import Data, data_root, dataset, require
 from regbench.methods.shared.data.texts import text_rows
 from regbench.methods.shared.reinforcement.answers import final_answer
@@ -68,7 +68,7 @@ def problems(folder: str, part: str) -> Iterator[tuple[str, str]]:
                 known.add(problem)
                 yield problem, answer
         except (ValueError, KeyError, TypeError, OSError) as error:
-            raise DataError(f"data set '{folder}': {path.name} holds no problems of a known form: {error}") from None
+            raise DataError(f"data set '{folder}': {path.name} holds no problems of a known form: {one_line(error)}") from None
     if not known:
         raise DataError(f"data set '{folder}': its files of {part} hold no problems")
 
